@@ -1,0 +1,169 @@
+//! Priority classes: what a class is and what happens when one of its lanes is full.
+//!
+//! Classes never share a ring, so a full bulk class takes nothing from a critical one. Priority is the order of
+//! declaration among strict classes; all weighted classes together form one tier below every strict class.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+/// The largest number of classes of an engine.
+pub const CLASSES_MAX: usize = 8;
+
+/// The largest capacity of a lane, in slots.
+pub const CAPACITY_MAX: u32 = 1 << 26;
+
+/// The largest payload ring of a lane, in bytes.
+pub const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
+
+/// One of an engine's classes, in the order of declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub(crate) u8);
+
+impl ClassId {
+    /// The class's number, from 0 in the order of declaration.
+    #[inline(always)]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What the producer's side does when a lane of the class is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Wait until there is room, for ever or up to a limit.
+    Block {
+        /// How long; `None` waits until there is room or the engine stops.
+        limit: Option<Duration>,
+    },
+    /// Refuse with the reason.
+    Reject,
+    /// Drop the event that was offered, and count it.
+    DropNewest,
+}
+
+/// How a class is served among the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Before everything that is declared later, and before every weighted class.
+    Strict,
+    /// What the strict classes leave over is shared in proportion to the weights (1 to 1,000), counted in events.
+    Weighted(u32),
+}
+
+/// Which events of a class carry a stamp and are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Every one.
+    Every,
+    /// One in this many: a power of two from 2 to 2^20.
+    OneIn(u32),
+    /// None.
+    Never,
+}
+
+/// A priority class in the making; [`crate::Plan::class`] takes it.
+///
+/// Every setting has its value from the start and is checked when the plan is: 1,024 slots, no payload, `block`
+/// without a limit, no time to live, a stamp on one event in 64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Class {
+    pub(crate) name: String,
+    pub(crate) share: Share,
+    pub(crate) capacity: u32,
+    pub(crate) payload_bytes: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) stamp: Stamp,
+}
+
+impl Class {
+    fn new(name: impl Into<String>, share: Share) -> Self {
+        Class {
+            name: name.into(),
+            share,
+            capacity: 1_024,
+            payload_bytes: 0,
+            overflow: Overflow::Block { limit: None },
+            ttl: None,
+            stamp: Stamp::OneIn(64),
+        }
+    }
+
+    /// A class that is served before all that are declared after it, and before every weighted class.
+    pub fn strict(name: impl Into<String>) -> Self {
+        Self::new(name, Share::Strict)
+    }
+
+    /// A class that shares what strict classes leave over, in proportion to `weight` (1 to 1,000).
+    pub fn weighted(name: impl Into<String>, weight: u32) -> Self {
+        Self::new(name, Share::Weighted(weight))
+    }
+
+    /// Slots per lane: a power of two, 1 to 2^26. There is a lane for each producer and shard.
+    pub fn capacity(mut self, slots: u32) -> Self {
+        self.capacity = slots;
+        self
+    }
+
+    /// Bytes of each lane's payload ring: 0 (no payloads) or a power of two, 64 to 2^30. One payload takes at most
+    /// half of it.
+    pub fn payload_bytes(mut self, bytes: u32) -> Self {
+        self.payload_bytes = bytes;
+        self
+    }
+
+    /// When a lane is full, wait until there is room.
+    pub fn block(mut self) -> Self {
+        self.overflow = Overflow::Block { limit: None };
+        self
+    }
+
+    /// When a lane is full, wait for at most `limit`, then reject with [`crate::Rejection::TimedOut`].
+    pub fn block_for(mut self, limit: Duration) -> Self {
+        self.overflow = Overflow::Block { limit: Some(limit) };
+        self
+    }
+
+    /// When a lane is full, refuse.
+    pub fn reject(mut self) -> Self {
+        self.overflow = Overflow::Reject;
+        self
+    }
+
+    /// When a lane is full, drop what is offered, and count it.
+    pub fn drop_newest(mut self) -> Self {
+        self.overflow = Overflow::DropNewest;
+        self
+    }
+
+    /// Expire, instead of handling, what has waited longer than `span`. Stamps every event of the class.
+    pub fn ttl(mut self, span: Duration) -> Self {
+        self.ttl = Some(span);
+        self
+    }
+
+    /// Which events are measured.
+    pub fn stamp(mut self, stamp: Stamp) -> Self {
+        self.stamp = stamp;
+        self
+    }
+
+    /// The class's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether slots of the class carry a stamp.
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.ttl.is_some() || self.stamp != Stamp::Never
+    }
+
+    /// The sequences that are measured are those with `sequence & mask == 0`; `None` measures none.
+    pub(crate) fn sample_mask(&self) -> Option<u64> {
+        match self.stamp {
+            Stamp::Every => Some(0),
+            Stamp::OneIn(n) => Some(u64::from(n) - 1),
+            Stamp::Never => None,
+        }
+    }
+}

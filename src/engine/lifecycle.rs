@@ -1,0 +1,370 @@
+//! The running engine: attach, ask, look, drain, stop.
+//!
+//! # Stopping
+//! 1. Producers' lanes are closed: who publishes is refused with `closed`, who waits for room is woken with it.
+//! 2. Shards go on until every accepted event has left its lane, or the deadline has come. (The mesh stays open so
+//!    long: handlers may still emit.)
+//! 3. The shards are told to stop, and are waited for a little longer. One that is stuck in its handler is reported, and
+//!    its thread and memory are left to it.
+//! 4. The ledger is counted for the last time: what is left in the lanes is `in flight`.
+#![forbid(unsafe_code)]
+
+use super::builder::{Core, End};
+use super::plan::Plan;
+use super::report::{ClassReport, Report, ShardReport};
+use crate::class::ClassId;
+use crate::clock::Clock;
+use crate::event::ShardId;
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
+use crate::ledger::Ledger;
+use crate::memory::footprint::Footprint;
+use crate::producer::{AttachError, Producer};
+use crate::shard::poll::Command;
+use crate::shard::{Handler, Placement};
+use crate::wait::bit;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How much longer than its deadline a stop waits for the shards to end.
+pub const STOP_GRACE: Duration = Duration::from_millis(200);
+
+/// How long [`Engine::ask`] and [`Engine::latency`] wait for a shard.
+pub const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+const RUNNING: u8 = 0;
+const CLOSED: u8 = 1;
+const STOPPED: u8 = 2;
+
+/// A running engine. `Send` and `Sync`: share it by reference or in an `Arc`.
+///
+/// Dropping it stops it, with the plan's `drop_deadline` to drain.
+pub struct Engine<E: Send + 'static> {
+    pub(super) core: Arc<Core<E>>,
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) hosted: bool,
+    state: AtomicU8,
+}
+
+/// Why an engine could not be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// It has been stopped before; that call has the report.
+    #[error("the engine was stopped before")]
+    Stopped,
+    /// A shard cannot wait for its own end.
+    #[error("{0} cannot stop its own engine: it would wait for itself; tell another thread")]
+    OnShardThread(ShardId),
+    /// This is a child process; the engine runs in its parent.
+    #[error("the engine belongs to the parent process")]
+    Forked,
+}
+
+/// Why a handler could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// There is no such shard.
+    #[error("the engine has no {0}")]
+    NoShard(ShardId),
+    /// The handler is of another type than the question.
+    #[error("the handler is not a {0}")]
+    WrongHandler(&'static str),
+    /// The shard has stopped, or did not answer within [`ASK_LIMIT`].
+    #[error("{0} did not answer")]
+    NoAnswer(ShardId),
+    /// A shard cannot wait for its own answer.
+    #[error("{0} cannot ask from a shard's own thread")]
+    OnShardThread(ShardId),
+    /// This is a child process; the engine runs in its parent.
+    #[error("the engine belongs to the parent process")]
+    Forked,
+}
+
+/// A place for one answer.
+struct Answer<T>(Arc<(Mutex<Option<T>>, Condvar)>);
+
+impl<T> Answer<T> {
+    fn new() -> Self {
+        Answer(Arc::new((Mutex::new(None), Condvar::new())))
+    }
+
+    fn give(&self, value: T) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        self.0.1.notify_all();
+    }
+
+    /// Waits for it; looks now and then whether there is still somebody to give it.
+    fn wait(&self, limit: Duration, alive: impl Fn() -> bool) -> Option<T> {
+        let begun = Instant::now();
+        let mut answer = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while answer.is_none() && begun.elapsed() < limit && alive() {
+            let nap = Duration::from_millis(20);
+            answer = self.0.1.wait_timeout(answer, nap).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        answer.take()
+    }
+
+    fn share(&self) -> Self {
+        Answer(self.0.clone())
+    }
+}
+
+impl<E: Send + 'static> Engine<E> {
+    pub(super) fn new(core: Arc<Core<E>>) -> Self {
+        Engine { core, threads: Vec::new(), hosted: true, state: AtomicU8::new(RUNNING) }
+    }
+
+    /// The plan that this engine was started from.
+    pub fn plan(&self) -> &Plan {
+        &self.core.plan
+    }
+
+    /// The engine's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.core.clock
+    }
+
+    /// The memory that was planned for it.
+    pub fn footprint(&self) -> Footprint {
+        self.core.plan.footprint::<E>()
+    }
+
+    /// Where each shard runs.
+    pub fn placements(&self) -> Vec<Placement> {
+        self.core.state().placements.clone()
+    }
+
+    /// Attaches a producer. Allocates nothing; takes a lock for an instant.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach(&self) -> Result<Producer<E>, AttachError> {
+        if self.is_forked() {
+            return Err(AttachError::Forked);
+        }
+        if self.state.load(Ordering::Acquire) != RUNNING {
+            return Err(AttachError::Closed);
+        }
+        if !self.core.gate.ready.load(Ordering::Acquire) {
+            return Err(AttachError::NotReady);
+        }
+        Ok(Producer::new(self.core.gate.registry.take()?, self.core.gate.clone()))
+    }
+
+    /// The ledger now. Stops nothing; of a running engine it may lag, and is never impossible.
+    pub fn ledger(&self) -> Ledger {
+        self.core.ledger()
+    }
+
+    /// Lets a shard's thread look at its handler between two polls, and waits for what it says.
+    ///
+    /// # Errors
+    /// [`AskError`]. A host-driven shard must be polled by another thread meanwhile.
+    pub fn ask<H: Handler<E>, T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut H) -> T + Send + 'static,
+    ) -> Result<T, AskError> {
+        self.may_ask(shard)?;
+        let answer = Answer::new();
+        let reply = answer.share();
+        let ask = move |handler: &mut dyn std::any::Any| reply.give(handler.downcast_mut::<H>().map(question));
+        self.core.send(shard, Command::Ask(Box::new(ask)));
+        match answer.wait(ASK_LIMIT, || self.is_running(shard)) {
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(AskError::WrongHandler(std::any::type_name::<H>())),
+            None => Err(AskError::NoAnswer(shard)),
+        }
+    }
+
+    /// Latencies by class, over all shards, since start. Stops nothing: each shard swaps its histograms between two
+    /// polls.
+    ///
+    /// # Errors
+    /// [`AskError`]. What shards did answer is kept for the next call and for the report.
+    #[cfg(feature = "latency")]
+    pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
+        for shard in (0..self.core.plan.shards).map(ShardId) {
+            self.may_ask(shard)?;
+            let empty = vec![ClassLatency::default(); self.core.plan.classes.len()];
+            let answer = Answer::new();
+            let reply = answer.share();
+            self.core.send(shard, Command::Latency(empty, Box::new(move |full| reply.give(full))));
+            let full = answer.wait(ASK_LIMIT, || self.is_running(shard)).ok_or(AskError::NoAnswer(shard))?;
+            self.core.change(|state| state.latency.iter_mut().zip(&full).for_each(|(sum, more)| sum.add(more)));
+        }
+        Ok(self.core.state().latency.clone())
+    }
+
+    /// Waits until every accepted event has left its lane, for `limit` at most; says whether that is so. Producers go
+    /// on publishing: with a steady stream it may never be.
+    pub fn drain(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let mut nap = Duration::from_micros(20);
+        while !self.is_quiet() {
+            if begun.elapsed() >= limit {
+                return false;
+            }
+            std::thread::sleep(nap.min(limit.saturating_sub(begun.elapsed())));
+            nap = (nap * 2).min(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Refuses all further events from producers, and wakes those that wait. The first step of a stop.
+    pub fn close(&self) {
+        let _ = self.state.compare_exchange(RUNNING, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
+        let producers = self.core.plan.producers_max;
+        let lanes = self.core.state().lanes.clone();
+        lanes.iter().filter(|lane| lane.id().producer.0 < producers).for_each(|lane| lane.close());
+    }
+
+    /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
+    ///
+    /// It takes at most `deadline` and [`STOP_GRACE`]. A deadline of zero drains nothing.
+    ///
+    /// # Errors
+    /// [`StopError`].
+    pub fn stop(&self, deadline: Duration) -> Result<Report, StopError> {
+        if self.is_forked() {
+            return Err(StopError::Forked);
+        }
+        if let Some(shard) = self.own_shard() {
+            return Err(StopError::OnShardThread(shard));
+        }
+        let begun = Instant::now();
+        self.close();
+        if self.state.swap(STOPPED, Ordering::AcqRel) == STOPPED {
+            return Err(StopError::Stopped);
+        }
+        let drained = self.drain(deadline);
+        self.end_shards();
+        if !self.hosted {
+            let left = deadline.saturating_sub(begun.elapsed()).saturating_add(STOP_GRACE);
+            self.core.wait_until(left, |state| state.ends.iter().all(Option::is_some));
+        }
+        Ok(self.report(drained))
+    }
+
+    /// Closes what is still open and tells the shards to stop.
+    fn end_shards(&self) {
+        self.core.state().lanes.clone().iter().for_each(|lane| lane.close());
+        self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::STOP));
+    }
+
+    fn report(&self, drained: bool) -> Report {
+        let ledger = self.settled_ledger();
+        let lanes = self.core.state().lanes.clone();
+        let mut state = self.core.state();
+        let ends: Vec<Option<End>> = state.ends.iter_mut().map(Option::take).collect();
+        let mut shards = Vec::new();
+        let mut outputs = Vec::new();
+        for (at, end) in ends.into_iter().enumerate() {
+            let shard = ShardId(at as u16);
+            let bell = &self.core.gate.bells[at];
+            let stopped = matches!(end, Some(Some(_)));
+            let end = end.flatten();
+            #[cfg(feature = "latency")]
+            for (sum, more) in state.latency.iter_mut().zip(end.iter().flat_map(|end| &end.latency)) {
+                sum.add(more);
+            }
+            let room: u64 = lanes.iter().filter(|lane| lane.id().shard == shard).map(|lane| lane.room_rescues()).sum();
+            shards.push(ShardReport {
+                placement: state.placements[at],
+                stopped,
+                counts: ledger.shard(shard),
+                allocations: end.as_ref().and_then(|end| end.allocations),
+                scratch_refused: end.as_ref().map_or(0, |end| end.scratch_refused),
+                quarantine: end.as_ref().map(|end| end.quarantine.clone()),
+                parks: bell.parks.get(),
+                rescues: bell.rescues.get() + room,
+            });
+            outputs.push(end.and_then(|end| end.output));
+        }
+        let class = |(at, class): (usize, &crate::Class)| ClassReport {
+            class: ClassId(at as u8),
+            name: class.name().to_string(),
+            counts: ledger.class(ClassId(at as u8)),
+            #[cfg(feature = "latency")]
+            latency: state.latency[at].clone(),
+        };
+        let classes = self.core.plan.classes.iter().enumerate().map(class).collect();
+        let elapsed = self.core.started.elapsed();
+        Report { classes, shards, drained, elapsed, footprint: self.footprint(), outputs, ledger }
+    }
+
+    /// The ledger when nothing moves in it any more. A producer that was in the middle of a publish when its lane was
+    /// closed ends that publish in an instant; a shard that is stuck may hold an event for ever, and the ledger is then
+    /// taken as it is.
+    fn settled_ledger(&self) -> Ledger {
+        let mut ledger = self.ledger();
+        for _ in 0..100 {
+            if ledger.is_closed() {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+            ledger = self.ledger();
+        }
+        ledger
+    }
+
+    /// Whether every accepted event has left its lane. What left is summed up before what was accepted, and both only
+    /// grow: if they are equal, nothing was in any lane at the moment between the two sums.
+    fn is_quiet(&self) -> bool {
+        let lanes = self.core.state().lanes.clone();
+        let done: u64 = lanes.iter().map(|lane| lane.done()).sum();
+        let accepted: u64 = lanes.iter().map(|lane| lane.accepted()).sum();
+        done == accepted
+    }
+
+    fn is_running(&self, shard: ShardId) -> bool {
+        self.core.state().ends[shard.index()].is_none()
+    }
+
+    fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
+        if self.is_forked() {
+            return Err(AskError::Forked);
+        }
+        if shard.index() >= usize::from(self.core.plan.shards) {
+            return Err(AskError::NoShard(shard));
+        }
+        self.own_shard().map_or(Ok(()), |own| Err(AskError::OnShardThread(own)))
+    }
+
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.core.pid
+    }
+
+    /// The shard whose thread this is.
+    fn own_shard(&self) -> Option<ShardId> {
+        let me = Some(std::thread::current().id());
+        self.core.state().threads.iter().position(|thread| *thread == me).map(|at| ShardId(at as u16))
+    }
+}
+
+impl<E: Send + 'static> Drop for Engine<E> {
+    fn drop(&mut self) {
+        // Nobody polls the shards of a host while it is busy here: it drains them before, or not at all.
+        let deadline = if self.hosted { Duration::ZERO } else { self.core.plan.drop_deadline };
+        match self.stop(deadline) {
+            Ok(_) | Err(StopError::Stopped) => {}
+            // The threads are the parent's.
+            Err(StopError::Forked) => return,
+            // It cannot be waited for here; it ends after this event.
+            Err(StopError::OnShardThread(_)) => {
+                self.close();
+                self.end_shards();
+                return;
+            }
+        }
+        // Those that ended are joined, so that no thread outlives its engine unseen; one that is stuck is left alone.
+        let ended: Vec<bool> = self.threads.iter().map(JoinHandle::is_finished).collect();
+        for (thread, ended) in self.threads.drain(..).zip(ended) {
+            if ended {
+                let _ = thread.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The engine: a checked plan, its shards, its producers, its end.
+//!
+//! ```text
+//!   Plan ──check──▶ Engine ──attach──▶ Producer ─▶ lanes ─▶ Shard ─▶ Handler
+//!                     │ ask, ledger, latency, drain
+//!                     └ stop ─▶ Report
+//! ```
+//!
+//! [`config`] has the settings and what is wrong with them, [`plan`] the plan and its footprint, [`builder`] lays it
+//! out, [`lifecycle`] is the running engine and its end.
+
+pub(crate) mod config;
+pub(crate) mod plan;
+pub(crate) mod builder;
+pub(crate) mod report;
+pub(crate) mod lifecycle;
+
+pub use builder::{Seat, StartError};
+pub use config::{OnPanic, PlanError, PlanErrors, Profile};
+pub use lifecycle::{AskError, Engine, StopError};
+pub use plan::Plan;
+pub use report::{ClassReport, Report, ShardReport};

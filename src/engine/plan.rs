@@ -1,0 +1,379 @@
+//! The plan: every setting of an engine, checked as a whole, and the memory that it will take.
+#![forbid(unsafe_code)]
+
+use super::config::{
+    BURST_MAX, Checks, OnPanic, PRODUCERS_MAX, PlanErrors, Profile, SCRATCH_MAX, SHARDS_MAX,
+};
+use crate::class::{CAPACITY_MAX, CLASSES_MAX, Class, ClassId, Overflow, PAYLOAD_BYTES_MAX, Share, Stamp};
+use crate::clock::Clock;
+use crate::event::{ProducerId, ShardId};
+use crate::lane::{lane_bytes, shape_of};
+use crate::memory::footprint::{Footprint, host_memory_bytes};
+use crate::memory::region::REGION_SLACK;
+use crate::ring::nearest_power;
+use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
+use crate::shard::{Quarantined, QUARANTINE_MAX, nameable};
+use crate::wait::Wait;
+use std::time::Duration;
+
+/// An engine in the making.
+///
+/// Start from a [`Profile`], declare classes, change what should be different, and [`start`](Plan::start) it. Nothing is
+/// rounded or corrected in silence: what cannot be is refused before start with an error that names the setting, its
+/// value, the limit, and a value that would work ([`Plan::check`]).
+///
+/// | setting | from | to | at first |
+/// |---|---|---|---|
+/// | `shards` | 1 | 256 | 1 |
+/// | `producers_max` | 1 | 256 | 8 |
+/// | `burst` (events) | 1 | 65,536 | by profile |
+/// | `floor` (bursts) | 1 | 2^32 − 1 | 64 |
+/// | `partitions` | 1,024 | 65,536, a power of two | 1,024 |
+/// | `scratch_bytes` | 0 | 2^30 | 65,536 |
+/// | `retries_max` | 0 | 2^32 − 1 | 65,536 |
+/// | classes | 1 | 8 | – |
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) profile: Profile,
+    pub(crate) shards: u16,
+    pub(crate) producers_max: u16,
+    pub(crate) cpus: Option<Vec<usize>>,
+    pub(crate) pinned: bool,
+    pub(crate) wait: Wait,
+    pub(crate) burst: u32,
+    pub(crate) floor: u32,
+    pub(crate) partitions: u32,
+    pub(crate) scratch_bytes: u32,
+    pub(crate) mesh: bool,
+    pub(crate) retries_max: u32,
+    pub(crate) on_panic: OnPanic,
+    pub(crate) thread_name: String,
+    pub(crate) drop_deadline: Duration,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) reserved: Vec<(String, u64)>,
+    pub(crate) memory_max: Option<u64>,
+    pub(crate) clock: Option<Clock>,
+    pub(crate) first_sequence: u64,
+}
+
+impl Plan {
+    /// A plan with the settings of a profile.
+    pub fn new(profile: Profile) -> Self {
+        let (wait, burst) = match profile {
+            Profile::Dev | Profile::Balanced => (Wait::Park, 64),
+            Profile::Latency => (Wait::Spin, 16),
+            Profile::Throughput => (Wait::Yield, 256),
+        };
+        Plan {
+            profile,
+            shards: 1,
+            producers_max: 8,
+            cpus: None,
+            pinned: true,
+            wait,
+            burst,
+            floor: 64,
+            partitions: PARTITIONS_MIN,
+            scratch_bytes: 64 << 10,
+            mesh: false,
+            retries_max: 1 << 16,
+            on_panic: OnPanic::Continue,
+            thread_name: "pelton".into(),
+            drop_deadline: Duration::from_secs(1),
+            classes: Vec::new(),
+            reserved: Vec::new(),
+            memory_max: None,
+            clock: None,
+            first_sequence: 0,
+        }
+    }
+
+    /// The profile that it started from.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// How many shards, each with a thread of its own.
+    pub fn shards(mut self, shards: u16) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// How many producers may be attached at once. Their lanes are laid out at start.
+    pub fn producers_max(mut self, producers: u16) -> Self {
+        self.producers_max = producers;
+        self
+    }
+
+    /// The CPUs of the shards, in turn. They must exist. Without it CPUs are chosen, and reported.
+    pub fn cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
+        self.cpus = Some(cpus.into());
+        self
+    }
+
+    /// Leaves the shards' threads where the system puts them.
+    pub fn unpinned(mut self) -> Self {
+        self.pinned = false;
+        self
+    }
+
+    /// What an idle shard does.
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// The most events of one class between two looks at the classes above it.
+    pub fn burst(mut self, events: u32) -> Self {
+        self.burst = events;
+        self
+    }
+
+    /// After this many bursts of higher classes in a row, the lowest class is served one.
+    pub fn floor(mut self, bursts: u32) -> Self {
+        self.floor = bursts;
+        self
+    }
+
+    /// Partitions of the routing table.
+    pub fn partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Bytes of each shard's scratch arena.
+    pub fn scratch_bytes(mut self, bytes: u32) -> Self {
+        self.scratch_bytes = bytes;
+        self
+    }
+
+    /// Lays out lanes from every shard to every shard, so that handlers can emit.
+    pub fn mesh(mut self, mesh: bool) -> Self {
+        self.mesh = mesh;
+        self
+    }
+
+    /// How often an event may be retried before it is `failed(retry)`.
+    pub fn retries_max(mut self, retries: u32) -> Self {
+        self.retries_max = retries;
+        self
+    }
+
+    /// What a shard does after its handler panicked.
+    pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
+        self.on_panic = on_panic;
+        self
+    }
+
+    /// The name of the shards' threads; the shard's number follows it. At most 10 bytes show on Linux.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// How long an engine that is dropped without a stop may drain.
+    pub fn drop_deadline(mut self, deadline: Duration) -> Self {
+        self.drop_deadline = deadline;
+        self
+    }
+
+    /// Names memory that each shard's handler takes, so that it stands in the footprint and is checked with it.
+    pub fn reserve(mut self, name: impl Into<String>, bytes_per_shard: u64) -> Self {
+        self.reserved.push((name.into(), bytes_per_shard));
+        self
+    }
+
+    /// The most memory that the footprint may come to, in bytes. Without it: what the machine (or the process's
+    /// control group) has.
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = Some(bytes);
+        self
+    }
+
+    /// The clock of stamps and of the time to live. Without it: the machine's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The first sequence of every lane, for tests that want to see it wrap.
+    #[doc(hidden)]
+    pub fn first_sequence(mut self, sequence: u64) -> Self {
+        self.first_sequence = sequence;
+        self
+    }
+
+    /// Declares the next class. Its id is good for engines of this plan.
+    ///
+    /// # Panics
+    /// If there are 255 classes already. (More than 8 are refused by [`Plan::check`].)
+    pub fn class(&mut self, class: Class) -> ClassId {
+        let id = u8::try_from(self.classes.len()).expect("a plan has a few classes, not hundreds");
+        self.classes.push(class);
+        ClassId(id)
+    }
+
+    /// The classes declared so far.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
+    pub(crate) fn sets(&self) -> u16 {
+        self.producers_max + if self.mesh { self.shards } else { 0 }
+    }
+
+    /// The lane set in which a shard is the producer.
+    pub(crate) fn mesh_set(&self, shard: ShardId) -> ProducerId {
+        ProducerId(self.producers_max.saturating_add(shard.0))
+    }
+
+    /// Bytes of one shard's region: its slots and payload rings, and what the arena itself needs.
+    pub(crate) fn region_bytes<E>(&self) -> usize {
+        let lane = |class: &Class| {
+            let shape = shape_of(class);
+            shape.slots_need::<E>().saturating_add(shape.payload_need())
+        };
+        self.classes.iter().fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
+    }
+
+    /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
+    pub fn footprint<E>(&self) -> Footprint {
+        let mut sum = Footprint::default();
+        let shards = u64::from(self.shards);
+        let lanes = shards * u64::from(self.sets());
+        for class in &self.classes {
+            let shape = shape_of(class);
+            let slot = shape.slot_bytes::<E>();
+            let name = class.name();
+            sum.add(
+                format!("class '{name}': slots ({} x {slot} B)", class.capacity),
+                lanes,
+                shape.slots_need::<E>() as u64,
+            );
+            sum.add(format!("class '{name}': payload ring"), lanes, shape.payload_need() as u64);
+        }
+        let classes = self.classes.len() as u64;
+        sum.add("region: alignment and header", shards, REGION_SLACK as u64);
+        sum.add("lanes: cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
+        // The arena rounds itself up to whole pages.
+        sum.add("scratch", shards, if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 });
+        #[cfg(feature = "latency")]
+        sum.add(
+            "latency histograms",
+            shards * classes * crate::latency::HISTOGRAMS_PER_CLASS,
+            crate::latency::histogram_bytes(),
+        );
+        sum.add("quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);
+        sum.add("routes", 1, Routes::bytes(self.partitions));
+        for (name, bytes) in &self.reserved {
+            sum.add(name.clone(), shards, *bytes);
+        }
+        sum
+    }
+
+    /// Checks everything that can be known before start; reports all that is wrong at once.
+    ///
+    /// # Errors
+    /// [`PlanErrors`] names each setting with its value, the limit and a value that would work.
+    pub fn check<E>(&self) -> Result<(), PlanErrors> {
+        let mut checks = Checks::default();
+        let between = |from: u64, to: u64| format!("from {from} to {to}");
+        let range = |n: u64, from: u64, to: u64| (from..=to).contains(&n);
+        for (name, value, from, to) in [
+            ("shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX)),
+            ("producers_max", u64::from(self.producers_max), 1, u64::from(PRODUCERS_MAX)),
+            ("burst", u64::from(self.burst), 1, u64::from(BURST_MAX)),
+            ("floor", u64::from(self.floor), 1, u64::from(u32::MAX)),
+            ("scratch_bytes", u64::from(self.scratch_bytes), 0, u64::from(SCRATCH_MAX)),
+        ] {
+            checks.unless(range(value, from, to), name, value, between(from, to), value.clamp(from, to));
+        }
+        checks.unless(
+            self.partitions.is_power_of_two() && (PARTITIONS_MIN..=PARTITIONS_MAX).contains(&self.partitions),
+            "partitions",
+            self.partitions,
+            format!("a power of two from {PARTITIONS_MIN} to {PARTITIONS_MAX}"),
+            nearest_power(self.partitions.max(PARTITIONS_MIN), PARTITIONS_MAX),
+        );
+        let classes = self.classes.len();
+        checks.unless(
+            (1..=CLASSES_MAX).contains(&classes),
+            "classes",
+            classes,
+            format!("from 1 to {CLASSES_MAX}"),
+            classes.clamp(1, CLASSES_MAX),
+        );
+        for (at, class) in self.classes.iter().enumerate() {
+            self.check_class(at, class, &mut checks);
+        }
+        self.check_cpus(&mut checks);
+        // A footprint is worth telling only for a plan that could be.
+        if checks.0.is_empty() {
+            let bytes = self.footprint::<E>().total_bytes();
+            if let Some(limit) = self.memory_max.or_else(host_memory_bytes) {
+                checks.unless(
+                    bytes <= limit,
+                    "footprint (the sum of classes, producers_max and shards)",
+                    format!("{bytes} bytes"),
+                    format!("at most {limit} bytes"),
+                    format!("a capacity of 1/{} of what is planned", bytes.div_ceil(limit.max(1)).next_power_of_two()),
+                );
+            }
+        }
+        if checks.0.is_empty() { Ok(()) } else { Err(PlanErrors(checks.0)) }
+    }
+
+    fn check_class(&self, at: usize, class: &Class, checks: &mut Checks) {
+        let name = |setting: &str| format!("class '{}': {setting}", class.name());
+        checks.unless(
+            !class.name.is_empty() && !self.classes[..at].iter().any(|other| other.name == class.name),
+            format!("class {at}: name"),
+            format!("'{}'", class.name),
+            "neither empty nor that of another class",
+            format!("'class{at}'"),
+        );
+        checks.unless(
+            class.capacity.is_power_of_two() && class.capacity <= CAPACITY_MAX,
+            name("capacity"),
+            class.capacity,
+            format!("a power of two from 1 to {CAPACITY_MAX}"),
+            nearest_power(class.capacity, CAPACITY_MAX),
+        );
+        let bytes = class.payload_bytes;
+        checks.unless(
+            bytes == 0 || (bytes.is_power_of_two() && (64..=PAYLOAD_BYTES_MAX).contains(&bytes)),
+            name("payload_bytes"),
+            bytes,
+            format!("0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}"),
+            nearest_power(bytes.max(64), PAYLOAD_BYTES_MAX),
+        );
+        if let Share::Weighted(weight) = class.share {
+            checks.unless((1..=1_000).contains(&weight), name("weight"), weight, "from 1 to 1000", weight.clamp(1, 1_000));
+        }
+        if let Stamp::OneIn(n) = class.stamp {
+            checks.unless(
+                n.is_power_of_two() && (2..=1 << 20).contains(&n),
+                name("stamp"),
+                format!("one in {n}"),
+                "one in a power of two from 2 to 1048576",
+                format!("one in {}", nearest_power(n.max(2), 1 << 20)),
+            );
+        }
+        let zero = Duration::ZERO;
+        checks.unless(class.ttl != Some(zero), name("ttl"), "0", "longer than nothing", "1 ms");
+        if let Overflow::Block { limit } = class.overflow {
+            checks.unless(limit != Some(zero), name("block limit"), "0", "longer than nothing", "the policy 'reject'");
+        }
+    }
+
+    fn check_cpus(&self, checks: &mut Checks) {
+        let Some(named) = &self.cpus else { return };
+        let there = nameable();
+        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        checks.unless(!named.is_empty(), "cpus", "empty", "CPUs of this machine", list(&there));
+        for cpu in named {
+            checks.unless(there.contains(cpu), "cpus", cpu, format!("one of {}", list(&there)), there[0]);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The final report: where every event went, and what it cost.
+#![forbid(unsafe_code)]
+
+use crate::class::ClassId;
+use crate::event::{Failure, Rejection, ShardId};
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
+use crate::ledger::{Counts, Ledger};
+use crate::memory::footprint::Footprint;
+use crate::shard::{Placement, Quarantine};
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+/// One class in the report.
+#[derive(Clone, Debug)]
+pub struct ClassReport {
+    /// The class.
+    pub class: ClassId,
+    /// Its name.
+    pub name: String,
+    /// Its ledger.
+    pub counts: Counts,
+    /// Its latencies, over all shards.
+    #[cfg(feature = "latency")]
+    pub latency: ClassLatency,
+}
+
+/// One shard in the report.
+#[derive(Clone, Debug)]
+pub struct ShardReport {
+    /// Where it ran.
+    pub placement: Placement,
+    /// Whether it stopped in time. If not, it is still in its handler, and its memory is left to it; what follows is
+    /// then unknown or empty. A shard that a host drives is not waited for.
+    pub stopped: bool,
+    /// Its ledger.
+    pub counts: Counts,
+    /// Panics of its handler.
+    pub quarantine: Option<Quarantine>,
+    /// Allocations on its thread between its start and its stop; `None` where nobody counts them.
+    pub allocations: Option<u64>,
+    /// Requests that its scratch arena refused.
+    pub scratch_refused: u64,
+    /// How often it slept.
+    pub parks: u64,
+    /// Sleeps that ended by themselves although there was something to do. Anything but 0 is a fault of Pelton.
+    pub rescues: u64,
+}
+
+/// What [`crate::Engine::stop`] gives.
+pub struct Report {
+    /// Every lane's counts; see [`Ledger::is_closed`].
+    pub ledger: Ledger,
+    /// By class.
+    pub classes: Vec<ClassReport>,
+    /// By shard.
+    pub shards: Vec<ShardReport>,
+    /// Whether everything that was accepted left its lane before the deadline.
+    pub drained: bool,
+    /// From start to stop.
+    pub elapsed: Duration,
+    /// The memory that was planned.
+    pub footprint: Footprint,
+    pub(super) outputs: Vec<Option<Box<dyn Any + Send>>>,
+}
+
+impl Report {
+    /// Takes the output of one shard's handler. `None` if it was taken, is of another type, or there is none.
+    pub fn output<T: 'static>(&mut self, shard: ShardId) -> Option<T> {
+        let output = self.outputs.get_mut(shard.index())?;
+        match output.take()?.downcast() {
+            Ok(output) => Some(*output),
+            Err(other) => {
+                *output = Some(other);
+                None
+            }
+        }
+    }
+
+    /// Takes the outputs of all shards that have one of this type, in their order.
+    pub fn outputs<T: 'static>(&mut self) -> Vec<T> {
+        (0..self.outputs.len()).filter_map(|shard| self.output(ShardId(shard as u16))).collect()
+    }
+
+    /// Allocations on all shards' threads; `None` where nobody counts them.
+    pub fn allocations(&self) -> Option<u64> {
+        self.shards.iter().map(|shard| shard.allocations).sum()
+    }
+
+    /// Sleeps that ended by themselves although there was something to do, over all shards. Always 0.
+    pub fn rescues(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.rescues).sum()
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("drained", &self.drained)
+            .field("elapsed", &self.elapsed)
+            .field("classes", &self.classes.iter().map(|c| (&c.name, c.counts)).collect::<Vec<_>>())
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The ledger as a table, then what is worth a second look.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, name: &str, c: &Counts| {
+            writeln!(
+                f,
+                "{name:<16} {:>13} {:>13} {:>11} {:>13} {:>9} {:>9} {:>9}",
+                c.offered,
+                c.accepted,
+                c.rejected_total(),
+                c.handled,
+                c.expired,
+                c.failed_total(),
+                c.in_flight
+            )
+        };
+        writeln!(
+            f,
+            "{:<16} {:>13} {:>13} {:>11} {:>13} {:>9} {:>9} {:>9}",
+            "class", "offered", "accepted", "rejected", "handled", "expired", "failed", "in flight"
+        )?;
+        for class in &self.classes {
+            row(f, &class.name, &class.counts)?;
+        }
+        let total = self.ledger.total();
+        row(f, "total", &total)?;
+        for reason in Rejection::ALL.into_iter().filter(|reason| total.rejected_for(*reason) > 0) {
+            writeln!(f, "rejected ({}): {}", reason.name(), total.rejected_for(reason))?;
+        }
+        for reason in Failure::ALL.into_iter().filter(|reason| total.failed_for(*reason) > 0) {
+            writeln!(f, "failed ({}): {}", reason.name(), total.failed_for(reason))?;
+        }
+        let closed = if self.ledger.is_closed() { "closed" } else { "NOT CLOSED" };
+        write!(f, "ledger {closed}")?;
+        if !self.drained {
+            write!(f, "; not drained within the deadline")?;
+        }
+        for shard in self.shards.iter().filter(|shard| !shard.stopped) {
+            write!(f, "; {} did not stop in time", shard.placement.shard)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The plain words of the field: keys, identities, reasons and verdicts.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// What decides the shard of an event, and within which its order is kept.
+///
+/// Integers are keys as they are; [`Key::of`] makes one of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub u64);
+
+impl Key {
+    /// The key of a byte string: XXH3, 64 bits, seed 0. It is part of Pelton's contract and will not change.
+    #[inline]
+    pub fn of(bytes: &[u8]) -> Self {
+        Key(xxhash_rust::xxh3::xxh3_64(bytes))
+    }
+}
+
+impl From<u64> for Key {
+    fn from(key: u64) -> Self {
+        Key(key)
+    }
+}
+
+impl From<u32> for Key {
+    fn from(key: u32) -> Self {
+        Key(u64::from(key))
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Key::of(bytes)
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Self {
+        Key::of(text.as_bytes())
+    }
+}
+
+/// One of an engine's shards, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The shard's number, for use with slices.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ShardId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shard {}", self.0)
+    }
+}
+
+/// A lane set: a producer that is attached, or one of the shards of the mesh (those come after the producers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(pub u16);
+
+impl ProducerId {
+    /// The lane set's number, for use with slices.
+    #[inline]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "producer {}", self.0)
+    }
+}
+
+/// Why an event was not accepted. In the ledger every rejected event stands under exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Rejection {
+    /// All slots of the lane hold events that are not released yet.
+    SlotsFull,
+    /// The lane has a free slot, but not enough contiguous payload bytes.
+    BytesFull,
+    /// The class waits for a limited time, and that was over.
+    TimedOut,
+    /// The class drops the newest event when its lane is full, and this was it.
+    DroppedNewest,
+    /// The payload is larger than half of the class's payload ring, or the class has none.
+    TooLarge,
+    /// The engine, the shard or the lane is closed.
+    Closed,
+    /// The process was forked; the engine's threads live in the parent alone.
+    Forked,
+    /// The shard named is none of the engine's, or a handler emits without a mesh.
+    NoRoute,
+}
+
+impl Rejection {
+    /// Every reason, in the order in which ledgers print them.
+    pub const ALL: [Rejection; 8] = [
+        Rejection::SlotsFull,
+        Rejection::BytesFull,
+        Rejection::TimedOut,
+        Rejection::DroppedNewest,
+        Rejection::TooLarge,
+        Rejection::Closed,
+        Rejection::Forked,
+        Rejection::NoRoute,
+    ];
+
+    /// The reason's name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rejection::SlotsFull => "slots_full",
+            Rejection::BytesFull => "bytes_full",
+            Rejection::TimedOut => "timed_out",
+            Rejection::DroppedNewest => "dropped_newest",
+            Rejection::TooLarge => "too_large",
+            Rejection::Closed => "closed",
+            Rejection::Forked => "forked",
+            Rejection::NoRoute => "no_route",
+        }
+    }
+}
+
+/// Why an accepted event was not handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Failure {
+    /// The handler panicked on it.
+    Panic,
+    /// The handler asked for a retry more often than the plan allows.
+    Retry,
+}
+
+impl Failure {
+    /// Every reason, in the order in which ledgers print them.
+    pub const ALL: [Failure; 2] = [Failure::Panic, Failure::Retry];
+
+    /// The reason's name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Failure::Panic => "panic",
+            Failure::Retry => "retry",
+        }
+    }
+}
+
+/// What a handler says of the event that it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Handled: what the handler emitted is published, and the slot goes back to the producer.
+    Done,
+    /// Not now: what the handler emitted is forgotten; the event stays at the head of its lane, which rests for this
+    /// poll, and is given to the handler again.
+    Retry,
+}
+
+impl From<()> for Verdict {
+    fn from((): ()) -> Self {
+        Verdict::Done
+    }
+}
+
+/// What became of an event that a producer offered and that was not refused with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in its lane.
+    Accepted,
+    /// The lane was full, and the class drops the newest. The ledger has it as `rejected(dropped_newest)`.
+    Dropped,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_bytes_is_stable() {
+        // XXH3-64 of these inputs, as published with the algorithm's reference implementation.
+        assert_eq!(Key::of(b""), Key(0x2D06_8005_38D3_94C2));
+        assert_eq!(Key::from("pelton"), Key::of(b"pelton"));
+        assert_ne!(Key::of(b"a"), Key::of(b"b"));
+    }
+
+    #[test]
+    fn reasons_index_their_own_counters() {
+        for (i, reason) in Rejection::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+        for (i, reason) in Failure::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The footprint: what an engine will take, as a sum in which every term has a name.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// One term of the sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// What takes the memory.
+    pub name: String,
+    /// How many of it there are.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes_each: u64,
+}
+
+impl Term {
+    /// Bytes of the term.
+    pub fn bytes(&self) -> u64 {
+        self.count.saturating_mul(self.bytes_each)
+    }
+}
+
+/// What an engine takes, to the byte, before it is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// The terms, in the order in which they are laid out.
+    pub terms: Vec<Term>,
+}
+
+impl Footprint {
+    pub(crate) fn add(&mut self, name: impl Into<String>, count: u64, bytes_each: u64) {
+        if count > 0 && bytes_each > 0 {
+            self.terms.push(Term { name: name.into(), count, bytes_each });
+        }
+    }
+
+    /// The sum in bytes; saturates at `u64::MAX`.
+    pub fn total_bytes(&self) -> u64 {
+        self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes()))
+    }
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for term in &self.terms {
+            writeln!(f, "{:<44} {:>5} x {:>13} = {:>14}", term.name, term.count, term.bytes_each, term.bytes())?;
+        }
+        write!(f, "{:<44} {:>5}   {:>13}   {:>14}", "total (bytes)", "", "", self.total_bytes())
+    }
+}
+
+/// The memory that this process may take, in bytes: the machine's, or its control group's limit where that is lower.
+/// `None` where the system does not say (anything but Linux).
+pub fn host_memory_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+    })?;
+    // Version 2 of control groups, then version 1; "max" (no limit) does not parse and falls through.
+    let group = read("/sys/fs/cgroup/memory.max")
+        .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    Some(group.map_or(machine, |limit| limit.min(machine)))
+}
+
+/// The memory that is resident for this process, in bytes; `None` where the system does not say.
+pub fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_names_every_term() {
+        let mut footprint = Footprint::default();
+        footprint.add("rings", 2, 4_096);
+        footprint.add("nothing", 0, 77);
+        footprint.add("scratch", 1, 100);
+        assert_eq!(footprint.total_bytes(), 8_292);
+        let text = footprint.to_string();
+        assert!(text.contains("rings") && text.contains("8292") && !text.contains("nothing"), "{text}");
+    }
+}

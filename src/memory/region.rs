@@ -1,0 +1,173 @@
+//! One region per shard: a single allocation, cut into parts, never grown.
+//!
+//! # Mechanism
+//! A [`Builder`] takes one chunk of exactly the planned size from bumpalo and forbids it a second one; each [`Part`]
+//! is a piece of it. Parts are cut while the shard starts, on its own pinned thread, and are written there first, so
+//! that the pages are near that CPU. A part keeps its region alive: the two halves of a ring may be dropped in any
+//! order and on any thread.
+//!
+//! # Invariants
+//! - Parts never overlap (bumpalo hands out each byte once).
+//! - The chunk is not touched through bumpalo after its builder is gone; only the parts' owners use it.
+//! - The size is known before: [`need`] of every part, plus [`REGION_SLACK`].
+
+use bumpalo::Bump;
+use std::alloc::Layout;
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Every part starts and ends on such a boundary: two cache lines, since adjacent lines are fetched in pairs.
+pub(crate) const PART_ALIGN: usize = 128;
+
+/// What the arena itself may need besides its parts: its first alignment to a boundary, and its own header. It is
+/// counted in whole, and never written but for the header.
+pub(crate) const REGION_SLACK: usize = PART_ALIGN + 4_096;
+
+/// Bytes that a part of this layout takes of a region: its size, rounded up, and room for an alignment above the usual.
+pub(crate) const fn need(layout: Layout) -> usize {
+    let extra = if layout.align() > PART_ALIGN { layout.align() - PART_ALIGN } else { 0 };
+    layout.size().next_multiple_of(PART_ALIGN) + extra
+}
+
+/// The chunk; it does nothing but stay alive until its last part is gone.
+struct Region {
+    arena: UnsafeCell<Bump>,
+}
+
+// SAFETY: The arena is touched only through `Builder::cut`, which takes `&mut self` of the one builder, and by the
+// drop of the last owner. A part reaches its bytes through its own pointer and never through the arena. The test
+// `parts_outlive_their_builder_on_other_threads` (run under AddressSanitizer in CI) breaks where that is not so.
+unsafe impl Sync for Region {}
+// SAFETY: A bumpalo arena may move between threads; it is not shared, see above.
+unsafe impl Send for Region {}
+
+/// Cuts parts from a region, on the thread that will use them.
+pub(crate) struct Builder {
+    region: Arc<Region>,
+}
+
+/// A piece of a region.
+pub(crate) struct Part {
+    start: NonNull<u8>,
+    bytes: usize,
+    // Held, never read: the memory lives as long as this does.
+    _region: Arc<Region>,
+}
+
+// SAFETY: A part is the only owner of its bytes, and those may be used from any thread.
+unsafe impl Send for Part {}
+// SAFETY: A shared part hands out nothing but its address and its length.
+unsafe impl Sync for Part {}
+
+/// The system refused the memory, or more was cut than planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} bytes of memory were refused")]
+pub struct MemoryRefused {
+    /// How many bytes were asked for.
+    pub asked: usize,
+}
+
+impl Builder {
+    /// Takes one chunk for parts whose [`need`]s sum up to `bytes`.
+    pub fn new(bytes: usize) -> Result<Self, MemoryRefused> {
+        let refused = MemoryRefused { asked: bytes };
+        let capacity = bytes.checked_add(PART_ALIGN).ok_or(refused)?;
+        let arena = Bump::try_with_capacity(capacity).map_err(|_| refused)?;
+        // What is there is all there is: a second chunk would be memory that no plan names.
+        arena.set_allocation_limit(Some(arena.allocated_bytes()));
+        Ok(Builder { region: Arc::new(Region { arena: UnsafeCell::new(arena) }) })
+    }
+
+    /// Cuts the next part. Its bytes are not initialised.
+    pub fn cut(&mut self, layout: Layout) -> Result<Part, MemoryRefused> {
+        let (refused, align) = (MemoryRefused { asked: layout.size() }, layout.align());
+        // Sizes are whole multiples of the usual alignment, so that only a greater one ever needs padding.
+        let layout = Layout::from_size_align(layout.size(), PART_ALIGN).map_err(|_| refused)?.pad_to_align();
+        let layout = layout.align_to(align).map_err(|_| refused)?;
+        // SAFETY: `&mut self` of the only builder is exclusive use of the arena (see `Sync for Region`).
+        let arena = unsafe { &*self.region.arena.get() };
+        let start = arena.try_alloc_layout(layout).map_err(|_| refused)?;
+        Ok(Part { start, bytes: layout.size(), _region: self.region.clone() })
+    }
+
+    /// Bytes that the chunk took from the system, its header among them.
+    #[cfg(test)]
+    pub fn taken_bytes(&self) -> usize {
+        // SAFETY: as in `cut`; a shared look is enough, since nothing else looks at the same time.
+        unsafe { (*self.region.arena.get()).allocated_bytes_including_metadata() }
+    }
+}
+
+impl Part {
+    /// The first byte; aligned to [`PART_ALIGN`] at least.
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// How many bytes there are.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Writes zero to every byte, which also makes the system find a page for each.
+    pub fn fill_zero(&mut self) {
+        // SAFETY: the part owns `bytes` bytes from `start`, and `&mut self` makes the access exclusive.
+        unsafe { self.start.as_ptr().write_bytes(0, self.bytes) }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(layouts: &[Layout]) -> usize {
+        layouts.iter().map(|layout| need(*layout)).sum()
+    }
+
+    proptest! {
+        #[test]
+        fn planned_parts_always_fit_and_never_overlap(
+            shapes in proptest::collection::vec((0usize..5_000, 0u32..13), 1..24)
+        ) {
+            let layouts: Vec<Layout> =
+                shapes.iter().map(|(size, align)| Layout::from_size_align(*size, 1 << align).unwrap()).collect();
+            let planned = plan(&layouts);
+            let mut builder = Builder::new(planned).unwrap();
+            prop_assert!(builder.taken_bytes() <= planned + REGION_SLACK);
+            let mut parts = Vec::new();
+            for layout in &layouts {
+                let mut part = builder.cut(*layout).unwrap();
+                prop_assert_eq!(part.start().as_ptr() as usize % layout.align().max(PART_ALIGN), 0);
+                prop_assert!(part.bytes() >= layout.size());
+                part.fill_zero();
+                parts.push((part.start().as_ptr() as usize, part.bytes(), part));
+            }
+            parts.sort_by_key(|part| part.0);
+            for pair in parts.windows(2) {
+                prop_assert!(pair[0].0 + pair[0].1 <= pair[1].0);
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_planned_is_refused() {
+        let layout = Layout::from_size_align(1 << 16, 64).unwrap();
+        let mut builder = Builder::new(need(layout)).unwrap();
+        assert!(builder.cut(layout).is_ok());
+        assert_eq!(builder.cut(layout).err(), Some(MemoryRefused { asked: 1 << 16 }));
+    }
+
+    #[test]
+    fn parts_outlive_their_builder_on_other_threads() {
+        let layout = Layout::from_size_align(1 << 12, 64).unwrap();
+        let mut builder = Builder::new(2 * need(layout)).unwrap();
+        let mut a = builder.cut(layout).unwrap();
+        let mut b = builder.cut(layout).unwrap();
+        drop(builder);
+        let t = std::thread::spawn(move || a.fill_zero());
+        b.fill_zero();
+        t.join().unwrap();
+    }
+}

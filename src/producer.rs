@@ -1,0 +1,377 @@
+//! Producers: handles over one lane per shard and class.
+//!
+//! # Mechanism
+//! All lanes are laid out before the first event. A *lane set* is the writing ends that one producer needs: a lane
+//! for each shard and class. The [`Registry`] holds the sets that nobody uses; to attach is to take one out, to
+//! detach is to put it back, and neither allocates.
+//!
+//! # Invariants
+//! - A set is handed out again only when its shards have released every event of its last user, so the order of one
+//!   producer is never mixed with that of another. Sequences and ledgers go on where they were; the *generation* of
+//!   the set tells its users apart.
+//! - One lane, one writer: a set is in the registry or in one producer, never in both.
+//!
+//! The registry is locked for an instant by attach and detach, which are not on the way of an event.
+#![forbid(unsafe_code)]
+
+use crate::class::ClassId;
+use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
+use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal};
+use crate::route::Routes;
+use crate::sync::{Arc, Mutex};
+use crate::wait::{Bell, bit};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The writing ends that one producer needs, shard by shard, class by class.
+pub(crate) struct LaneSet<E> {
+    pub id: ProducerId,
+    pub generation: u32,
+    pub lanes: Box<[LaneProducer<E>]>,
+}
+
+impl<E> LaneSet<E> {
+    fn is_drained(&mut self) -> bool {
+        self.lanes.iter_mut().all(LaneProducer::is_drained)
+    }
+}
+
+/// Why no producer can be attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// As many producers as were planned are attached.
+    #[error("all {max} lane sets are attached; plan more with producers_max, or detach one")]
+    AllAttached {
+        /// The plan's `producers_max`.
+        max: u16,
+    },
+    /// Lane sets are free, but each still holds events of its last user.
+    #[error("{draining} lane sets are free, but events of their last users are still in flight; try again later")]
+    Draining {
+        /// How many.
+        draining: u16,
+    },
+    /// The engine is stopping or has stopped.
+    #[error("the engine is closed")]
+    Closed,
+    /// This is a child process; the engine runs in its parent.
+    #[error("the engine belongs to the parent process: start one in the child")]
+    Forked,
+    /// A host-driven shard has not been built yet.
+    #[error("not all host-driven shards are built yet")]
+    NotReady,
+}
+
+/// The lane sets that nobody uses, and which are in use.
+pub(crate) struct Registry<E> {
+    free: Mutex<Vec<LaneSet<E>>>,
+    attached: Box<[AtomicBool]>,
+}
+
+impl<E> Registry<E> {
+    pub fn new(sets: u16) -> Self {
+        Registry {
+            free: Mutex::new(Vec::with_capacity(usize::from(sets))),
+            attached: (0..sets).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    /// Puts a set in: a new one, or that of a producer that is gone.
+    pub fn put(&self, set: LaneSet<E>) {
+        let mut free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(attached) = self.attached.get(set.id.index()) {
+            attached.store(false, Ordering::Release);
+        }
+        // Within the capacity that was reserved: there are never more sets than were planned.
+        free.push(set);
+    }
+
+    /// Takes a set out that holds no event.
+    pub fn take(&self) -> Result<LaneSet<E>, AttachError> {
+        let mut free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if free.is_empty() {
+            return Err(AttachError::AllAttached { max: self.attached.len() as u16 });
+        }
+        let Some(at) = free.iter_mut().position(LaneSet::is_drained) else {
+            return Err(AttachError::Draining { draining: free.len() as u16 });
+        };
+        let mut set = free.remove(at);
+        set.generation = set.generation.wrapping_add(1);
+        self.attached[set.id.index()].store(true, Ordering::Release);
+        Ok(set)
+    }
+
+    /// Whether the set is in use.
+    pub fn is_attached(&self, set: usize) -> bool {
+        // A set past the registry's is one of the mesh, which is always in use.
+        self.attached.get(set).is_none_or(|attached| attached.load(Ordering::Acquire))
+    }
+}
+
+/// What producers share with their engine.
+pub(crate) struct Gate<E> {
+    pub routes: Arc<Routes>,
+    pub registry: Registry<E>,
+    pub bells: Box<[Arc<Bell>]>,
+    pub classes: usize,
+    /// Events that found no lane, by class: `rejected(no_route)`. Counted off the usual way, by any thread.
+    pub unrouted: Box<[AtomicU64]>,
+    /// All shards are built, and their lanes sorted into sets.
+    pub ready: AtomicBool,
+}
+
+impl<E> Gate<E> {
+    /// Tells every shard that producers came or went.
+    pub fn announce(&self) {
+        self.bells.iter().for_each(|bell| bell.raise(bit::LANES));
+    }
+
+    /// Counts and describes an event for a shard that is not there.
+    #[cold]
+    pub fn no_route(&self, producer: ProducerId, shard: ShardId, class: ClassId) -> Refusal {
+        self.unrouted[class.index()].fetch_add(1, Ordering::Relaxed);
+        Refusal { reason: Rejection::NoRoute, lane: LaneId { producer, shard, class }, capacity: 0 }
+    }
+}
+
+/// A handle by which one thread publishes events. `Send`, not `Sync`.
+///
+/// Every form returns how the event ended: [`Outcome::Accepted`], or [`Outcome::Dropped`] in a class that drops the
+/// newest, or a [`Refusal`] that says why. The closures that write an event are called only when there is a slot for
+/// it, and write in place.
+///
+/// Order: events of one producer, one key and one class are handled in the order in which they were published.
+///
+/// Dropping the producer detaches it: what it published is still handled.
+///
+/// # Panics
+/// All methods panic if the class is none of this engine's.
+pub struct Producer<E> {
+    // `None` only while it is being dropped.
+    set: Option<LaneSet<E>>,
+    gate: Arc<Gate<E>>,
+}
+
+const ATTACHED: &str = "a producer holds its lane set until it is dropped";
+
+impl<E> Producer<E> {
+    pub(crate) fn new(set: LaneSet<E>, gate: Arc<Gate<E>>) -> Self {
+        gate.announce();
+        Producer { set: Some(set), gate }
+    }
+
+    /// Which lane set this producer writes.
+    pub fn id(&self) -> ProducerId {
+        self.set.as_ref().expect(ATTACHED).id
+    }
+
+    /// How often its lane set has been attached, this time included.
+    pub fn generation(&self) -> u32 {
+        self.set.as_ref().expect(ATTACHED).generation
+    }
+
+    /// The shard that handles this key.
+    #[inline]
+    pub fn shard_of(&self, key: impl Into<Key>) -> ShardId {
+        self.gate.routes.shard(key.into())
+    }
+
+    #[inline(always)]
+    fn lane(&mut self, shard: ShardId, class: ClassId) -> &mut LaneProducer<E> {
+        let classes = self.gate.classes;
+        assert!(class.index() < classes, "class {} is not one of this engine's {classes}", class.index());
+        &mut self.set.as_mut().expect(ATTACHED).lanes[shard.index() * classes + class.index()]
+    }
+
+    #[inline(always)]
+    fn lane_of(&mut self, class: ClassId, key: Key) -> &mut LaneProducer<E> {
+        let shard = self.gate.routes.shard(key);
+        self.lane(shard, class)
+    }
+
+    #[inline(always)]
+    fn lane_at(&mut self, shard: ShardId, class: ClassId) -> Result<&mut LaneProducer<E>, Refusal> {
+        if shard.index() >= self.gate.bells.len() {
+            return Err(self.gate.no_route(self.id(), shard, class));
+        }
+        Ok(self.lane(shard, class))
+    }
+
+    /// Publishes to the key's shard, by the policy of the class: a blocking class waits.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `fill` was not called then.
+    #[inline(always)]
+    pub fn publish(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        let key = key.into();
+        self.lane_of(class, key).publish(key, fill)
+    }
+
+    /// Publishes with a payload, which is copied into the slot's payload bytes; by the policy of the class.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `fill` was not called then.
+    #[inline]
+    pub fn publish_bytes(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        payload: &[u8],
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        match self.claim(class, key, payload.len()) {
+            Ok(mut claim) => {
+                let (event, bytes) = claim.parts_mut();
+                bytes.copy_from_slice(payload);
+                fill(event);
+                claim.publish();
+                Ok(Outcome::Accepted)
+            }
+            Err(refusal) => refusal.or_dropped(),
+        }
+    }
+
+    /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
+    ///
+    /// # Errors
+    /// [`Refusal`]; with [`Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
+    #[inline]
+    pub fn publish_to(
+        &mut self,
+        shard: ShardId,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        self.lane_at(shard, class)?.publish(key, fill)
+    }
+
+    /// Publishes without ever waiting, whatever the policy of the class.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `fill` was not called then.
+    #[inline]
+    pub fn try_publish(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        match self.try_claim(class, key) {
+            Ok(mut claim) => {
+                fill(&mut claim);
+                claim.publish();
+                Ok(Outcome::Accepted)
+            }
+            Err(refusal) => refusal.or_dropped(),
+        }
+    }
+
+    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class.
+    ///
+    /// # Errors
+    /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over. `fill` was not called then.
+    #[inline]
+    pub fn publish_within(
+        &mut self,
+        limit: Duration,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        let key = key.into();
+        let mut claim = self.lane_of(class, key).claim_waiting(key, 0, Some(limit))?;
+        fill(&mut claim);
+        claim.publish();
+        Ok(Outcome::Accepted)
+    }
+
+    /// Publishes a value that exists already, by the policy of the class. The old value of the slot is dropped here.
+    ///
+    /// # Errors
+    /// [`Returned`] gives the value back, with the reason.
+    #[inline]
+    pub fn send(&mut self, class: ClassId, key: impl Into<Key>, value: E) -> Result<Outcome, Returned<E>> {
+        match self.claim(class, key, 0) {
+            Ok(mut claim) => {
+                *claim = value;
+                claim.publish();
+                Ok(Outcome::Accepted)
+            }
+            Err(refusal) => match refusal.or_dropped() {
+                Ok(outcome) => Ok(outcome),
+                Err(refusal) => Err(Returned { refusal, value }),
+            },
+        }
+    }
+
+    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class.
+    ///
+    /// # Errors
+    /// [`Refusal`]; a class that drops the newest says [`Rejection::DroppedNewest`].
+    #[inline(always)]
+    pub fn claim(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        bytes: usize,
+    ) -> Result<LaneClaim<'_, E>, Refusal> {
+        let key = key.into();
+        self.lane_of(class, key).claim_by_policy(key, bytes)
+    }
+
+    /// Claims a slot without waiting.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    #[inline(always)]
+    pub fn try_claim(&mut self, class: ClassId, key: impl Into<Key>) -> Result<LaneClaim<'_, E>, Refusal> {
+        self.try_claim_bytes(class, key, 0)
+    }
+
+    /// Claims a slot with at most `bytes` payload bytes, without waiting.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    #[inline(always)]
+    pub fn try_claim_bytes(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        bytes: usize,
+    ) -> Result<LaneClaim<'_, E>, Refusal> {
+        let key = key.into();
+        self.lane_of(class, key).try_claim(key, bytes)
+    }
+}
+
+impl<E> Drop for Producer<E> {
+    fn drop(&mut self) {
+        if let Some(set) = self.set.take() {
+            self.gate.registry.put(set);
+            self.gate.announce();
+        }
+    }
+}
+
+/// A value that was not accepted, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Returned<E> {
+    /// Why.
+    pub refusal: Refusal,
+    /// The value, untouched.
+    pub value: E,
+}
+
+impl<E> std::fmt::Display for Returned<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.refusal.fmt(f)
+    }
+}
+
+impl<E: std::fmt::Debug> std::error::Error for Returned<E> {}

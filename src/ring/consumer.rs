@@ -1,0 +1,258 @@
+//! The consumer's end: poll the next slot, handle in place, release.
+//!
+//! # Mechanism
+//! `head` is the next sequence wanted. The consumer looks at that slot's word and at nothing else, so an empty ring
+//! costs one load of a line that the producer will write anyway. The released cursor is stored at the end of a batch,
+//! and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch never makes the
+//! ring look full for its whole length.
+
+use super::Core;
+use super::slots::{Slot, View};
+use crate::sync::Arc;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// Slots after which the released cursor is stored within a batch, at the latest.
+const RELEASE_EVERY: u64 = 64;
+
+/// The reading half of a ring. `Send`, not `Sync`: one thread at a time.
+///
+/// Dropping it closes the ring: further claims are refused.
+pub struct Consumer<E> {
+    core: Arc<Core<E>>,
+    /// A copy of what the slots' addresses are made of, so that they need no look at `core`.
+    slots: View<E>,
+    /// The next sequence wanted.
+    head: u64,
+    /// `head + 1` once the event at `head` was seen published; anything else before.
+    seen: u64,
+    /// The released cursor as last stored.
+    released: u64,
+    release_every: u64,
+    /// The payload position after the last event passed.
+    bytes_head: u64,
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+impl<E> Consumer<E> {
+    pub(super) fn new(core: Arc<Core<E>>, first: u64) -> Self {
+        let release_every = (core.slots.capacity() / 2).clamp(1, RELEASE_EVERY);
+        Consumer {
+            slots: core.slots.view(),
+            head: first,
+            seen: first,
+            released: first,
+            release_every,
+            bytes_head: 0,
+            core,
+            _not_sync: PhantomData,
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<E>> {
+        &self.core
+    }
+
+    /// Slots of the ring.
+    pub fn capacity(&self) -> u64 {
+        self.slots.capacity()
+    }
+
+    /// The next sequence wanted.
+    pub fn sequence(&self) -> u64 {
+        self.head
+    }
+
+    /// Whether an event is there. One load.
+    #[inline(always)]
+    pub fn is_ready(&self) -> bool {
+        self.slots.at(self.head).is_published(self.head)
+    }
+
+    /// Whether one of the ends is closed. What was published before can still be consumed.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Closes the ring: further claims are refused.
+    pub fn close(&mut self) {
+        self.core.close();
+    }
+
+    /// The next event, which stays where it is until [`Self::advance`].
+    #[inline(always)]
+    pub(crate) fn peek(&mut self) -> Option<Item<'_, E>> {
+        let slot = self.slots.at(self.head);
+        if !slot.is_published(self.head) {
+            return None;
+        }
+        self.seen = self.head.wrapping_add(1);
+        Some(Item { consumer: self, slot })
+    }
+
+    /// Passes the event that the last [`Self::peek`] showed; without one it does nothing.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) {
+        if self.seen != self.head.wrapping_add(1) {
+            return;
+        }
+        if let Some(span) = self.slots.at(self.head).span() {
+            // SAFETY: `peek` saw the slot published and it is not released, so it is the consumer's. Model:
+            // `payload_wraps_without_overlap`.
+            let span = unsafe { span.read() };
+            let start = self.core.bytes.position_of(span, self.bytes_head);
+            self.bytes_head = start.wrapping_add(u64::from(span.len));
+        }
+        self.head = self.seen;
+        if self.head.wrapping_sub(self.released) >= self.release_every {
+            self.release();
+        }
+    }
+
+    /// Gives everything that was passed back to the producer; says whether there was anything.
+    #[inline(always)]
+    pub(crate) fn release(&mut self) -> bool {
+        if self.released == self.head {
+            return false;
+        }
+        self.core.release(self.head, self.bytes_head);
+        self.released = self.head;
+        true
+    }
+
+    /// The released cursor.
+    pub(crate) fn released_sequence(&self) -> u64 {
+        self.released
+    }
+
+    /// A batch of at most `max` events: those that are there now or come while it is handled.
+    ///
+    /// # Panics
+    /// If `max` is 0, which could only ever be a mistake.
+    pub fn batch(&mut self, max: u64) -> Batch<'_, E> {
+        assert!(max > 0, "a batch has room for at least one event");
+        Batch { consumer: self, left: max, taken: false }
+    }
+}
+
+impl<E> Drop for Consumer<E> {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+/// Events one after the other; dropping it releases those that were taken.
+///
+/// ```compile_fail
+/// # use pelton::ring::{Shape, ring};
+/// let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64).unwrap();
+/// let mut batch = rx.batch(8);
+/// let first = batch.next();
+/// let second = batch.next(); // one at a time: `first` still borrows the batch
+/// drop((first, second));
+/// ```
+pub struct Batch<'a, E> {
+    consumer: &'a mut Consumer<E>,
+    left: u64,
+    taken: bool,
+}
+
+impl<E> Batch<'_, E> {
+    /// The next event, or `None` when none is there or the batch is at its end. It counts as consumed as soon as the
+    /// item is dropped and the next is asked for, or the batch is dropped.
+    #[inline]
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend one item at a time")]
+    pub fn next(&mut self) -> Option<Item<'_, E>> {
+        if std::mem::take(&mut self.taken) {
+            self.consumer.advance();
+        }
+        if self.left == 0 {
+            return None;
+        }
+        let item = self.consumer.peek()?;
+        self.left -= 1;
+        self.taken = true;
+        Some(item)
+    }
+}
+
+impl<E> Drop for Batch<'_, E> {
+    fn drop(&mut self) {
+        if self.taken {
+            self.consumer.advance();
+        }
+        self.consumer.release();
+    }
+}
+
+/// One published event, in its slot.
+pub struct Item<'a, E> {
+    consumer: &'a mut Consumer<E>,
+    slot: Slot<E>,
+}
+
+impl<E> Item<'_, E> {
+    /// The event's sequence.
+    #[inline(always)]
+    pub fn sequence(&self) -> u64 {
+        self.consumer.head
+    }
+
+    /// The event's key.
+    #[inline(always)]
+    pub fn key(&self) -> u64 {
+        // SAFETY: the slot is published and not released, so it is the consumer's, who never writes the key. Model:
+        // `publish_and_release`.
+        unsafe { self.slot.key().read() }
+    }
+
+    /// The event's stamp; 0 where the ring is not stamped.
+    #[inline(always)]
+    pub fn stamp(&self) -> u64 {
+        // SAFETY: as for the key.
+        self.slot.stamp().map_or(0, |stamp| unsafe { stamp.read() })
+    }
+
+    /// The event's payload; empty where it has none.
+    #[inline(always)]
+    pub fn payload(&self) -> &[u8] {
+        let Some(bytes) = self.bytes() else { return &[] };
+        // SAFETY: the bytes of a published span are the consumer's until its slot is released, and the borrow of
+        // `self` ends before that. Model: `payload_wraps_without_overlap`.
+        unsafe { &*bytes }
+    }
+
+    /// The event and its payload at once, both to be changed in place.
+    #[inline(always)]
+    pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
+        let bytes = self.bytes();
+        // SAFETY: as for `deref` and `payload`, with `&mut self`: the only references; the two do not overlap.
+        unsafe { (&mut *self.slot.event(), bytes.map_or(&mut [], |bytes| &mut *bytes)) }
+    }
+
+    #[inline(always)]
+    fn bytes(&self) -> Option<*mut [u8]> {
+        let span = self.slot.span()?;
+        // SAFETY: as for the key.
+        Some(self.consumer.core.bytes.slice(unsafe { span.read() }))
+    }
+}
+
+impl<E> Deref for Item<'_, E> {
+    type Target = E;
+    #[inline(always)]
+    fn deref(&self) -> &E {
+        // SAFETY: the slot is published and not released, so it is the consumer's, and this item the only way to it.
+        // Model: `publish_and_release`.
+        unsafe { &*self.slot.event() }
+    }
+}
+
+impl<E> DerefMut for Item<'_, E> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut E {
+        // SAFETY: as for `deref`, and `&mut self` makes the reference unique.
+        unsafe { &mut *self.slot.event() }
+    }
+}

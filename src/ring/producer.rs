@@ -1,0 +1,398 @@
+//! The producer's end: claim, write in place, publish.
+//!
+//! # Mechanism
+//! `tail` is the next sequence to publish, `next` the next to claim; what lies between is written and kept back
+//! (*staged*). The consumer's released cursor is cached as a limit, and looked at again only when that is reached. A published slot needs one Release
+//! store; there is nothing else to tell.
+//!
+//! Each publish asks for ownership of a slot some way ahead: its line was last read by the consumer, and to write it
+//! the producer would otherwise wait for the line to come over. Asked for early, it is there in time.
+
+use super::slots::{Slot, View};
+use super::{Core, Refused};
+use crate::sync::Arc;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// How many slots ahead the producer asks for ownership.
+const PREFETCH_SLOTS: u64 = 4;
+
+/// The writing half of a ring. `Send`, not `Sync`: one thread at a time.
+///
+/// Dropping it closes the ring; what is published can still be consumed.
+pub struct Producer<E> {
+    core: Arc<Core<E>>,
+    /// A copy of what the slots' addresses are made of, so that they need no look at `core`.
+    slots: View<E>,
+    /// The next sequence to claim; ahead of `tail` by what is staged.
+    next: u64,
+    /// The next sequence to publish.
+    tail: u64,
+    /// The first sequence that may not be claimed, going by the consumer's cursor when last looked at.
+    limit: u64,
+    /// The payload position after the last claimed, and after the last published event.
+    bytes_next: u64,
+    bytes_tail: u64,
+    /// The consumer's payload position when last looked at.
+    bytes_released: u64,
+    _not_sync: PhantomData<Cell<()>>,
+}
+
+impl<E> Producer<E> {
+    pub(super) fn new(core: Arc<Core<E>>, first: u64) -> Self {
+        Producer {
+            slots: core.slots.view(),
+            next: first,
+            tail: first,
+            limit: first.wrapping_add(core.slots.capacity()),
+            bytes_next: 0,
+            bytes_tail: 0,
+            bytes_released: 0,
+            core,
+            _not_sync: PhantomData,
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core<E>> {
+        &self.core
+    }
+
+    /// Slots of the ring.
+    pub fn capacity(&self) -> u64 {
+        self.core.slots.capacity()
+    }
+
+    /// The next sequence to be published.
+    pub fn sequence(&self) -> u64 {
+        self.tail
+    }
+
+    /// Whether one of the ends is closed, so that every further claim is refused.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Closes the ring: further claims are refused, what is published can still be consumed.
+    pub fn close(&mut self) {
+        self.core.close();
+    }
+
+    /// Whether the consumer has released everything that was published. Looks at the consumer's cursor.
+    pub fn is_drained(&mut self) -> bool {
+        self.core.released_sequence() == self.tail
+    }
+
+    /// Claims the next slot. Never waits.
+    ///
+    /// # Errors
+    /// [`Refused::SlotsFull`] or [`Refused::Closed`].
+    #[inline(always)]
+    pub fn try_claim(&mut self) -> Result<Claim<'_, E>, Refused> {
+        self.slot_ready()?;
+        Ok(Claim { slot: self.slots.at(self.next), position: 0, bytes: 0, producer: self })
+    }
+
+    /// Claims the next slot with at most `bytes` bytes of payload. Never waits.
+    ///
+    /// # Errors
+    /// [`Refused`]; a payload of more than half the payload ring is `TooLarge`.
+    #[inline]
+    pub fn try_claim_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
+        self.slot_ready()?;
+        let position = self.bytes_ready(bytes)?;
+        Ok(Claim { slot: self.slots.at(self.next), position, bytes, producer: self })
+    }
+
+    /// Whether a claim of this many payload bytes might be refused for lack of room, going by what was last seen.
+    #[inline(always)]
+    pub(crate) fn seems_full(&self, bytes: usize) -> bool {
+        self.next == self.limit || bytes > 0
+    }
+
+    /// Whether a claim of this many payload bytes would be granted now.
+    pub(crate) fn room(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.slot_ready()?;
+        self.bytes_ready(bytes).map(|_| ())
+    }
+
+    /// The consumer's cursor as last seen.
+    pub(crate) fn released_seen(&self) -> u64 {
+        self.limit.wrapping_sub(self.slots.capacity())
+    }
+
+    /// Begins a stage: several claims that are written now and published together, or not at all.
+    pub fn stage(&mut self) -> Stage<'_, E> {
+        self.abort_staged();
+        Stage { producer: self }
+    }
+
+    /// How many events are staged.
+    pub(crate) fn staged(&self) -> u64 {
+        self.next.wrapping_sub(self.tail)
+    }
+
+    /// Publishes what is staged; says how many that were.
+    pub(crate) fn publish_staged(&mut self) -> u64 {
+        let staged = self.staged();
+        // From the last to the first: the consumer waits for the first, so it sees all of them or none.
+        for i in (0..staged).rev() {
+            let sequence = self.tail.wrapping_add(i);
+            self.slots.at(sequence).publish(sequence);
+        }
+        self.tail = self.next;
+        self.bytes_tail = self.bytes_next;
+        staged
+    }
+
+    /// Forgets what is staged; says how many that were.
+    pub(crate) fn abort_staged(&mut self) -> u64 {
+        let staged = self.staged();
+        self.next = self.tail;
+        self.bytes_next = self.bytes_tail;
+        staged
+    }
+
+    #[inline(always)]
+    fn slot_ready(&mut self) -> Result<(), Refused> {
+        // Checked before the room is: a closed ring says so, full or not.
+        if self.core.is_closed() {
+            return Err(Refused::Closed);
+        }
+        // Possibly full, going by what was last seen?
+        if self.next == self.limit {
+            return self.slot_ready_slow();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn slot_ready_slow(&mut self) -> Result<(), Refused> {
+        self.limit = self.core.released_sequence().wrapping_add(self.slots.capacity());
+        // Really full.
+        if self.next == self.limit { Err(Refused::SlotsFull) } else { Ok(()) }
+    }
+
+    /// Finds room for `n` contiguous bytes; says at which position.
+    #[inline]
+    fn bytes_ready(&mut self, n: usize) -> Result<u64, Refused> {
+        let max = self.core.bytes.payload_max();
+        if n > max {
+            return Err(Refused::TooLarge { asked: n, limit: max });
+        }
+        if n == 0 {
+            return Ok(self.bytes_next);
+        }
+        let position = self.core.bytes.place(self.bytes_next, n as u64);
+        let end = position.wrapping_add(n as u64);
+        // Possibly full, and after a second look really full?
+        if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
+            self.bytes_released = self.core.released_bytes();
+            if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
+                return Err(Refused::BytesFull);
+            }
+        }
+        Ok(position)
+    }
+}
+
+impl<E> Drop for Producer<E> {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+/// A claimed slot: the right to write one event in place, for as long as the guard lives.
+///
+/// It derefs to the event, which holds what an older event left there. Dropping it, or forgetting it, publishes
+/// nothing.
+#[must_use = "a claim that is dropped publishes nothing"]
+pub struct Claim<'a, E> {
+    producer: &'a mut Producer<E>,
+    slot: Slot<E>,
+    position: u64,
+    bytes: usize,
+}
+
+impl<E> Claim<'_, E> {
+    /// The sequence that the event will have.
+    #[inline(always)]
+    pub fn sequence(&self) -> u64 {
+        self.producer.next
+    }
+
+    /// Sets the event's key. Without it the slot keeps the key of an older event.
+    #[inline(always)]
+    pub fn set_key(&mut self, key: u64) {
+        // SAFETY: the slot is claimed, and `&mut self` makes this the only access. Model: `publish_and_release`.
+        unsafe { self.slot.key().write(key) }
+    }
+
+    /// Sets the event's stamp, where the ring is stamped; otherwise does nothing.
+    #[inline(always)]
+    pub fn set_stamp(&mut self, ticks: u64) {
+        if let Some(stamp) = self.slot.stamp() {
+            // SAFETY: as for the key.
+            unsafe { stamp.write(ticks) }
+        }
+    }
+
+    /// The claimed payload bytes; empty where none were claimed. They hold what older payloads left there.
+    #[inline(always)]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        if self.bytes == 0 {
+            return &mut [];
+        }
+        let bytes = &self.producer.core.bytes;
+        // SAFETY: `bytes_ready` found these bytes released, nothing that is staged or published holds them, and
+        // `&mut self` makes this the only reference. Model: `payload_wraps_without_overlap`.
+        unsafe { &mut *bytes.slice(bytes.span(self.position, self.bytes)) }
+    }
+
+    /// The event and the claimed payload bytes at once.
+    #[inline(always)]
+    pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
+        let event = self.slot.event();
+        let payload = self.payload_mut();
+        // SAFETY: as for `deref_mut`; the payload lies in another part of the region than the slot.
+        (unsafe { &mut *event }, payload)
+    }
+
+    /// Publishes the event with all claimed payload bytes, and before it whatever is staged.
+    #[inline(always)]
+    pub fn publish(self) {
+        let used = self.bytes;
+        self.publish_len(used);
+    }
+
+    /// Publishes the event with the first `used` of the claimed payload bytes; the others are given back.
+    ///
+    /// # Panics
+    /// If `used` is more than was claimed; nothing is published then.
+    #[inline(always)]
+    pub fn publish_len(mut self, used: usize) {
+        self.seal(used);
+        let Claim { producer, slot, bytes, .. } = self;
+        let sequence = producer.next;
+        let next = sequence.wrapping_add(1);
+        producer.next = next;
+        producer.slots.prefetch_write(sequence.wrapping_add(PREFETCH_SLOTS));
+        if producer.tail == sequence {
+            producer.tail = next;
+            if bytes > 0 {
+                producer.bytes_tail = producer.bytes_next;
+            }
+            slot.publish(sequence);
+        } else {
+            producer.publish_staged();
+        }
+    }
+
+    /// Writes the event down as staged, with the first `used` payload bytes, and keeps it back.
+    pub(crate) fn stage_len(mut self, used: usize) {
+        self.seal(used);
+        self.producer.next = self.producer.next.wrapping_add(1);
+    }
+
+    /// Writes the payload descriptor, and takes the used bytes.
+    #[inline(always)]
+    fn seal(&mut self, used: usize) {
+        assert!(used <= self.bytes, "{used} payload bytes were used, but only {} claimed", self.bytes);
+        if let Some(span) = self.slot.span() {
+            let producer = &mut *self.producer;
+            // No skip before an empty payload: the position stays where the last payload ended.
+            let start = if used == 0 { producer.bytes_next } else { self.position };
+            producer.bytes_next = start.wrapping_add(used as u64);
+            // SAFETY: the slot is the producer's until its word is stored, and `&mut self` makes this the only access.
+            // Model: `payload_wraps_without_overlap`.
+            unsafe { span.write(producer.core.bytes.span(start, used)) }
+        }
+    }
+}
+
+impl<E> Deref for Claim<'_, E> {
+    type Target = E;
+    #[inline(always)]
+    fn deref(&self) -> &E {
+        // SAFETY: the slot is claimed: it is the producer's, and this guard the only way to it. Model:
+        // `publish_and_release`.
+        unsafe { &*self.slot.event() }
+    }
+}
+
+impl<E> DerefMut for Claim<'_, E> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut E {
+        // SAFETY: as for `deref`, and `&mut self` makes the reference unique.
+        unsafe { &mut *self.slot.event() }
+    }
+}
+
+/// Several claims that become visible together. Dropping it publishes none of them.
+///
+/// ```
+/// # use pelton::ring::{Shape, ring};
+/// # let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64)?;
+/// let mut stage = tx.stage();
+/// for i in 1..=3 {
+///     stage.push(0, |event| *event = i).unwrap();
+/// }
+/// assert_eq!(stage.len(), 3);
+/// stage.publish();
+/// # let mut batch = rx.batch(8);
+/// # assert_eq!(*batch.next().unwrap(), 1);
+/// # Ok::<(), pelton::ring::ShapeError>(())
+/// ```
+#[must_use = "a stage that is dropped publishes nothing"]
+pub struct Stage<'a, E> {
+    producer: &'a mut Producer<E>,
+}
+
+impl<E> Stage<'_, E> {
+    /// Claims the next slot, lets `fill` write it, and keeps it back.
+    ///
+    /// # Errors
+    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
+    pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
+        let mut claim = self.producer.try_claim()?;
+        claim.set_key(key);
+        fill(&mut claim);
+        claim.stage_len(0);
+        Ok(())
+    }
+
+    /// The same with a payload.
+    ///
+    /// # Errors
+    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
+    pub fn push_bytes(&mut self, key: u64, payload: &[u8], fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
+        let mut claim = self.producer.try_claim_bytes(payload.len())?;
+        claim.set_key(key);
+        fill(&mut claim);
+        claim.payload_mut().copy_from_slice(payload);
+        claim.stage_len(payload.len());
+        Ok(())
+    }
+
+    /// How many events are staged.
+    pub fn len(&self) -> u64 {
+        self.producer.staged()
+    }
+
+    /// Whether nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.producer.staged() == 0
+    }
+
+    /// Publishes all of them: the consumer sees all or none.
+    pub fn publish(self) {
+        self.producer.publish_staged();
+    }
+}
+
+impl<E> Drop for Stage<'_, E> {
+    fn drop(&mut self) {
+        self.producer.abort_staged();
+    }
+}

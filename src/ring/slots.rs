@@ -1,0 +1,274 @@
+//! The slots: their layout, their filling, their end.
+//!
+//! A slot is a header and an event: sequence word, key, stamp (where the ring is stamped), payload descriptor (where
+//! it has payloads), then `E`, rounded up to whole cache lines. Which fields there are is decided when the ring is
+//! made, so a field that a class does not use takes no room; the offsets are a few numbers that both halves keep.
+//!
+//! This file holds the raw pointers and the one place where a slot's fields are reached.
+
+use super::Shape;
+use super::payload::Span;
+use crate::memory::region::Part;
+use crate::sync::{AtomicU64, Ordering, Tracked, prefetch_write};
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+
+/// A slot is aligned to, and a multiple of, one cache line.
+pub(crate) const SLOT_ALIGN: usize = 64;
+
+/// Where the fields of a slot are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotLayout {
+    /// Bytes from one slot to the next.
+    pub stride: usize,
+    align: usize,
+    key_at: u32,
+    stamp_at: u32,
+    span_at: u32,
+    event_at: u32,
+}
+
+impl SlotLayout {
+    pub fn of<E>(stamped: bool, payload: bool) -> Self {
+        let mut layout = Layout::new::<AtomicU64>();
+        let mut place = |field: Layout| {
+            let (next, at) = layout.extend(field).expect("an event is far smaller than the address space");
+            layout = next;
+            at as u32
+        };
+        let key_at = place(Layout::new::<u64>());
+        let stamp_at = if stamped { place(Layout::new::<u64>()) } else { 0 };
+        let span_at = if payload { place(Layout::new::<Span>()) } else { 0 };
+        let event_at = place(Layout::new::<Tracked<E>>());
+        let layout = layout.align_to(SLOT_ALIGN).expect("the alignment is a power of two").pad_to_align();
+        SlotLayout { stride: layout.size(), align: layout.align(), key_at, stamp_at, span_at, event_at }
+    }
+
+    /// The layout of `capacity` slots; of the largest size there is where they would not fit the address space.
+    pub fn array(&self, capacity: u32) -> Layout {
+        let bytes = self.stride.saturating_mul(capacity as usize);
+        Layout::from_size_align(bytes, self.align)
+            .or_else(|_| Layout::from_size_align(isize::MAX as usize & !(self.align - 1), self.align))
+            .expect("the largest size is a multiple of the alignment")
+    }
+}
+
+// The figures of the design: a slot of 64 bytes has room for an event of 48, 40 or 32 bytes.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<AtomicU64>() == 8 && size_of::<Span>() == 8 && size_of::<Tracked<[u8; 48]>>() == 48);
+
+/// The slots of one ring, and the memory in which they live.
+pub(crate) struct Slots<E> {
+    base: NonNull<u8>,
+    mask: u64,
+    layout: SlotLayout,
+    _part: Part,
+    _owns: PhantomData<E>,
+}
+
+// SAFETY: The slots are shared by the two halves, each of which reaches a slot only while it is its own (invariant 1
+// of the ring). The events move between the threads, so `E: Send` is needed, and nothing is ever shared by both, so
+// `E: Sync` is not. The loom models break where a slot is reached from both sides.
+unsafe impl<E: Send> Sync for Slots<E> {}
+// SAFETY: as above; the memory is not bound to a thread.
+unsafe impl<E: Send> Send for Slots<E> {}
+
+/// What a slot's address is made of. Each half of a ring keeps a copy beside its cursors; it is valid as long as the
+/// half holds the ring.
+pub(crate) struct View<E> {
+    base: NonNull<u8>,
+    mask: u64,
+    layout: SlotLayout,
+    _slots: PhantomData<*const Slots<E>>,
+}
+
+// SAFETY: a view is an address and numbers; what may be done with a slot's pointers is said where they are used.
+unsafe impl<E: Send> Send for View<E> {}
+// SAFETY: as above.
+unsafe impl<E: Send> Sync for View<E> {}
+
+/// One slot: where its fields are.
+pub(crate) struct Slot<E> {
+    at: NonNull<u8>,
+    layout: SlotLayout,
+    _event: PhantomData<*mut E>,
+}
+
+// Not derived: a slot is a pointer, whatever the event is.
+impl<E> Clone for Slot<E> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Slot<E> {}
+
+impl<E> Slots<E> {
+    /// Fills the slots of a part; touches every page of them.
+    pub fn fill(part: Part, layout: SlotLayout, shape: &Shape, mut make: impl FnMut() -> E) -> Self {
+        assert!(part.bytes() >= layout.array(shape.capacity).size(), "the part is smaller than its plan");
+        let base = part.start();
+        // Grows slot by slot, so that a factory that panics leaves exactly the filled ones to be dropped.
+        let mut filling = Filling { base, layout, filled: 0, _owns: PhantomData::<E> };
+        for i in 0..u64::from(shape.capacity) {
+            let event = make();
+            let first = shape.first_sequence;
+            // The word that the slot's first sequence finds: its own number, which is one less than "published".
+            let sequence = first.wrapping_add(i.wrapping_sub(first) & u64::from(shape.capacity - 1));
+            // SAFETY: slot `i` lies within the part (asserted above), is aligned for each field (the part for the
+            // slot, the layout for its fields), is not initialised yet and reached by nobody else.
+            unsafe {
+                let at = base.as_ptr().add(i as usize * layout.stride);
+                at.cast::<AtomicU64>().write(AtomicU64::new(sequence));
+                at.add(layout.key_at as usize).cast::<u64>().write(0);
+                if layout.stamp_at != 0 {
+                    at.add(layout.stamp_at as usize).cast::<u64>().write(0);
+                }
+                if layout.span_at != 0 {
+                    at.add(layout.span_at as usize).cast::<Span>().write(Span::default());
+                }
+                at.add(layout.event_at as usize).cast::<Tracked<E>>().write(Tracked::new(event));
+            }
+            filling.filled += 1;
+        }
+        std::mem::forget(filling);
+        Slots { base, mask: u64::from(shape.capacity) - 1, layout, _part: part, _owns: PhantomData }
+    }
+
+    pub fn view(&self) -> View<E> {
+        View { base: self.base, mask: self.mask, layout: self.layout, _slots: PhantomData }
+    }
+
+    pub fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+}
+
+impl<E> View<E> {
+    #[inline(always)]
+    pub fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+
+    #[inline(always)]
+    pub fn at(&self, sequence: u64) -> Slot<E> {
+        let offset = (sequence & self.mask) as usize * self.layout.stride;
+        // SAFETY: the index is below the capacity, so the slot lies within the part.
+        let at = unsafe { self.base.add(offset) };
+        Slot { at, layout: self.layout, _event: PhantomData }
+    }
+
+    /// Asks for ownership of the line of a slot that will be claimed soon.
+    #[inline(always)]
+    pub fn prefetch_write(&self, sequence: u64) {
+        prefetch_write(self.at(sequence).at.as_ptr());
+    }
+}
+
+impl<E> Slot<E> {
+    #[inline(always)]
+    fn word(&self) -> &AtomicU64 {
+        // SAFETY: every slot starts with its initialised word (`Slots::fill`), which is only ever used as an atomic,
+        // and whoever has a slot holds its ring.
+        unsafe { self.at.cast::<AtomicU64>().as_ref() }
+    }
+
+    /// Publishes the slot as that of `sequence`.
+    #[inline(always)]
+    pub fn publish(self, sequence: u64) {
+        // SYNC: publish (Release); pairs with `Slot::is_published`.
+        self.word().store(sequence.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Whether the event of this sequence is published (and its slot not taken by a later one).
+    #[inline(always)]
+    pub fn is_published(self, sequence: u64) -> bool {
+        // SYNC: publish (Acquire); pairs with `Slot::publish`.
+        self.word().load(Ordering::Acquire) == sequence.wrapping_add(1)
+    }
+
+    #[inline(always)]
+    fn field<T>(self, at: u32) -> *mut T {
+        // The offset is below the stride, so the pointer stays within the slot.
+        self.at.as_ptr().wrapping_add(at as usize).cast()
+    }
+
+    /// Where the key is.
+    #[inline(always)]
+    pub fn key(self) -> *mut u64 {
+        self.field(self.layout.key_at)
+    }
+
+    /// Where the stamp is, in a ring that is stamped. (Offset 0 is the sequence word: no stamp.)
+    #[inline(always)]
+    pub fn stamp(self) -> Option<*mut u64> {
+        (self.layout.stamp_at != 0).then(|| self.field(self.layout.stamp_at))
+    }
+
+    /// Where the payload descriptor is, in a ring that has payloads.
+    #[inline(always)]
+    pub fn span(self) -> Option<*mut Span> {
+        (self.layout.span_at != 0).then(|| self.field(self.layout.span_at))
+    }
+
+    /// Where the event is.
+    #[inline(always)]
+    pub fn event(self) -> *mut E {
+        // SAFETY: the field is there in every layout and always initialised; a shared reference to the cell is fine
+        // whoever owns its contents at the moment.
+        let cell = unsafe { &*self.field::<Tracked<E>>(self.layout.event_at) };
+        cell.check();
+        cell.get()
+    }
+}
+
+/// Drops what was filled when a factory panics.
+struct Filling<E> {
+    base: NonNull<u8>,
+    layout: SlotLayout,
+    filled: usize,
+    _owns: PhantomData<E>,
+}
+
+impl<E> Drop for Filling<E> {
+    fn drop(&mut self) {
+        // SAFETY: exactly the first `filled` slots are initialised, and nobody else reaches them.
+        unsafe { drop_slots::<E>(self.base, self.layout, self.filled) }
+    }
+}
+
+impl<E> Drop for Slots<E> {
+    fn drop(&mut self) {
+        // SAFETY: both halves are gone, all slots are initialised, and they are dropped once, here.
+        unsafe { drop_slots::<E>(self.base, self.layout, self.capacity() as usize) }
+    }
+}
+
+/// Drops each event once, also where dropping one panics: the others are dropped before the panic goes on.
+///
+/// # Safety
+/// The first `count` slots from `base` are initialised and used by nobody, now or later.
+unsafe fn drop_slots<E>(base: NonNull<u8>, layout: SlotLayout, count: usize) {
+    if cfg!(not(loom)) && !std::mem::needs_drop::<E>() {
+        return;
+    }
+    let mut panic = None;
+    for i in 0..count {
+        // SAFETY: the caller's promise; each slot is visited once. (The words need no drop outside loom.)
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
+            let at = base.as_ptr().add(i * layout.stride);
+            at.add(layout.event_at as usize).cast::<Tracked<E>>().drop_in_place();
+        }));
+        if let Err(payload) = dropped {
+            panic.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = panic
+        && !std::thread::panicking()
+    {
+        resume_unwind(payload);
+    }
+}

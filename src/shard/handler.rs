@@ -1,0 +1,204 @@
+//! What users write: the handler of a shard, what it is given, and what it may do.
+#![forbid(unsafe_code)]
+
+use super::mesh::Mesh;
+use crate::class::ClassId;
+use crate::clock::Clock;
+use crate::event::{Key, Outcome, ProducerId, ShardId, Verdict};
+use crate::lane::{LaneId, Refusal};
+use crate::memory::scratch::Scratch;
+use crate::producer::Gate;
+use crate::ring::Item;
+use std::ops::{Deref, DerefMut};
+
+/// Handles the events of one shard, on that shard's thread alone.
+///
+/// A handler is made on its thread by the factory that was given to [`crate::Plan::start`]; it need not be `Send`. A
+/// closure `FnMut(&mut Event<E>, &mut Context<E>)` is a handler, whose `on_event` returns `()` or a [`Verdict`].
+///
+/// A panic in `on_event` costs that one event; a panic in another method is caught and counted too. What happens
+/// then (go on, or stop the shard) is the plan's [`crate::engine::OnPanic`].
+pub trait Handler<E>: 'static {
+    /// What is left when the shard has stopped; [`crate::engine::Report::outputs`] has it.
+    type Output: Send + 'static;
+
+    /// Handles one event in place. With [`Verdict::Retry`] it stays at the head of its lane and comes again, as
+    /// changed; what was emitted is forgotten then.
+    fn on_event(&mut self, event: &mut Event<'_, E>, context: &mut Context<'_, E>) -> Verdict;
+
+    /// After each burst of at least one event. Scratch is emptied after it.
+    fn on_batch_end(&mut self, _context: &mut Context<'_, E>) {}
+
+    /// Once, on the shard's thread, before the first event.
+    fn on_start(&mut self, _context: &mut Context<'_, E>) {}
+
+    /// After each poll that found nothing. With [`crate::wait::Wait::Spin`] that is many million times a second.
+    fn on_idle(&mut self, _context: &mut Context<'_, E>) {}
+
+    /// Once, on the shard's thread, after the last event.
+    fn on_stop(self, context: &mut Context<'_, E>) -> Self::Output;
+}
+
+impl<E, F, V> Handler<E> for F
+where
+    F: FnMut(&mut Event<'_, E>, &mut Context<'_, E>) -> V + 'static,
+    V: Into<Verdict>,
+{
+    type Output = ();
+
+    #[inline]
+    fn on_event(&mut self, event: &mut Event<'_, E>, context: &mut Context<'_, E>) -> Verdict {
+        self(event, context).into()
+    }
+
+    fn on_stop(self, _context: &mut Context<'_, E>) {}
+}
+
+/// One event, in its slot; derefs to what the producer wrote.
+pub struct Event<'a, E> {
+    pub(super) item: Item<'a, E>,
+    pub(super) lane: LaneId,
+}
+
+impl<E> Event<'_, E> {
+    /// The key by which it was routed.
+    #[inline]
+    pub fn key(&self) -> Key {
+        Key(self.item.key())
+    }
+
+    /// Its class.
+    #[inline]
+    pub fn class(&self) -> ClassId {
+        self.lane.class
+    }
+
+    /// Who published it.
+    #[inline]
+    pub fn producer(&self) -> ProducerId {
+        self.lane.producer
+    }
+
+    /// Its sequence in its lane.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.item.sequence()
+    }
+
+    /// Its payload; empty where it has none.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        self.item.payload()
+    }
+
+    /// The event and its payload at once, both to be changed in place.
+    #[inline]
+    pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
+        self.item.parts_mut()
+    }
+
+    /// The producer's stamp in ticks of the engine's clock; `None` where this event has none.
+    #[inline]
+    pub fn stamp(&self) -> Option<u64> {
+        Some(self.item.stamp()).filter(|stamp| *stamp != 0)
+    }
+}
+
+impl<E> Deref for Event<'_, E> {
+    type Target = E;
+    #[inline(always)]
+    fn deref(&self) -> &E {
+        &self.item
+    }
+}
+
+impl<E> DerefMut for Event<'_, E> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut E {
+        &mut self.item
+    }
+}
+
+/// What a handler may use while it is called.
+pub struct Context<'a, E> {
+    pub(super) shard: ShardId,
+    pub(super) clock: &'a Clock,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) mesh: &'a mut Mesh<E>,
+    pub(super) mesh_id: ProducerId,
+    pub(super) gate: &'a Gate<E>,
+}
+
+impl<E> Context<'_, E> {
+    /// The shard that this is.
+    #[inline]
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The engine's clock.
+    #[inline]
+    pub fn clock(&self) -> &Clock {
+        self.clock
+    }
+
+    /// Memory for the length of this batch.
+    #[inline]
+    pub fn scratch(&mut self) -> &mut Scratch {
+        self.scratch
+    }
+
+    /// Emits an event to the shard of its key (which may be this one). It is published when the handler says
+    /// [`Verdict::Done`]. Never waits: in a class that blocks, a full lane refuses.
+    ///
+    /// # Errors
+    /// [`Refusal`], with [`crate::Rejection::NoRoute`] where the plan has no mesh. `fill` was not called then.
+    #[inline]
+    pub fn emit(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        self.emit_bytes(class, key, &[], fill)
+    }
+
+    /// The same with a payload, which is copied.
+    ///
+    /// # Errors
+    /// As for [`Self::emit`].
+    #[inline]
+    pub fn emit_bytes(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        payload: &[u8],
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        let key = key.into();
+        self.emit_to(self.gate.routes.shard(key), class, key, payload, fill)
+    }
+
+    /// The same to a shard by its number.
+    ///
+    /// # Errors
+    /// As for [`Self::emit`]; `NoRoute` also where there is no such shard.
+    ///
+    /// # Panics
+    /// If the class is none of this engine's.
+    #[inline]
+    pub fn emit_to(
+        &mut self,
+        shard: ShardId,
+        class: ClassId,
+        key: impl Into<Key>,
+        payload: &[u8],
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, Refusal> {
+        assert!(class.index() < self.gate.classes, "class {} is not one of this engine's", class.index());
+        if !self.mesh.reaches(shard) {
+            return Err(self.gate.no_route(self.mesh_id, shard, class));
+        }
+        self.mesh.stage(shard, class, key.into(), payload, fill)
+    }
+}

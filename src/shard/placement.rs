@@ -1,0 +1,143 @@
+//! Placement: which CPU each shard runs on, and what became of the wish.
+//!
+//! # Traps, and what is done about them
+//! - The mask that the system reports is the *calling thread's*, and a thread inherits its creator's: it is asked for
+//!   once, by whoever asks first, and kept for the life of the process.
+//! - A CPU that is isolated from the scheduler is missing from that mask and may still be named: a named CPU is
+//!   looked up among those that the machine has, and its number is used as it is.
+//! - A refused pin is a bare `false`: the mask is read back, and the thread counts as pinned if it holds that CPU alone.
+//!
+//! CPUs that the user names must exist; the plan is refused otherwise. CPUs that are not named are chosen from the end
+//! of the mask (its start usually takes the interrupts), more than one shard to a CPU where there are too few. What was
+//! chosen and what was refused is reported either way.
+#![forbid(unsafe_code)]
+
+use crate::event::ShardId;
+use std::sync::OnceLock;
+
+/// Where a shard runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The shard.
+    pub shard: ShardId,
+    /// The CPU that was named or chosen; `None` where threads are not pinned.
+    pub cpu: Option<usize>,
+    /// Whether the user named it.
+    pub named: bool,
+    /// Whether the thread runs there and nowhere else. Known once the shard has started.
+    pub pinned: bool,
+    /// Whether another shard has the same CPU.
+    pub shared: bool,
+}
+
+impl std::fmt::Display for Placement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.cpu {
+            None => write!(f, "{} is not pinned", self.shard),
+            Some(cpu) => {
+                let how = if self.named { "named" } else { "chosen" };
+                let pinned = if self.pinned { "pinned" } else { "pin refused" };
+                let shared = if self.shared { ", shared with another shard" } else { "" };
+                write!(f, "{} on CPU {cpu} ({how}, {pinned}{shared})", self.shard)
+            }
+        }
+    }
+}
+
+/// The CPUs on which this process may run, as first seen. At least one.
+pub fn available() -> &'static [usize] {
+    static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
+    CPUS.get_or_init(|| {
+        let seen = mask();
+        if !seen.is_empty() {
+            return seen;
+        }
+        (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
+    })
+}
+
+/// The CPUs that may be named: those of the mask, and those that the machine has besides.
+pub fn nameable() -> Vec<usize> {
+    let mut cpus = available().to_vec();
+    if let Ok(online) = std::fs::read_to_string("/sys/devices/system/cpu/online") {
+        cpus.extend(parse_list(online.trim()));
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    cpus
+}
+
+/// Reads a list of CPUs as the kernel and the program's options write it: `0-3,7`. Parts that are no numbers are left
+/// out.
+pub fn parse_list(text: &str) -> Vec<usize> {
+    let part = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
+        match part.split_once('-') {
+            Some((from, to)) => Some(from.trim().parse().ok()?..=to.trim().parse().ok()?),
+            None => part.trim().parse().ok().map(|cpu| cpu..=cpu),
+        }
+    };
+    text.split(',').filter_map(part).flat_map(|range| range.take(4_096)).collect()
+}
+
+/// Chooses a CPU for each shard.
+pub(crate) fn choose(shards: u16, named: Option<&[usize]>, pin: bool) -> Vec<Placement> {
+    let pool: Vec<usize> = match named {
+        Some(cpus) => cpus.to_vec(),
+        None => available().iter().rev().copied().collect(),
+    };
+    let is_shared = |at: usize| (0..usize::from(shards)).any(|o| o != at && pool[o % pool.len()] == pool[at % pool.len()]);
+    (0..shards)
+        .map(|shard| {
+            let at = usize::from(shard);
+            let on = pin && !pool.is_empty();
+            Placement {
+                shard: ShardId(shard),
+                cpu: on.then(|| pool[at % pool.len()]),
+                named: named.is_some(),
+                pinned: false,
+                shared: on && is_shared(at),
+            }
+        })
+        .collect()
+}
+
+/// Pins the calling thread; says whether it is there and nowhere else.
+pub fn pin(cpu: usize) -> bool {
+    // Whoever pins first must not be the first to ask for the mask.
+    let _ = available();
+    #[cfg(feature = "affinity")]
+    return core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) && mask() == [cpu];
+    #[cfg(not(feature = "affinity"))]
+    {
+        let _ = cpu;
+        false
+    }
+}
+
+fn mask() -> Vec<usize> {
+    #[cfg(feature = "affinity")]
+    return core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    #[cfg(not(feature = "affinity"))]
+    Vec::new()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parse_list("0-3,7"), [0, 1, 2, 3, 7]);
+        assert_eq!(parse_list("5"), [5]);
+        assert_eq!(parse_list("x,2-1,"), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn too_few_cpus_are_shared_and_say_so() {
+        let placed = choose(3, Some(&[4, 2]), true);
+        assert_eq!(placed.iter().map(|p| p.cpu.unwrap()).collect::<Vec<_>>(), [4, 2, 4]);
+        assert_eq!(placed.iter().map(|p| p.shared).collect::<Vec<_>>(), [true, false, true]);
+        assert!(placed[0].to_string().contains("named"), "{}", placed[0]);
+        assert_eq!(choose(1, None, false)[0].cpu, None);
+    }
+}

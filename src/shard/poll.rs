@@ -1,0 +1,488 @@
+//! Polling: one burst after the other, and all that may happen to an event on the way.
+//!
+//! # What a poll costs when there is nothing
+//! One load of the bell, and for each class one load a live lane: that of the slot which it wants next.
+//!
+//! # Invariants
+//! - An event leaves its lane as exactly one of handled, expired or failed; the counter is written before the slot is
+//!   released, and what it emitted is published before that.
+//! - A lane whose head is to be retried rests for the rest of the poll. Other lanes go on.
+//! - Lanes of a producer that is gone stay live until they are empty.
+#![forbid(unsafe_code)]
+
+use super::handler::{Context, Event, Handler};
+use super::mesh::Mesh;
+use super::quarantine::Quarantine;
+use super::schedule::{Pick, Schedule};
+use crate::clock::Clock;
+use crate::event::{Failure, Key, ProducerId, ShardId, Verdict};
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
+use crate::lane::{LaneConsumer, LaneProducer};
+use crate::memory::scratch::Scratch;
+use crate::producer::Gate;
+use crate::wait::{Bell, NAP, bit};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What the control plane asks of a shard; carried out between two polls.
+pub(crate) enum Command<E> {
+    /// Look at the handler.
+    Ask(Box<dyn FnOnce(&mut dyn Any) + Send>),
+    /// Swap the histograms for the empty ones that are given, and hand the full ones over.
+    #[cfg(feature = "latency")]
+    Latency(Vec<ClassLatency>, Box<dyn FnOnce(Vec<ClassLatency>) + Send>),
+    /// The writing ends of the mesh.
+    Mesh(Box<[LaneProducer<E>]>),
+}
+
+/// Where commands wait. Locked by the shard only when the bell says that there is one.
+pub(crate) type Mailbox<E> = Mutex<Vec<Command<E>>>;
+
+/// How one class is treated by the shard.
+pub(crate) struct ClassRule {
+    /// Age after which an event expires, in ticks.
+    pub ttl: Option<u64>,
+    /// Sequences that are measured: those with `sequence & mask == 0`; `u64::MAX` with `measured == false` for none.
+    pub sample_mask: u64,
+    pub measured: bool,
+}
+
+/// All that a shard is made of.
+pub(crate) struct Parts<E> {
+    pub id: ShardId,
+    pub mesh_id: ProducerId,
+    pub gate: Arc<Gate<E>>,
+    pub bell: Arc<Bell>,
+    pub mailbox: Arc<Mailbox<E>>,
+    pub clock: Clock,
+    pub scratch: Scratch,
+    pub rules: Vec<ClassRule>,
+    /// Class by class, lane set by lane set.
+    pub lanes: Vec<Vec<LaneConsumer<E>>>,
+    pub retries_max: u32,
+    pub stop_on_panic: bool,
+    #[cfg(feature = "latency")]
+    pub latency: Vec<ClassLatency>,
+}
+
+/// A shard with its handler.
+///
+/// Made by [`crate::Engine`] on its own threads, or by [`crate::engine::Seat::build`] for a host that drives it.
+pub struct Shard<E: Send + 'static, H: Handler<E>> {
+    schedule: Schedule,
+    work: Work<E, H>,
+}
+
+/// All of a shard but its schedule, which decides what to do with the rest.
+struct Work<E, H> {
+    parts: Parts<E>,
+    handler: H,
+    mesh: Mesh<E>,
+    /// Lane sets that are attached or not empty.
+    live: Vec<usize>,
+    /// Lane sets start their bursts in turn.
+    rotation: usize,
+    /// How often the head of each lane was retried: class by class, lane set by lane set.
+    retries: Vec<Vec<u32>>,
+    /// A producer waits for room in one of the lanes.
+    room_wanted: bool,
+    started: bool,
+    stopping: bool,
+    halted: bool,
+    quarantine: Quarantine,
+    allocations_at_start: u64,
+}
+
+/// What is left of a shard that has stopped.
+#[derive(Debug)]
+pub struct ShardEnd<T> {
+    /// What the handler left; `None` where its `on_stop` panicked.
+    pub output: Option<T>,
+    /// Panics of the handler.
+    pub quarantine: Quarantine,
+    /// Allocations on the shard's thread between its start and its stop; `None` where nobody counts them.
+    pub allocations: Option<u64>,
+    /// Requests that the scratch arena refused.
+    pub scratch_refused: u64,
+    /// Latencies by class, since the last snapshot.
+    #[cfg(feature = "latency")]
+    pub(crate) latency: Vec<ClassLatency>,
+}
+
+fn allocations() -> u64 {
+    #[cfg(feature = "audit")]
+    return crate::memory::audit::thread_allocations();
+    #[cfg(not(feature = "audit"))]
+    0
+}
+
+fn allocations_are_counted() -> bool {
+    #[cfg(feature = "audit")]
+    return crate::memory::audit::is_installed();
+    #[cfg(not(feature = "audit"))]
+    false
+}
+
+impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
+    pub(crate) fn new(parts: Parts<E>, schedule: Schedule, handler: H) -> Self {
+        let sets = parts.lanes.first().map_or(0, Vec::len);
+        let work = Work {
+            mesh: Mesh::none(parts.rules.len()),
+            live: Vec::with_capacity(sets),
+            rotation: 0,
+            retries: parts.lanes.iter().map(|lanes| vec![0; lanes.len()]).collect(),
+            room_wanted: false,
+            started: false,
+            stopping: false,
+            halted: false,
+            quarantine: Quarantine::new(),
+            allocations_at_start: 0,
+            parts,
+            handler,
+        };
+        // An engine of one shard is complete already: answer the bell at the first poll in any case.
+        work.parts.bell.raise(bit::LANES);
+        Shard { schedule, work }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.work.parts.id
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.work.handler
+    }
+
+    /// Whether the engine has told the shard to stop, or a panic has under [`crate::engine::OnPanic::StopShard`].
+    pub fn is_stopping(&self) -> bool {
+        self.work.stopping
+    }
+
+    /// Serves at most one burst of one class; says how many events left their lanes. Never blocks.
+    ///
+    /// When it finds nothing it calls the handler's `on_idle`.
+    pub fn poll(&mut self) -> u64 {
+        let Shard { schedule, work } = self;
+        if work.parts.bell.calls() != 0 {
+            work.attend_slow();
+        }
+        if !work.started || work.halted {
+            return 0;
+        }
+        let served = schedule.next(|pick| work.burst(pick));
+        if served == 0 {
+            work.guarded(|handler, context| handler.on_idle(context));
+        }
+        if work.room_wanted {
+            work.offer_room_slow();
+        }
+        served
+    }
+
+    /// Prepares a sleep. `None` says that there is something to do: poll on. Otherwise [`Nap::wait`] sleeps until an
+    /// event, a command or a stop comes; dropping the nap goes on without sleeping.
+    pub fn arm(&mut self) -> Option<Nap<'_>> {
+        let work = &self.work;
+        if work.has_events() || !work.parts.bell.announce() {
+            return None;
+        }
+        let nap = Nap { bell: &work.parts.bell };
+        // After the announcement: an event that was published before it shows here. A producer that has begun to wait
+        // for room has raised the bell, so `announce` refused, or its `raise` finds the announcement and wakes.
+        if work.has_events() { None } else { Some(nap) }
+    }
+
+    /// Sleeps, if there is nothing to do, until somebody rings, for at most `limit`.
+    pub(super) fn park(&mut self, limit: Duration) {
+        let work = &self.work;
+        let bell = &work.parts.bell;
+        if work.has_events() || !bell.announce() {
+            return;
+        }
+        // As in `arm`: the last look comes after the announcement.
+        if !work.has_events() && !bell.sleep(limit) && work.has_events() {
+            // Nobody rang, and there is an event. Its publisher may be on the way to the bell: give it a moment.
+            std::thread::sleep(Duration::from_millis(2));
+            if bell.is_announced() {
+                bell.rescues.add(1);
+            }
+        }
+        bell.stay_up();
+    }
+
+    /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
+    pub fn finish(self) -> ShardEnd<H::Output> {
+        let allocations = allocations_are_counted().then(|| allocations() - self.work.allocations_at_start);
+        let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
+        let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
+        lanes.iter_mut().flatten().for_each(LaneConsumer::close);
+        let mut context = Context {
+            shard: id,
+            clock: &clock,
+            scratch: &mut scratch,
+            mesh: &mut mesh,
+            mesh_id,
+            gate: &gate,
+        };
+        let output = match catch_unwind(AssertUnwindSafe(|| handler.on_stop(&mut context))) {
+            Ok(output) => Some(output),
+            Err(panic) => {
+                quarantine.add(None, &*panic);
+                None
+            }
+        };
+        mesh.abort();
+        ShardEnd {
+            output,
+            quarantine,
+            allocations,
+            scratch_refused: scratch.refused(),
+            #[cfg(feature = "latency")]
+            latency: parts.latency,
+        }
+    }
+}
+
+impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
+    /// Serves `pick.limit` events of a class, across its live lanes.
+    #[inline]
+    fn burst(&mut self, pick: Pick) -> u64 {
+        let sets = self.live.len();
+        let mut left = pick.limit;
+        for turn in 0..sets {
+            let at = self.rotation + turn;
+            let set = self.live[if at >= sets { at - sets } else { at }];
+            if !self.parts.lanes[pick.class][set].is_ready() {
+                continue;
+            }
+            self.serve_lane(pick.class, set, &mut left);
+            if left == 0 || self.halted {
+                break;
+            }
+        }
+        let served = pick.limit - left;
+        if served > 0 {
+            self.rotation = if self.rotation + 1 >= sets { 0 } else { self.rotation + 1 };
+            self.guarded(|handler, context| handler.on_batch_end(context));
+            self.parts.scratch.reset();
+        }
+        served
+    }
+
+    /// Serves one lane until it is empty, rests, or nothing is left of the burst.
+    #[inline]
+    fn serve_lane(&mut self, class: usize, set: usize, left: &mut u64) {
+        loop {
+            let caught = catch_unwind(AssertUnwindSafe(|| self.serve_events(class, set, left)));
+            let Err(panic) = caught else { break };
+            self.quarantine_head_slow(class, set, &*panic);
+            *left -= 1;
+            if *left == 0 || self.halted {
+                break;
+            }
+        }
+        self.parts.lanes[class][set].release();
+    }
+
+    #[inline]
+    fn serve_events(&mut self, class: usize, set: usize, left: &mut u64) {
+        let parts = &mut self.parts;
+        let rule = &parts.rules[class];
+        let lane = &mut parts.lanes[class][set];
+        let lane_id = lane.shared().id;
+        #[cfg(feature = "latency")]
+        let latency = &mut parts.latency[class];
+        let retries_max = parts.retries_max;
+        let mut context = Context {
+            shard: parts.id,
+            clock: &parts.clock,
+            scratch: &mut parts.scratch,
+            mesh: &mut self.mesh,
+            mesh_id: parts.mesh_id,
+            gate: &parts.gate,
+        };
+        while *left > 0 {
+            let Some(item) = lane.peek() else { break };
+            let stamp = item.stamp();
+            let measured = cfg!(feature = "latency") && rule.measured && item.sequence() & rule.sample_mask == 0;
+            let begun = if measured || rule.ttl.is_some() { context.clock.ticks() } else { 0 };
+            if let Some(ttl) = rule.ttl {
+                let age = begun.saturating_sub(stamp);
+                if age > ttl {
+                    #[cfg(feature = "latency")]
+                    latency.lateness_ns.saturating_record(context.clock.nanos_between(ttl, age).max(1));
+                    lane.shared().ledger.consumer.expired.add(1);
+                    lane.advance();
+                    self.retries[class][set] = 0;
+                    *left -= 1;
+                    continue;
+                }
+            }
+            match self.handler.on_event(&mut Event { item, lane: lane_id }, &mut context) {
+                Verdict::Done => {
+                    context.mesh.publish();
+                    lane.shared().ledger.consumer.handled.add(1);
+                    lane.advance();
+                    #[cfg(feature = "latency")]
+                    if measured {
+                        let ended = context.clock.ticks();
+                        let wait_ns = context.clock.nanos_between(stamp, begun);
+                        latency.record(wait_ns, context.clock.nanos_between(begun, ended));
+                    }
+                    if self.retries[class][set] != 0 {
+                        self.retries[class][set] = 0;
+                    }
+                    *left -= 1;
+                }
+                Verdict::Retry => {
+                    context.mesh.abort();
+                    lane.shared().ledger.consumer.retried.add(1);
+                    let retries = &mut self.retries[class][set];
+                    *retries += 1;
+                    if *retries <= retries_max {
+                        break;
+                    }
+                    *retries = 0;
+                    lane.shared().ledger.consumer.failed[Failure::Retry as usize].add(1);
+                    lane.advance();
+                    *left -= 1;
+                }
+            }
+        }
+    }
+
+    /// The handler panicked on the event at the head of this lane: keeps its particulars and passes it.
+    #[cold]
+    fn quarantine_head_slow(&mut self, class: usize, set: usize, panic: &(dyn Any + Send)) {
+        self.mesh.abort();
+        let lane = &mut self.parts.lanes[class][set];
+        let id = lane.shared().id;
+        if let Some(item) = lane.peek() {
+            self.quarantine.add(Some((id, item.sequence(), Key(item.key()), item.payload())), panic);
+        }
+        lane.advance();
+        lane.shared().ledger.consumer.failed[Failure::Panic as usize].add(1);
+        self.retries[class][set] = 0;
+        self.after_panic();
+    }
+
+    fn after_panic(&mut self) {
+        if self.parts.stop_on_panic {
+            self.halted = true;
+            self.stopping = true;
+            // Nobody will handle what comes now: refuse it at the door.
+            self.parts.lanes.iter_mut().flatten().for_each(LaneConsumer::close);
+        }
+    }
+
+    /// Calls one of the handler's methods that are given no event.
+    #[inline]
+    fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
+        let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
+        let mut context = Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
+        let handler = &mut self.handler;
+        match catch_unwind(AssertUnwindSafe(|| call(handler, &mut context))) {
+            Ok(()) => self.mesh.publish(),
+            Err(panic) => {
+                self.mesh.abort();
+                self.quarantine.add(None, &*panic);
+                self.after_panic();
+            }
+        }
+    }
+
+    /// Answers the bell.
+    #[cold]
+    fn attend_slow(&mut self) {
+        let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP);
+        if calls & bit::STOP != 0 {
+            self.stopping = true;
+        }
+        if calls & bit::ROOM != 0 {
+            self.room_wanted = true;
+        }
+        if calls & bit::MAIL != 0 && !self.read_mail() {
+            return;
+        }
+        // The mesh came with the mail, before `ready` was set: the handler may emit from its start on.
+        if !self.started && self.parts.gate.ready.load(Ordering::Acquire) {
+            self.started = true;
+            self.guarded(|handler, context| handler.on_start(context));
+            self.allocations_at_start = allocations();
+        }
+        if calls & bit::LANES != 0 {
+            self.refresh_live();
+        }
+    }
+
+    /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
+    /// it, the next poll tries again.
+    fn read_mail(&mut self) -> bool {
+        let Ok(mut mailbox) = self.parts.mailbox.try_lock() else {
+            self.parts.bell.raise(bit::MAIL | bit::LANES);
+            return false;
+        };
+        let commands = std::mem::take(&mut *mailbox);
+        drop(mailbox);
+        for command in commands {
+            match command {
+                Command::Ask(ask) => ask(&mut self.handler),
+                #[cfg(feature = "latency")]
+                Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.latency, empty)),
+                Command::Mesh(lanes) => self.mesh = Mesh::new(lanes, self.parts.rules.len()),
+            }
+        }
+        true
+    }
+
+    /// Looks anew which lane sets are attached or hold events.
+    fn refresh_live(&mut self) {
+        self.live.clear();
+        self.rotation = 0;
+        let sets = self.parts.lanes.first().map_or(0, Vec::len);
+        for set in 0..sets {
+            let holds = self.parts.lanes.iter().any(|lanes| lanes[set].is_ready());
+            if holds || self.parts.gate.registry.is_attached(set) {
+                self.live.push(set);
+            }
+        }
+    }
+
+    #[cold]
+    fn offer_room_slow(&mut self) {
+        let mut wanted = false;
+        for lane in self.parts.lanes.iter_mut().flatten() {
+            wanted |= lane.offer_room();
+        }
+        self.room_wanted = wanted;
+    }
+
+    fn has_events(&self) -> bool {
+        let lanes = &self.parts.lanes;
+        self.live.iter().any(|set| lanes.iter().any(|class| class[*set].is_ready()))
+    }
+}
+
+/// An announced sleep; see [`Shard::arm`].
+pub struct Nap<'a> {
+    bell: &'a Bell,
+}
+
+impl Nap<'_> {
+    /// Sleeps until somebody rings, for at most `limit` (and 100 ms). Says whether somebody did.
+    pub fn wait(self, limit: Duration) -> bool {
+        self.bell.sleep(limit.min(NAP))
+    }
+}
+
+impl Drop for Nap<'_> {
+    fn drop(&mut self) {
+        self.bell.stay_up();
+    }
+}

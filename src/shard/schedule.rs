@@ -1,0 +1,160 @@
+//! The schedule: which class a shard serves next.
+//!
+//! # Mechanism
+//! A poll serves one *burst*: at most a stated number of events of one class. Then it looks again from the top, so a
+//! strict class never waits for more than one burst of a lower one. In order:
+//!
+//! 1. the lowest class, if it has been passed over for as many bursts as the floor allows;
+//! 2. strict classes, in their order of declaration;
+//! 3. the tier of weighted classes, by deficit round robin: a class has its turn until it has had its share (the burst
+//!    times its weight, over the smallest weight) or has nothing left. (Shreedhar and Varghese, "Efficient Fair
+//!    Queuing Using Deficit Round Robin", 1995.) A class that has nothing to do does not save up.
+//!
+//! The lowest class is the weighted tier where there is one, otherwise the last strict class.
+#![forbid(unsafe_code)]
+
+use crate::class::{Class, Share};
+
+pub(crate) struct Schedule {
+    strict: Vec<usize>,
+    tier: Vec<Weighted>,
+    /// The weighted class whose turn it is.
+    turn: usize,
+    burst: u64,
+    /// Bursts of higher classes after which the lowest is served once.
+    floor: u32,
+    /// Bursts since the lowest class was served or had nothing.
+    passed_over: u32,
+}
+
+struct Weighted {
+    class: usize,
+    /// Events of a whole turn.
+    share: u64,
+    /// Events left of this turn.
+    left: u64,
+}
+
+/// A class to serve, and the most events to serve of it now.
+#[derive(Clone, Copy)]
+pub(crate) struct Pick {
+    pub class: usize,
+    pub limit: u64,
+}
+
+impl Schedule {
+    pub fn new(classes: &[Class], burst: u32, floor: u32) -> Self {
+        let burst = u64::from(burst);
+        let weight = |class: &Class| match class.share {
+            Share::Strict => None,
+            Share::Weighted(weight) => Some(u64::from(weight)),
+        };
+        let smallest = classes.iter().filter_map(weight).min().unwrap_or(1);
+        let strict = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
+        let tier = classes.iter().enumerate().filter_map(|(class, settings)| {
+            let share = burst * weight(settings)? / smallest;
+            Some(Weighted { class, share, left: share })
+        });
+        Schedule { strict, tier: tier.collect(), turn: 0, burst, floor, passed_over: 0 }
+    }
+
+    /// Goes through the classes in the order in which they are to be served now, and hands each to `serve`, which
+    /// says how many events it handled, until one has handled any.
+    #[inline]
+    pub fn next(&mut self, mut serve: impl FnMut(Pick) -> u64) -> u64 {
+        let strict = self.strict.len();
+        let higher = if self.tier.is_empty() { strict - 1 } else { strict };
+        if self.passed_over >= self.floor {
+            let served = self.serve_lowest(higher, &mut serve);
+            if served > 0 {
+                return served;
+            }
+        }
+        for at in 0..higher {
+            let served = serve(self.strict_pick(at));
+            if served > 0 {
+                self.passed_over = self.passed_over.saturating_add(1);
+                return served;
+            }
+        }
+        self.serve_lowest(higher, &mut serve)
+    }
+
+    #[inline]
+    fn serve_lowest(&mut self, higher: usize, serve: &mut impl FnMut(Pick) -> u64) -> u64 {
+        self.passed_over = 0;
+        if self.tier.is_empty() {
+            return serve(self.strict_pick(higher));
+        }
+        for _ in 0..self.tier.len() {
+            let at = self.turn;
+            let entry = &self.tier[at];
+            let pick =
+                Pick { class: entry.class, limit: entry.left.min(self.burst) };
+            let served = serve(pick);
+            let entry = &mut self.tier[at];
+            entry.left = entry.left.saturating_sub(served);
+            if served == 0 || entry.left == 0 {
+                entry.left = entry.share;
+                self.turn = (at + 1) % self.tier.len();
+            }
+            if served > 0 {
+                return served;
+            }
+        }
+        0
+    }
+
+    #[inline]
+    fn strict_pick(&self, at: usize) -> Pick {
+        Pick { class: self.strict[at], limit: self.burst }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Serves `rounds` bursts from backlogs; says how many events of each class were served.
+    fn run(classes: &[Class], burst: u32, floor: u32, backlog: &mut [u64], rounds: usize) -> Vec<u64> {
+        let mut schedule = Schedule::new(classes, burst, floor);
+        let mut served = vec![0; classes.len()];
+        for _ in 0..rounds {
+            schedule.next(|pick| {
+                let n = backlog[pick.class].min(pick.limit);
+                backlog[pick.class] -= n;
+                served[pick.class] += n;
+                n
+            });
+        }
+        served
+    }
+
+    #[test]
+    fn strict_classes_go_first_but_for_the_floor() {
+        let classes = [Class::strict("a"), Class::strict("b"), Class::strict("c")];
+        let full = u64::MAX / 2;
+        assert_eq!(run(&classes, 10, u32::MAX, &mut [full; 3], 100), [1_000, 0, 0]);
+        // Nine bursts of the highest, then one of the lowest.
+        assert_eq!(run(&classes, 10, 9, &mut [full; 3], 100), [900, 0, 100]);
+        assert_eq!(run(&classes, 10, u32::MAX, &mut [50, 50, 50], 100), [50, 50, 50]);
+    }
+
+    #[test]
+    fn weights_share_what_is_left() {
+        let classes = [Class::strict("top"), Class::weighted("x", 6), Class::weighted("y", 2)];
+        let full = u64::MAX / 2;
+        let served = run(&classes, 16, u32::MAX, &mut [160, full, full], 1_000);
+        assert_eq!(served[0], 160);
+        let ratio = served[1] as f64 / served[2] as f64;
+        assert!((ratio - 3.0).abs() < 0.05, "{served:?}");
+        // A class with nothing to do costs the others nothing.
+        assert_eq!(run(&classes, 16, u32::MAX, &mut [0, 0, full], 10), [0, 0, 160]);
+    }
+
+    #[test]
+    fn one_class_alone_is_served() {
+        assert_eq!(run(&[Class::strict("a")], 4, 1, &mut [100], 10), [40]);
+        assert_eq!(run(&[Class::weighted("a", 5)], 4, 1, &mut [100], 10), [40]);
+    }
+}

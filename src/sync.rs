@@ -1,0 +1,252 @@
+//! The facade over atomics, fences, cells and threads: `std` in a normal build, `loom` under `--cfg loom`.
+//!
+//! # Why a facade
+//! Every lock-free algorithm of Pelton is written against this file alone, so that loom can run the very same code
+//! through all interleavings that the C++ memory model allows. x86 hides a missing acquire or release; loom does not.
+//!
+//! # The asymmetric pair of fences
+//! [`fence_light`] and [`fence_heavy`] are the two halves of one store-load barrier: if thread A does
+//! `store x; fence_light; load y` and thread B does `store y; fence_heavy; load x`, at least one of them sees the
+//! other's store. The light half is a compiler fence; the heavy half asks the kernel (`membarrier`, private
+//! expedited) to run a full barrier on every running thread of the process. Where the kernel refuses, or on another
+//! system, [`asymmetric_fences`] says so, and whoever uses the light half must add an ordinary `SeqCst` fence. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
+//! synchronization" as used in folly's `AsymmetricThreadFence`.
+//!
+//! loom knows no process-wide barrier: under loom both map to `fence(SeqCst)`. What loom proves is therefore the
+//! algorithm with symmetric fences; that the kernel's barrier makes the light half as good stays an assumption.
+
+#[cfg(not(loom))]
+mod imp {
+    pub use std::sync::Mutex;
+    pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub use std::thread::yield_now;
+
+    /// Tells the CPU that this is a spin loop.
+    #[inline(always)]
+    pub fn spin_loop() {
+        std::hint::spin_loop();
+    }
+
+    /// A cell whose accesses loom would check; here it is nothing but an `UnsafeCell`.
+    #[repr(transparent)]
+    pub struct Tracked<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> Tracked<T> {
+        /// Wraps a value.
+        pub fn new(value: T) -> Self {
+            Tracked(std::cell::UnsafeCell::new(value))
+        }
+        /// The place of the value; the caller answers for exclusive use.
+        #[inline(always)]
+        pub fn get(&self) -> *mut T {
+            self.0.get()
+        }
+        /// Under loom: fails the model if an access here is not ordered after every earlier access.
+        #[inline(always)]
+        pub fn check(&self) {}
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub use loom::sync::Mutex;
+    pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub use loom::thread::yield_now;
+
+    /// Under loom a spin loop must let another thread run.
+    pub fn spin_loop() {
+        loom::thread::yield_now();
+    }
+
+    /// A cell with a loom cell beside it, which checks that accesses are ordered.
+    pub struct Tracked<T> {
+        value: std::cell::UnsafeCell<T>,
+        track: loom::cell::UnsafeCell<()>,
+    }
+
+    impl<T> Tracked<T> {
+        /// Wraps a value.
+        pub fn new(value: T) -> Self {
+            Tracked { value: std::cell::UnsafeCell::new(value), track: loom::cell::UnsafeCell::new(()) }
+        }
+        /// The place of the value; the caller answers for exclusive use.
+        pub fn get(&self) -> *mut T {
+            self.value.get()
+        }
+        /// Fails the model if an access here is not ordered after every earlier access.
+        pub fn check(&self) {
+            self.track.with_mut(|_| ());
+        }
+    }
+}
+
+pub use imp::*;
+// loom's own `Arc` adds nothing here: the counts of `std`'s are trusted, and it can hold what is not sized.
+pub use std::sync::Arc;
+
+// SAFETY: `Tracked` is an `UnsafeCell` that hands out only a raw pointer. Sharing it is sound for `T: Send` as long
+// as whoever dereferences that pointer has exclusive use, which the rings' sequence protocol gives; the loom models
+// of `ring` break where it does not.
+unsafe impl<T: Send> Sync for Tracked<T> {}
+
+/// A counter with exactly one writing thread and any number of readers.
+///
+/// Adding is a load and a store, never a read-modify-write: with one writer nothing can come between. The store is
+/// a Release and reading an Acquire, so that a reader which sees a count also sees what was counted before it.
+/// SYNC: count
+#[derive(Default)]
+pub struct Counter(std::sync::atomic::AtomicU64);
+
+impl Counter {
+    /// Adds `n`; only the counter's one writer may call it.
+    #[inline(always)]
+    pub fn add(&self, n: u64) {
+        let value = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        // SYNC: count (Release); pairs with `get`.
+        self.0.store(value.wrapping_add(n), std::sync::atomic::Ordering::Release);
+    }
+    /// The count so far.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        // SYNC: count (Acquire); pairs with `add`.
+        self.0.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+/// The cheap half of the asymmetric barrier (see the opening comment): enough where [`asymmetric_fences`] is true.
+#[inline(always)]
+pub fn fence_light() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+    #[cfg(not(loom))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// The dear half of the asymmetric barrier: some microseconds, and an interrupt for every running thread of the
+/// process.
+pub fn fence_heavy() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    membarrier::barrier();
+    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    fence(Ordering::SeqCst);
+}
+
+/// Whether the heavy fence is the kernel's process-wide barrier, so that publishers pay nothing for it.
+///
+/// Registers the process with the kernel when first called; engines call it before their first event.
+pub fn asymmetric_fences() -> bool {
+    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    return membarrier::register();
+    #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
+    false
+}
+
+#[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+mod membarrier {
+    use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{Ordering, fence};
+
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+
+    pub fn register() -> bool {
+        *AVAILABLE.get_or_init(|| {
+            membarrier_query()
+                .contains(MembarrierQuery::PRIVATE_EXPEDITED | MembarrierQuery::REGISTER_PRIVATE_EXPEDITED)
+                && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+        })
+    }
+
+    pub fn barrier() {
+        // A full fence first: it is the whole barrier where the kernel's is not to be had.
+        fence(Ordering::SeqCst);
+        if register() {
+            // Cannot fail once registered; were it to fail, a sleeper's bounded sleep still ends.
+            let _ = membarrier(MembarrierCommand::PrivateExpedited);
+            fence(Ordering::SeqCst);
+        }
+    }
+}
+
+/// Asks for ownership of the cache line at `address`, so that a store to it later does not wait.
+///
+/// A hint: any address is fine, nothing is read or written, and on CPUs without such an instruction it does nothing.
+#[inline(always)]
+pub fn prefetch_write(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    // SAFETY: PREFETCHW never faults and touches no architectural state; CPUs without it decode it as a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri), not(loom)))]
+    // SAFETY: PRFM is a hint that never faults.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(any(not(any(target_arch = "x86_64", target_arch = "aarch64")), miri, loom))]
+    let _ = address;
+}
+
+/// Sleeping on a 32-bit word until somebody wakes it: the kernel's futex, with its one guarantee that comparing and
+/// falling asleep are a single step.
+pub mod futex {
+    use super::AtomicU32;
+    use std::time::Duration;
+
+    /// Sleeps while `word` holds `expected`, for `limit` at most; may wake for no reason.
+    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    pub fn wait(word: &AtomicU32, expected: u32, limit: Duration) {
+        use rustix::thread::futex;
+        let limit = futex::Timespec {
+            tv_sec: limit.as_secs().min(1 << 30) as _,
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        // Interrupted, timed out or changed: the caller looks again in any case.
+        let _ = futex::wait(word, futex::Flags::PRIVATE, expected, Some(&limit));
+    }
+
+    /// Wakes whoever sleeps on `word`.
+    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    pub fn wake(word: &AtomicU32) {
+        use rustix::thread::futex;
+        let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
+    }
+
+    /// Without a futex: a short sleep, after which the caller looks again.
+    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    pub fn wait(word: &AtomicU32, expected: u32, limit: Duration) {
+        if word.load(super::Ordering::Acquire) == expected {
+            std::thread::sleep(limit.min(Duration::from_micros(100)));
+        }
+    }
+
+    /// Without a futex nobody sleeps for long.
+    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    pub fn wake(_word: &AtomicU32) {}
+
+    // The kernel's queue for the models: one lock makes compare-and-sleep a single step, as the kernel does. It
+    // has no time limit, so a lost wake-up shows as a deadlock.
+    #[cfg(loom)]
+    loom::lazy_static! {
+        static ref QUEUE: (loom::sync::Mutex<()>, loom::sync::Condvar) =
+            (loom::sync::Mutex::new(()), loom::sync::Condvar::new());
+    }
+
+    /// Sleeps while `word` holds `expected`.
+    #[cfg(loom)]
+    pub fn wait(word: &AtomicU32, expected: u32, _limit: Duration) {
+        let guard = QUEUE.0.lock().unwrap();
+        if word.load(super::Ordering::Relaxed) == expected {
+            drop(QUEUE.1.wait(guard).unwrap());
+        }
+    }
+
+    /// Wakes whoever sleeps.
+    #[cfg(loom)]
+    pub fn wake(_word: &AtomicU32) {
+        drop(QUEUE.0.lock().unwrap());
+        QUEUE.1.notify_all();
+    }
+}
