@@ -123,7 +123,11 @@ impl LaneSpec<'_> {
             shared: shared.clone(),
             bell: self.bell.clone(),
             clock: self.clock.clone(),
-            stamp_mask: if self.class.ttl.is_some() { 0 } else { self.class.sample_mask().unwrap_or(u64::MAX) },
+            stamp_mask: if self.class.ttl.is_some() {
+                0
+            } else {
+                self.class.sample_mask().unwrap_or(u64::MAX)
+            },
             overflow: self.class.overflow,
         };
         let bell = self.bell.clone();
@@ -175,12 +179,6 @@ impl<E> LaneProducer<E> {
 
     pub(crate) fn shared(&self) -> &Arc<LaneShared> {
         &self.shared
-    }
-
-    /// What the lane does when it is full.
-    #[inline(always)]
-    pub(crate) fn overflow(&self) -> Overflow {
-        self.overflow
     }
 
     /// Whether everything that was published is released.
@@ -391,7 +389,10 @@ impl<E> LaneClaim<'_, E> {
     #[inline(always)]
     pub fn publish_len(mut self, used: usize) {
         let claim = self.claim.as_mut().expect(LIVE);
-        assert!(used <= claim.payload_mut().len(), "{used} payload bytes were used, which is more than claimed");
+        assert!(
+            used <= claim.payload_mut().len(),
+            "{used} payload bytes were used, which is more than claimed"
+        );
         self.stamped().publish_len(used);
         self.accepted();
     }

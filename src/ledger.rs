@@ -114,8 +114,7 @@ impl Counts {
 
     /// Whether both lines of the identity hold.
     pub fn is_closed(&self) -> bool {
-        self.offered == self.accepted + self.rejected_total()
-            && self.accepted == self.done() + self.in_flight
+        self.offered == self.accepted + self.rejected_total() && self.accepted == self.done() + self.in_flight
     }
 
     /// Accepted events that have left their lane.
@@ -218,8 +217,7 @@ impl Ledger {
 
     /// Whether the identity holds for every lane. It does whenever the engine is quiet.
     pub fn is_closed(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.counts.is_closed())
-            && self.unrouted.iter().all(Counts::is_closed)
+        self.lanes.iter().all(|lane| lane.counts.is_closed()) && self.unrouted.iter().all(Counts::is_closed)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Pelton: events through pinned shards.
 
-
 pub(crate) mod sync;
 
 pub mod class;

@@ -46,7 +46,9 @@ pub enum AttachError {
         max: u16,
     },
     /// Lane sets are free, but each still holds events of its last user.
-    #[error("{draining} lane sets are free, but events of their last users are still in flight; try again later")]
+    #[error(
+        "{draining} lane sets are free, but events of their last users are still in flight; try again later"
+    )]
     Draining {
         /// How many.
         draining: u16,

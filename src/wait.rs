@@ -29,7 +29,8 @@
 #![forbid(unsafe_code)]
 
 use crate::sync::{
-    AtomicU32, AtomicU64, Ordering, Counter, asymmetric_fences, fence, fence_heavy, fence_light, futex, spin_loop, yield_now,
+    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, futex,
+    spin_loop, yield_now,
 };
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
@@ -65,7 +66,11 @@ pub(crate) struct Bell {
 impl Bell {
     pub fn new() -> Self {
         let fences = if asymmetric_fences() { 0 } else { bit::FENCED };
-        Bell { word: CachePadded::new(AtomicU32::new(fences)), parks: Counter::default(), rescues: Counter::default() }
+        Bell {
+            word: CachePadded::new(AtomicU32::new(fences)),
+            parks: Counter::default(),
+            rescues: Counter::default(),
+        }
     }
 
     /// Called after every publish.
@@ -191,7 +196,11 @@ pub(crate) struct RoomWait {
 
 impl RoomWait {
     pub fn new() -> Self {
-        RoomWait { word: CachePadded::new(AtomicU32::new(0)), seen: AtomicU64::new(0), rescues: Counter::default() }
+        RoomWait {
+            word: CachePadded::new(AtomicU32::new(0)),
+            seen: AtomicU64::new(0),
+            rescues: Counter::default(),
+        }
     }
 
     /// Producer: says that it waits, having last seen the consumer at `released`. The caller must then look once more

@@ -228,7 +228,8 @@ impl<E: Send + 'static> Core<E> {
 
     /// Sorts the ends, which come shard by shard, into lane sets.
     fn assemble(&self, mut ends: Vec<Vec<Vec<LaneProducer<E>>>>) -> Vec<LaneView<E>> {
-        let view = |lane: &LaneProducer<E>| LaneView { shared: lane.shared().clone(), ring: lane.core().clone() };
+        let view =
+            |lane: &LaneProducer<E>| LaneView { shared: lane.shared().clone(), ring: lane.core().clone() };
         let views = ends.iter().flatten().flatten().map(view).collect();
         // From the last set to the first, so that each is popped off its shard's list.
         for set in (0..self.plan.sets()).rev() {
@@ -290,8 +291,7 @@ impl<E: Send + 'static> Seat<E> {
             let mut lanes = Vec::with_capacity(sets);
             let shape = ring::Shape { first_sequence: plan.first_sequence, ..shape_of(class) };
             for (set, ends) in writing.iter_mut().enumerate() {
-                let lane =
-                    LaneId { producer: ProducerId(set as u16), shard: id, class: ClassId(at as u8) };
+                let lane = LaneId { producer: ProducerId(set as u16), shard: id, class: ClassId(at as u8) };
                 let spec = LaneSpec { id: lane, class, clock: &core.clock, bell };
                 let (tx, rx) = spec.build(shape, &mut region, || make()).map_err(memory)?;
                 ends.push(tx);
@@ -385,7 +385,11 @@ impl Plan {
 }
 
 /// The whole life of a shard's thread.
-fn run_shard<E: Send + 'static, H: Handler<E>>(core: &Core<E>, seat: Seat<E>, handler: &dyn Fn(ShardId) -> H) {
+fn run_shard<E: Send + 'static, H: Handler<E>>(
+    core: &Core<E>,
+    seat: Seat<E>,
+    handler: &dyn Fn(ShardId) -> H,
+) {
     let id = seat.id;
     core.change(|state| {
         let placement = &mut state.placements[id.index()];

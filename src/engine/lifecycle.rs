@@ -170,7 +170,8 @@ impl<E: Send + 'static> Engine<E> {
         self.may_ask(shard)?;
         let answer = Answer::new();
         let reply = answer.share();
-        let ask = move |handler: &mut dyn std::any::Any| reply.give(handler.downcast_mut::<H>().map(question));
+        let ask =
+            move |handler: &mut dyn std::any::Any| reply.give(handler.downcast_mut::<H>().map(question));
         self.core.send(shard, Command::Ask(Box::new(ask)));
         match answer.wait(ASK_LIMIT, || self.is_running(shard)) {
             Some(Some(value)) => Ok(value),
@@ -193,7 +194,8 @@ impl<E: Send + 'static> Engine<E> {
             let reply = answer.share();
             self.core.send(shard, Command::Latency(empty, Box::new(move |full| reply.give(full))));
             let full = answer.wait(ASK_LIMIT, || self.is_running(shard)).ok_or(AskError::NoAnswer(shard))?;
-            self.core.change(|state| state.latency.iter_mut().zip(&full).for_each(|(sum, more)| sum.add(more)));
+            self.core
+                .change(|state| state.latency.iter_mut().zip(&full).for_each(|(sum, more)| sum.add(more)));
         }
         Ok(self.core.state().latency.clone())
     }
@@ -270,7 +272,8 @@ impl<E: Send + 'static> Engine<E> {
             for (sum, more) in state.latency.iter_mut().zip(end.iter().flat_map(|end| &end.latency)) {
                 sum.add(more);
             }
-            let room: u64 = lanes.iter().filter(|lane| lane.id().shard == shard).map(|lane| lane.room_rescues()).sum();
+            let room: u64 =
+                lanes.iter().filter(|lane| lane.id().shard == shard).map(|lane| lane.room_rescues()).sum();
             shards.push(ShardReport {
                 placement: state.placements[at],
                 stopped,

@@ -9,11 +9,11 @@
 //! [`config`] has the settings and what is wrong with them, [`plan`] the plan and its footprint, [`builder`] lays it
 //! out, [`lifecycle`] is the running engine and its end.
 
-pub(crate) mod config;
-pub(crate) mod plan;
 pub(crate) mod builder;
-pub(crate) mod report;
+pub(crate) mod config;
 pub(crate) mod lifecycle;
+pub(crate) mod plan;
+pub(crate) mod report;
 
 pub use builder::{Seat, StartError};
 pub use config::{OnPanic, PlanError, PlanErrors, Profile};

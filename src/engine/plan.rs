@@ -12,7 +12,7 @@ use crate::memory::footprint::{Footprint, host_memory_bytes};
 use crate::memory::region::REGION_SLACK;
 use crate::ring::nearest_power;
 use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
-use crate::shard::{Quarantined, QUARANTINE_MAX, nameable};
+use crate::shard::{QUARANTINE_MAX, Quarantined, nameable};
 use crate::wait::Wait;
 use std::time::Duration;
 
@@ -234,7 +234,9 @@ impl Plan {
             let shape = shape_of(class);
             shape.slots_need::<E>().saturating_add(shape.payload_need())
         };
-        self.classes.iter().fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
+        self.classes
+            .iter()
+            .fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
     }
 
     /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
@@ -257,7 +259,11 @@ impl Plan {
         sum.add("region: alignment and header", shards, REGION_SLACK as u64);
         sum.add("lanes: cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
         // The arena rounds itself up to whole pages.
-        sum.add("scratch", shards, if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 });
+        sum.add(
+            "scratch",
+            shards,
+            if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 },
+        );
         #[cfg(feature = "latency")]
         sum.add(
             "latency histograms",
@@ -317,7 +323,10 @@ impl Plan {
                     "footprint (the sum of classes, producers_max and shards)",
                     format!("{bytes} bytes"),
                     format!("at most {limit} bytes"),
-                    format!("a capacity of 1/{} of what is planned", bytes.div_ceil(limit.max(1)).next_power_of_two()),
+                    format!(
+                        "a capacity of 1/{} of what is planned",
+                        bytes.div_ceil(limit.max(1)).next_power_of_two()
+                    ),
                 );
             }
         }
@@ -349,7 +358,13 @@ impl Plan {
             nearest_power(bytes.max(64), PAYLOAD_BYTES_MAX),
         );
         if let Share::Weighted(weight) = class.share {
-            checks.unless((1..=1_000).contains(&weight), name("weight"), weight, "from 1 to 1000", weight.clamp(1, 1_000));
+            checks.unless(
+                (1..=1_000).contains(&weight),
+                name("weight"),
+                weight,
+                "from 1 to 1000",
+                weight.clamp(1, 1_000),
+            );
         }
         if let Stamp::OneIn(n) = class.stamp {
             checks.unless(
@@ -363,7 +378,13 @@ impl Plan {
         let zero = Duration::ZERO;
         checks.unless(class.ttl != Some(zero), name("ttl"), "0", "longer than nothing", "1 ms");
         if let Overflow::Block { limit } = class.overflow {
-            checks.unless(limit != Some(zero), name("block limit"), "0", "longer than nothing", "the policy 'reject'");
+            checks.unless(
+                limit != Some(zero),
+                name("block limit"),
+                "0",
+                "longer than nothing",
+                "the policy 'reject'",
+            );
         }
     }
 

@@ -44,7 +44,14 @@ impl Footprint {
 impl fmt::Display for Footprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for term in &self.terms {
-            writeln!(f, "{:<44} {:>5} x {:>13} = {:>14}", term.name, term.count, term.bytes_each, term.bytes())?;
+            writeln!(
+                f,
+                "{:<44} {:>5} x {:>13} = {:>14}",
+                term.name,
+                term.count,
+                term.bytes_each,
+                term.bytes()
+            )?;
         }
         write!(f, "{:<44} {:>5}   {:>13}   {:>14}", "total (bytes)", "", "", self.total_bytes())
     }

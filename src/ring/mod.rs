@@ -32,10 +32,10 @@
 //! It does not wait, count, route or time: that is the business of the floors above. It cannot be cloned: a second
 //! producer gets a ring of its own.
 
-pub(crate) mod slots;
+mod consumer;
 pub(crate) mod payload;
 mod producer;
-mod consumer;
+pub(crate) mod slots;
 
 #[cfg(all(test, loom))]
 mod models;

@@ -57,7 +57,8 @@ impl SlotLayout {
 
 // The figures of the design: a slot of 64 bytes has room for an event of 48, 40 or 32 bytes.
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<AtomicU64>() == 8 && size_of::<Span>() == 8 && size_of::<Tracked<[u8; 48]>>() == 48);
+const _: () =
+    assert!(size_of::<AtomicU64>() == 8 && size_of::<Span>() == 8 && size_of::<Tracked<[u8; 48]>>() == 48);
 
 /// The slots of one ring, and the memory in which they live.
 pub(crate) struct Slots<E> {

@@ -8,7 +8,10 @@ use crate::wait::{NAP, PARK_AFTER, Pacer, SPIN_POLLS, Wait};
 use std::time::Instant;
 
 /// Polls until the shard is told to stop.
-pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(mut shard: Shard<E, H>, wait: Wait) -> ShardEnd<H::Output> {
+pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
+    mut shard: Shard<E, H>,
+    wait: Wait,
+) -> ShardEnd<H::Output> {
     let mut pacer = Pacer::default();
     let mut empty_polls = 0u32;
     let mut idle_since = None;

@@ -10,13 +10,13 @@
 //! counted `failed(panic)`, kept in the [`quarantine`] and passed, and the burst goes on with the next. Events before
 //! and after it are not touched, nor are other lanes.
 
-pub(crate) mod placement;
-pub(crate) mod schedule;
-pub(crate) mod mesh;
-pub(crate) mod handler;
-pub(crate) mod quarantine;
-pub(crate) mod poll;
 pub(crate) mod driver;
+pub(crate) mod handler;
+pub(crate) mod mesh;
+pub(crate) mod placement;
+pub(crate) mod poll;
+pub(crate) mod quarantine;
+pub(crate) mod schedule;
 
 pub use handler::{Context, Event, Handler};
 pub use placement::{Placement, available, nameable, parse_list, pin};

@@ -85,7 +85,9 @@ pub(crate) fn choose(shards: u16, named: Option<&[usize]>, pin: bool) -> Vec<Pla
         Some(cpus) => cpus.to_vec(),
         None => available().iter().rev().copied().collect(),
     };
-    let is_shared = |at: usize| (0..usize::from(shards)).any(|o| o != at && pool[o % pool.len()] == pool[at % pool.len()]);
+    let is_shared = |at: usize| {
+        (0..usize::from(shards)).any(|o| o != at && pool[o % pool.len()] == pool[at % pool.len()])
+    };
     (0..shards)
         .map(|shard| {
             let at = usize::from(shard);

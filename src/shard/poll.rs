@@ -16,9 +16,9 @@ use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule};
 use crate::clock::Clock;
 use crate::event::{Failure, Key, ProducerId, ShardId, Verdict};
+use crate::lane::{LaneConsumer, LaneProducer};
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
-use crate::lane::{LaneConsumer, LaneProducer};
 use crate::memory::scratch::Scratch;
 use crate::producer::Gate;
 use crate::wait::{Bell, NAP, bit};
@@ -28,13 +28,20 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// A look at the handler, whose type the question knows.
+pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
+
+/// Where the histograms go.
+#[cfg(feature = "latency")]
+pub(crate) type Reply = Box<dyn FnOnce(Vec<ClassLatency>) + Send>;
+
 /// What the control plane asks of a shard; carried out between two polls.
 pub(crate) enum Command<E> {
     /// Look at the handler.
-    Ask(Box<dyn FnOnce(&mut dyn Any) + Send>),
+    Ask(Question),
     /// Swap the histograms for the empty ones that are given, and hand the full ones over.
     #[cfg(feature = "latency")]
-    Latency(Vec<ClassLatency>, Box<dyn FnOnce(Vec<ClassLatency>) + Send>),
+    Latency(Vec<ClassLatency>, Reply),
     /// The writing ends of the mesh.
     Mesh(Box<[LaneProducer<E>]>),
 }
@@ -310,7 +317,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         while *left > 0 {
             let Some(item) = lane.peek() else { break };
             let stamp = item.stamp();
-            let measured = cfg!(feature = "latency") && rule.measured && item.sequence() & rule.sample_mask == 0;
+            let measured =
+                cfg!(feature = "latency") && rule.measured && item.sequence() & rule.sample_mask == 0;
             let begun = if measured || rule.ttl.is_some() { context.clock.ticks() } else { 0 };
             if let Some(ttl) = rule.ttl {
                 let age = begun.saturating_sub(stamp);
@@ -385,7 +393,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
         let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
-        let mut context = Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
+        let mut context =
+            Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
         let handler = &mut self.handler;
         match catch_unwind(AssertUnwindSafe(|| call(handler, &mut context))) {
             Ok(()) => self.mesh.publish(),

@@ -73,7 +73,11 @@ impl Quarantine {
         Quarantine { kept: Vec::with_capacity(QUARANTINE_MAX), panics: 0 }
     }
 
-    pub(super) fn add(&mut self, event: Option<(LaneId, u64, Key, &[u8])>, panic: &(dyn std::any::Any + Send)) {
+    pub(super) fn add(
+        &mut self,
+        event: Option<(LaneId, u64, Key, &[u8])>,
+        panic: &(dyn std::any::Any + Send),
+    ) {
         self.panics += 1;
         if self.kept.len() == QUARANTINE_MAX {
             return;

@@ -89,8 +89,7 @@ impl Schedule {
         for _ in 0..self.tier.len() {
             let at = self.turn;
             let entry = &self.tier[at];
-            let pick =
-                Pick { class: entry.class, limit: entry.left.min(self.burst) };
+            let pick = Pick { class: entry.class, limit: entry.left.min(self.burst) };
             let served = serve(pick);
             let entry = &mut self.tier[at];
             entry.left = entry.left.saturating_sub(served);
