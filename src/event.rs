@@ -17,15 +17,10 @@ impl Key {
     }
 }
 
+// The only integer that converts, so that a bare literal is one without a suffix.
 impl From<u64> for Key {
     fn from(key: u64) -> Self {
         Key(key)
-    }
-}
-
-impl From<u32> for Key {
-    fn from(key: u32) -> Self {
-        Key(u64::from(key))
     }
 }
 

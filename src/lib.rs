@@ -6,6 +6,7 @@ pub mod class;
 pub mod clock;
 pub mod event;
 
+#[cfg(feature = "latency")]
 pub mod latency;
 pub mod ledger;
 pub mod memory;

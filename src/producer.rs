@@ -14,6 +14,9 @@
 //! The registry is locked for an instant by attach and detach, which are not on the way of an event.
 #![forbid(unsafe_code)]
 
+#[cfg(all(test, loom))]
+mod models;
+
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
 use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal};

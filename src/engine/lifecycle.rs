@@ -9,7 +9,7 @@
 //! 4. The ledger is counted for the last time: what is left in the lanes is `in flight`.
 #![forbid(unsafe_code)]
 
-use super::builder::{Core, End};
+use super::assembly::{Core, End};
 use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
@@ -20,7 +20,7 @@ use crate::latency::ClassLatency;
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::producer::{AttachError, Producer};
-use crate::shard::poll::Command;
+use crate::shard::parts::Command;
 use crate::shard::{Handler, Placement};
 use crate::wait::bit;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -6,16 +6,17 @@
 //!                     └ stop ─▶ Report
 //! ```
 //!
-//! [`config`] has the settings and what is wrong with them, [`plan`] the plan and its footprint, [`builder`] lays it
-//! out, [`lifecycle`] is the running engine and its end.
+//! [`config`] has the settings and what is wrong with them, [`plan`] the plan and its footprint, [`assembly`]
+//! lays it out, [`lifecycle`] is the running engine and its end, [`builder`] starts it.
 
-pub(crate) mod builder;
 pub(crate) mod config;
-pub(crate) mod lifecycle;
 pub(crate) mod plan;
 pub(crate) mod report;
+pub(crate) mod assembly;
+pub(crate) mod lifecycle;
+pub(crate) mod builder;
 
-pub use builder::{Seat, StartError};
+pub use assembly::{Seat, StartError};
 pub use config::{OnPanic, PlanError, PlanErrors, Profile};
 pub use lifecycle::{AskError, Engine, StopError};
 pub use plan::Plan;

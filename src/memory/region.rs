@@ -91,7 +91,7 @@ impl Builder {
     }
 
     /// Bytes that the chunk took from the system, its header among them.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub fn taken_bytes(&self) -> usize {
         // SAFETY: as in `cut`; a shared look is enough, since nothing else looks at the same time.
         unsafe { (*self.region.arena.get()).allocated_bytes_including_metadata() }

@@ -6,7 +6,7 @@
 //! and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch never makes the
 //! ring look full for its whole length.
 
-use super::Core;
+use super::core::Core;
 use super::slots::{Slot, View};
 use crate::sync::Arc;
 use std::cell::Cell;

@@ -8,8 +8,9 @@
 //! Each publish asks for ownership of a slot some way ahead: its line was last read by the consumer, and to write it
 //! the producer would otherwise wait for the line to come over. Asked for early, it is there in time.
 
+use super::core::Core;
+use super::shape::Refused;
 use super::slots::{Slot, View};
-use super::{Core, Refused};
 use crate::sync::Arc;
 use std::cell::Cell;
 use std::marker::PhantomData;

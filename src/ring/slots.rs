@@ -6,7 +6,6 @@
 //!
 //! This file holds the raw pointers and the one place where a slot's fields are reached.
 
-use super::Shape;
 use super::payload::Span;
 use crate::memory::region::Part;
 use crate::sync::{AtomicU64, Ordering, Tracked, prefetch_write};
@@ -109,16 +108,22 @@ impl<E> Copy for Slot<E> {}
 
 impl<E> Slots<E> {
     /// Fills the slots of a part; touches every page of them.
-    pub fn fill(part: Part, layout: SlotLayout, shape: &Shape, mut make: impl FnMut() -> E) -> Self {
-        assert!(part.bytes() >= layout.array(shape.capacity).size(), "the part is smaller than its plan");
+    pub fn fill(
+        part: Part,
+        layout: SlotLayout,
+        capacity: u32,
+        first_sequence: u64,
+        mut make: impl FnMut() -> E,
+    ) -> Self {
+        assert!(part.bytes() >= layout.array(capacity).size(), "the part is smaller than its plan");
         let base = part.start();
         // Grows slot by slot, so that a factory that panics leaves exactly the filled ones to be dropped.
         let mut filling = Filling { base, layout, filled: 0, _owns: PhantomData::<E> };
-        for i in 0..u64::from(shape.capacity) {
+        for i in 0..u64::from(capacity) {
             let event = make();
-            let first = shape.first_sequence;
             // The word that the slot's first sequence finds: its own number, which is one less than "published".
-            let sequence = first.wrapping_add(i.wrapping_sub(first) & u64::from(shape.capacity - 1));
+            let sequence =
+                first_sequence.wrapping_add(i.wrapping_sub(first_sequence) & u64::from(capacity - 1));
             // SAFETY: slot `i` lies within the part (asserted above), is aligned for each field (the part for the
             // slot, the layout for its fields), is not initialised yet and reached by nobody else.
             unsafe {
@@ -136,7 +141,7 @@ impl<E> Slots<E> {
             filling.filled += 1;
         }
         std::mem::forget(filling);
-        Slots { base, mask: u64::from(shape.capacity) - 1, layout, _part: part, _owns: PhantomData }
+        Slots { base, mask: u64::from(capacity) - 1, layout, _part: part, _owns: PhantomData }
     }
 
     pub fn view(&self) -> View<E> {

@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::handler::Handler;
-use super::poll::{Shard, ShardEnd};
+use super::parts::ShardEnd;
+use super::poll::Shard;
 use crate::sync::yield_now;
 use crate::wait::{NAP, PARK_AFTER, Pacer, SPIN_POLLS, Wait};
 use std::time::Instant;

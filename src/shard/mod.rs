@@ -10,15 +10,17 @@
 //! counted `failed(panic)`, kept in the [`quarantine`] and passed, and the burst goes on with the next. Events before
 //! and after it are not touched, nor are other lanes.
 
-pub(crate) mod driver;
-pub(crate) mod handler;
-pub(crate) mod mesh;
 pub(crate) mod placement;
-pub(crate) mod poll;
-pub(crate) mod quarantine;
 pub(crate) mod schedule;
+pub(crate) mod mesh;
+pub(crate) mod handler;
+pub(crate) mod quarantine;
+pub(crate) mod parts;
+pub(crate) mod poll;
+pub(crate) mod driver;
 
 pub use handler::{Context, Event, Handler};
+pub use parts::ShardEnd;
 pub use placement::{Placement, available, nameable, parse_list, pin};
-pub use poll::{Nap, Shard, ShardEnd};
+pub use poll::{Nap, Shard};
 pub use quarantine::{MESSAGE_BYTES, PAYLOAD_BYTES, QUARANTINE_MAX, Quarantine, Quarantined};

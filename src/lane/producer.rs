@@ -1,175 +1,25 @@
-//! The lane: a ring with a policy and a ledger. One lane for each (producer, shard, class).
-//!
-//! # Mechanism
-//! The producer's end claims a slot in the ring, and where that is refused acts by the policy of the class: it waits,
-//! says why not, or drops. Each outcome goes into the ledger exactly once, at the moment at which it is known. After
-//! a publish it rings the shard's bell, which is one load while the shard is awake.
-//!
-//! The consumer's end gives out one event at a time and counts what became of it.
-//!
-//! # Invariants
-//! - A lane has one producer: no other can hold it up, or be held up by it.
-//! - `offered` is counted at the outcome: a claim that is dropped was never offered, it is `aborted`.
-//! - A producer that waits is released by room, by its limit, or by the closing of the lane.
-//!
-//! Lanes are what an engine is made of; [`lane`] makes one alone, for a pair of threads that need nothing else.
+//! The writing end of a lane: claim by the policy, publish, count, ring the bell; and wait for room.
 #![forbid(unsafe_code)]
 
-use crate::class::{Class, ClassId, Overflow};
+use super::spec::{LaneShared, Refusal};
+use crate::class::Overflow;
 use crate::clock::Clock;
-use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
-use crate::ledger::{Counts, LaneLedger};
-use crate::memory::region::Builder;
-use crate::ring::{self, Item, Refused, Shape, ShapeError};
+use crate::event::{Key, Outcome, Rejection};
+use crate::ring::{self, Refused};
 use crate::sync::Arc;
-use crate::wait::{Backoff, Bell, NAP, RoomWait, bit};
+use crate::wait::{Backoff, Bell, NAP, bit};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-/// Which lane: its producer, its shard and its class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LaneId {
-    /// Who writes it.
-    pub producer: ProducerId,
-    /// Who reads it.
-    pub shard: ShardId,
-    /// The class of its events.
-    pub class: ClassId,
-}
-
-/// Why an event was not accepted, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of class {}: rejected ({}); lane capacity {capacity}", lane.shard, lane.class.index(), reason.name())]
-pub struct Refusal {
-    /// The reason, as the ledger has it.
-    pub reason: Rejection,
-    /// The lane. Its shard is the one that was asked for where there is no such shard.
-    pub lane: LaneId,
-    /// The lane's capacity in slots.
-    pub capacity: u64,
-}
-
-impl Refusal {
-    /// What a policy that drops makes of the refusal: no error.
-    #[inline]
-    pub(crate) fn or_dropped(self) -> Result<Outcome, Refusal> {
-        if self.reason == Rejection::DroppedNewest { Ok(Outcome::Dropped) } else { Err(self) }
-    }
-}
-
-/// What both ends and the control plane share of a lane.
-pub(crate) struct LaneShared {
-    pub id: LaneId,
-    pub capacity: u64,
-    /// The process that made the lane: in a child of it nobody reads.
-    pid: u32,
-    pub ledger: LaneLedger,
-    pub room: RoomWait,
-}
-
-impl LaneShared {
-    /// The refusal of this lane for its being closed, from which others are made.
-    pub fn closed(&self) -> Refusal {
-        Refusal { reason: Rejection::Closed, lane: self.id, capacity: self.capacity }
-    }
-
-    /// Whether this is a child of the process in which the lane's shard runs. A system call.
-    fn is_forked(&self) -> bool {
-        std::process::id() != self.pid
-    }
-}
-
-/// How a lane is made: by the engine's plan, or by [`lane`].
-pub(crate) struct LaneSpec<'a> {
-    pub id: LaneId,
-    pub class: &'a Class,
-    pub clock: &'a Clock,
-    pub bell: &'a Arc<Bell>,
-}
-
-/// The shape of the lanes of a class.
-pub(crate) fn shape_of(class: &Class) -> Shape {
-    Shape {
-        capacity: class.capacity,
-        payload_bytes: class.payload_bytes,
-        stamped: class.is_stamped(),
-        first_sequence: 0,
-    }
-}
-
-/// Bytes of a lane outside its region: cursors, ledger, waiting place.
-pub(crate) const fn lane_bytes<E>() -> usize {
-    ring::core_bytes::<E>() + size_of::<LaneShared>() + 2 * size_of::<usize>()
-}
-
-impl LaneSpec<'_> {
-    /// Makes the lane in a region that has room for it.
-    pub fn build<E: Send + 'static>(
-        &self,
-        shape: Shape,
-        region: &mut Builder,
-        make: impl FnMut() -> E,
-    ) -> Result<(LaneProducer<E>, LaneConsumer<E>), ShapeError> {
-        let (tx, rx) = ring::ring_in(shape, region, make)?;
-        let shared = Arc::new(LaneShared {
-            id: self.id,
-            capacity: u64::from(shape.capacity),
-            pid: std::process::id(),
-            ledger: LaneLedger::default(),
-            room: RoomWait::new(),
-        });
-        let producer = LaneProducer {
-            ring: tx,
-            shared: shared.clone(),
-            bell: self.bell.clone(),
-            clock: self.clock.clone(),
-            stamp_mask: if self.class.ttl.is_some() {
-                0
-            } else {
-                self.class.sample_mask().unwrap_or(u64::MAX)
-            },
-            overflow: self.class.overflow,
-        };
-        let bell = self.bell.clone();
-        Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false }))
-    }
-}
-
-/// Makes a lane of its own, for two threads: `class` says its capacity, payload bytes, policy and stamps.
-///
-/// # Errors
-/// [`ShapeError`] where capacity or payload bytes are out of range, or the memory is refused.
-///
-/// # Examples
-/// ```
-/// use pelton::{Class, lane::lane};
-/// let (mut tx, mut rx) = lane(&Class::strict("only").capacity(8).reject(), || 0u64)?;
-/// tx.publish(7, |event| *event = 42).unwrap();
-/// assert_eq!(rx.poll(64, |event| assert_eq!((event.key(), **event), (7, 42))), 1);
-/// assert!(rx.counts().is_closed());
-/// # Ok::<(), pelton::ring::ShapeError>(())
-/// ```
-pub fn lane<E: Send + 'static>(
-    class: &Class,
-    make: impl FnMut() -> E,
-) -> Result<(LaneProducer<E>, LaneConsumer<E>), ShapeError> {
-    let shape = shape_of(class);
-    shape.check()?;
-    let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
-    let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
-    let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
-    LaneSpec { id, class, clock: &clock, bell: &Arc::new(Bell::new()) }.build(shape, &mut region, make)
-}
-
 /// The writing end of a lane.
 pub struct LaneProducer<E> {
-    ring: ring::Producer<E>,
-    shared: Arc<LaneShared>,
-    bell: Arc<Bell>,
-    clock: Clock,
+    pub(super) ring: ring::Producer<E>,
+    pub(super) shared: Arc<LaneShared>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) clock: Clock,
     /// Sequences that carry a stamp are those with `sequence & mask == 0`.
-    stamp_mask: u64,
-    overflow: Overflow,
+    pub(super) stamp_mask: u64,
+    pub(super) overflow: Overflow,
 }
 
 impl<E> LaneProducer<E> {
@@ -437,114 +287,5 @@ impl<E> Drop for LaneClaim<'_, E> {
         if self.claim.is_some() {
             self.shared.ledger.producer.aborted.add(1);
         }
-    }
-}
-
-/// The reading end of a lane.
-pub struct LaneConsumer<E> {
-    ring: ring::Consumer<E>,
-    shared: Arc<LaneShared>,
-    bell: Arc<Bell>,
-    /// The producer waits for the next release. Used by [`Self::poll`] alone: a shard keeps it for all its lanes.
-    room_wanted: bool,
-}
-
-impl<E> LaneConsumer<E> {
-    /// Handles at most `max` events in place, in order, and gives their slots back.
-    ///
-    /// # Panics
-    /// Where `handle` does: that event is then counted `failed(panic)` and passed, those before it are `handled`, and
-    /// the lane goes on with the next one.
-    #[inline]
-    pub fn poll(&mut self, max: u64, mut handle: impl FnMut(&mut Item<'_, E>)) -> u64 {
-        if self.bell.calls() != 0 {
-            self.room_wanted |= self.bell.take(bit::ROOM) != 0;
-        }
-        let mut burst = Burst { lane: self, handling: false };
-        let mut handled = 0;
-        while handled < max {
-            let Some(mut item) = burst.lane.ring.peek() else { break };
-            burst.handling = true;
-            handle(&mut item);
-            burst.handling = false;
-            burst.lane.ring.advance();
-            burst.lane.shared.ledger.consumer.handled.add(1);
-            handled += 1;
-        }
-        handled
-    }
-
-    /// What the lane's ledger says now.
-    pub fn counts(&self) -> Counts {
-        self.shared.ledger.snapshot(|| self.ring.core().in_flight())
-    }
-
-    /// Whether the producer is gone, or the lane was closed. Events published before are still to be handled.
-    pub fn is_closed(&self) -> bool {
-        self.ring.is_closed()
-    }
-
-    /// Whether an event is there.
-    #[inline(always)]
-    pub fn is_ready(&self) -> bool {
-        self.ring.is_ready()
-    }
-
-    #[inline(always)]
-    pub(crate) fn peek(&mut self) -> Option<Item<'_, E>> {
-        self.ring.peek()
-    }
-
-    #[inline(always)]
-    pub(crate) fn advance(&mut self) {
-        self.ring.advance();
-    }
-
-    #[inline(always)]
-    pub(crate) fn shared(&self) -> &LaneShared {
-        &self.shared
-    }
-
-    /// Gives back what was passed.
-    #[inline(always)]
-    pub(crate) fn release(&mut self) {
-        self.ring.release();
-    }
-
-    /// Wakes the lane's producer if it waits and there may be room; says whether it still waits.
-    #[cold]
-    pub(crate) fn offer_room(&mut self) -> bool {
-        self.shared.room.offer(self.ring.released_sequence())
-    }
-
-    pub(crate) fn close(&mut self) {
-        self.ring.close();
-        self.shared.room.wake_closed();
-    }
-}
-
-/// Ends a poll in good order, also when the handler panics.
-struct Burst<'a, E> {
-    lane: &'a mut LaneConsumer<E>,
-    handling: bool,
-}
-
-impl<E> Drop for Burst<'_, E> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.handling {
-            self.lane.ring.advance();
-            self.lane.shared.ledger.consumer.failed[crate::event::Failure::Panic as usize].add(1);
-        }
-        self.lane.ring.release();
-        if self.lane.room_wanted {
-            self.lane.room_wanted = self.lane.offer_room();
-        }
-    }
-}
-
-impl<E> Drop for LaneConsumer<E> {
-    fn drop(&mut self) {
-        self.close();
     }
 }

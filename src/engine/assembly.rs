@@ -1,0 +1,322 @@
+//! Assembly: from a checked plan to shards, lanes and producers.
+//!
+//! # Mechanism
+//! Each shard is built on its own thread, after that was pinned: it lays out its region, its lanes, its histograms and
+//! its scratch there, so that the system finds the pages near that CPU. It deposits the writing ends of its lanes; the
+//! shard that comes last sorts them into lane sets, one for each producer, and sends each shard its ends of the mesh.
+//! Only then can producers attach.
+//!
+//! A host that drives shards itself gets a [`Seat`] for each, and builds it on the thread that will poll it.
+#![forbid(unsafe_code)]
+
+use super::config::{OnPanic, PlanErrors};
+use super::plan::Plan;
+use crate::class::ClassId;
+use crate::clock::Clock;
+use crate::event::{ProducerId, ShardId};
+use crate::lane::{LaneConsumer, LaneId, LaneProducer, LaneShared, LaneSpec, shape_of};
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
+use crate::ledger::{LaneCounts, Ledger};
+use crate::memory::region::{Builder, MemoryRefused};
+use crate::memory::scratch::Scratch;
+use crate::producer::{Gate, LaneSet, Registry};
+use crate::ring::{self, ShapeError};
+use crate::route::Routes;
+use crate::shard::parts::{ClassRule, Command, Mailbox, Parts};
+use crate::shard::placement::{Placement, choose};
+use crate::shard::schedule::Schedule;
+use crate::shard::{Handler, Shard, ShardEnd};
+use crate::wait::{Bell, bit};
+use std::any::Any;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The plan cannot be.
+    #[error(transparent)]
+    Plan(#[from] PlanErrors),
+    /// The system refused the memory of a shard.
+    #[error("{shard}: {error}")]
+    Memory {
+        /// The shard.
+        shard: ShardId,
+        /// What was refused.
+        error: MemoryRefused,
+    },
+    /// The system refused a thread.
+    #[error("the thread of {shard} could not be started: {error}")]
+    Thread {
+        /// The shard.
+        shard: ShardId,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The factory of events or of handlers panicked.
+    #[error("{shard}: the factory of its events or of its handler panicked")]
+    FactoryPanicked {
+        /// The shard.
+        shard: ShardId,
+    },
+}
+
+/// A lane as the control plane sees it: it may count and close, nothing else.
+pub(super) struct LaneView<E> {
+    shared: Arc<LaneShared>,
+    ring: Arc<ring::Core<E>>,
+}
+
+impl<E> LaneView<E> {
+    pub fn id(&self) -> LaneId {
+        self.shared.id
+    }
+
+    pub fn counts(&self) -> LaneCounts {
+        let LaneId { producer, shard, class } = self.shared.id;
+        LaneCounts { producer, shard, class, counts: self.shared.ledger.snapshot(|| self.ring.in_flight()) }
+    }
+
+    /// Accepted events that have left the lane, and accepted events; in this order, so that equality means quiet.
+    pub fn done(&self) -> u64 {
+        self.shared.ledger.snapshot(|| 0).done()
+    }
+
+    pub fn accepted(&self) -> u64 {
+        self.shared.ledger.producer.accepted.get()
+    }
+
+    pub fn close(&self) {
+        self.ring.close();
+        self.shared.room.wake_closed();
+    }
+
+    pub fn room_rescues(&self) -> u64 {
+        self.shared.room.rescues.get()
+    }
+}
+
+/// What all parts of one engine share.
+pub(super) struct Core<E> {
+    pub plan: Plan,
+    pub clock: Clock,
+    pub gate: Arc<Gate<E>>,
+    pub mailboxes: Box<[Arc<Mailbox<E>>]>,
+    pub pid: u32,
+    pub started: Instant,
+    state: Mutex<State<E>>,
+    changed: Condvar,
+}
+
+pub(super) struct State<E> {
+    /// The writing ends that each shard deposited: lane set by lane set, class by class.
+    deposits: Vec<Option<Vec<Vec<LaneProducer<E>>>>>,
+    pub lanes: Arc<Vec<LaneView<E>>>,
+    pub failed: Option<StartError>,
+    pub assembled: bool,
+    pub placements: Vec<Placement>,
+    pub threads: Vec<Option<ThreadId>>,
+    /// What is left of each shard: `None` while it runs, and for ever where a host drives it.
+    pub ends: Vec<Option<End>>,
+    #[cfg(feature = "latency")]
+    pub latency: Vec<ClassLatency>,
+}
+
+/// What is left of a shard's thread; empty where the engine itself panicked on it.
+pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
+
+impl<E: Send + 'static> Core<E> {
+    pub fn new(plan: Plan) -> Arc<Self> {
+        let shards = usize::from(plan.shards);
+        let classes = plan.classes.len();
+        let gate = Gate {
+            routes: Arc::new(Routes::new(plan.partitions, plan.shards)),
+            registry: Registry::new(plan.producers_max),
+            bells: (0..shards).map(|_| Arc::new(Bell::new())).collect(),
+            classes,
+            unrouted: (0..classes).map(|_| Default::default()).collect(),
+            ready: Default::default(),
+        };
+        let state = State {
+            deposits: (0..shards).map(|_| None).collect(),
+            lanes: Arc::new(Vec::new()),
+            failed: None,
+            assembled: false,
+            placements: choose(plan.shards, plan.cpus.as_deref(), plan.pinned && cfg!(feature = "affinity")),
+            threads: vec![None; shards],
+            ends: (0..shards).map(|_| None).collect(),
+            #[cfg(feature = "latency")]
+            latency: vec![ClassLatency::default(); classes],
+        };
+        Arc::new(Core {
+            clock: plan.clock.clone().unwrap_or_default(),
+            gate: Arc::new(gate),
+            mailboxes: (0..shards).map(|_| Arc::default()).collect(),
+            pid: std::process::id(),
+            started: Instant::now(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            plan,
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State<E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `done` says so, for `limit` at most; says whether it did.
+    pub fn wait_until(&self, limit: Duration, mut done: impl FnMut(&State<E>) -> bool) -> bool {
+        let begun = Instant::now();
+        let mut state = self.state();
+        loop {
+            if done(&state) {
+                return true;
+            }
+            let left = limit.saturating_sub(begun.elapsed()).min(Duration::from_secs(1));
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Changes the state and tells whoever waits.
+    pub fn change(&self, change: impl FnOnce(&mut State<E>)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// Sends a command to a shard.
+    pub fn send(&self, shard: ShardId, command: Command<E>) {
+        let mailbox = &self.mailboxes[shard.index()];
+        mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.gate.bells[shard.index()].raise(bit::MAIL);
+    }
+
+    /// The whole ledger, as it is now.
+    pub fn ledger(&self) -> Ledger {
+        let lanes = self.state().lanes.clone();
+        let unrouted = self.gate.unrouted.iter().map(|n| {
+            let n = n.load(Ordering::Relaxed);
+            let mut counts = crate::ledger::Counts { offered: n, ..Default::default() };
+            counts.rejected[crate::event::Rejection::NoRoute as usize] = n;
+            counts
+        });
+        Ledger { lanes: lanes.iter().map(LaneView::counts).collect(), unrouted: unrouted.collect() }
+    }
+
+    /// Takes a shard's writing ends; the last one completes the engine.
+    fn deposit(&self, shard: ShardId, ends: Vec<Vec<LaneProducer<E>>>) {
+        let mut state = self.state();
+        state.deposits[shard.index()] = Some(ends);
+        if state.deposits.iter().all(Option::is_some) {
+            let ends: Vec<_> = state.deposits.iter_mut().filter_map(Option::take).collect();
+            state.lanes = Arc::new(self.assemble(ends));
+            state.assembled = true;
+            self.gate.ready.store(true, Ordering::Release);
+            self.gate.announce();
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Sorts the ends, which come shard by shard, into lane sets.
+    fn assemble(&self, mut ends: Vec<Vec<Vec<LaneProducer<E>>>>) -> Vec<LaneView<E>> {
+        let view =
+            |lane: &LaneProducer<E>| LaneView { shared: lane.shared().clone(), ring: lane.core().clone() };
+        let views = ends.iter().flatten().flatten().map(view).collect();
+        // From the last set to the first, so that each is popped off its shard's list.
+        for set in (0..self.plan.sets()).rev() {
+            let lanes: Box<[_]> = ends.iter_mut().flat_map(|sets| sets.pop().unwrap_or_default()).collect();
+            match set.checked_sub(self.plan.producers_max) {
+                Some(shard) => self.send(ShardId(shard), Command::Mesh(lanes)),
+                None => self.gate.registry.put(LaneSet { id: ProducerId(set), generation: 0, lanes }),
+            }
+        }
+        views
+    }
+
+    pub fn fail(&self, error: StartError) {
+        self.change(|state| {
+            state.failed.get_or_insert(error);
+        });
+    }
+}
+
+/// The place of one shard that is not built yet.
+///
+/// `Send`: take it to the thread that will poll the shard, and [`build`](Seat::build) it there.
+pub struct Seat<E> {
+    pub(super) core: Arc<Core<E>>,
+    pub(super) id: ShardId,
+    pub(super) make: Arc<dyn Fn() -> E + Send + Sync>,
+}
+
+impl<E: Send + 'static> Seat<E> {
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Lays out the shard's memory on this thread. Producers can attach when all shards of the engine are built.
+    ///
+    /// # Errors
+    /// [`StartError::Memory`].
+    pub fn build<H: Handler<E>>(self, handler: H) -> Result<Shard<E, H>, StartError> {
+        self.lay_out().map(|(parts, schedule)| Shard::new(parts, schedule, handler))
+    }
+
+    fn lay_out(self) -> Result<(Parts<E>, Schedule), StartError> {
+        let Seat { core, id, make } = self;
+        let plan = &core.plan;
+        let bell = &core.gate.bells[id.index()];
+        let memory = |error| match error {
+            ShapeError::Memory(error) => StartError::Memory { shard: id, error },
+            // The plan was checked; a shape that is out of range all the same is memory that cannot be had.
+            ShapeError::Capacity(n) | ShapeError::PayloadBytes(n) => {
+                StartError::Memory { shard: id, error: MemoryRefused { asked: n as usize } }
+            }
+        };
+        let mut region = Builder::new(plan.region_bytes::<E>()).map_err(|error| memory(error.into()))?;
+        let sets = usize::from(plan.sets());
+        let mut writing: Vec<Vec<LaneProducer<E>>> = (0..sets).map(|_| Vec::new()).collect();
+        let mut reading: Vec<Vec<LaneConsumer<E>>> = Vec::new();
+        for (at, class) in plan.classes.iter().enumerate() {
+            let mut lanes = Vec::with_capacity(sets);
+            let shape = ring::Shape { first_sequence: plan.first_sequence, ..shape_of(class) };
+            for (set, ends) in writing.iter_mut().enumerate() {
+                let lane = LaneId { producer: ProducerId(set as u16), shard: id, class: ClassId(at as u8) };
+                let spec = LaneSpec { id: lane, class, clock: &core.clock, bell };
+                let (tx, rx) = spec.build(shape, &mut region, || make()).map_err(memory)?;
+                ends.push(tx);
+                lanes.push(rx);
+            }
+            reading.push(lanes);
+        }
+        let rule = |class: &crate::Class| ClassRule {
+            ttl: class.ttl.map(|ttl| core.clock.ticks_of(ttl)),
+            sample_mask: class.sample_mask().unwrap_or(u64::MAX),
+            measured: class.sample_mask().is_some(),
+        };
+        let parts = Parts {
+            id,
+            mesh_id: plan.mesh_set(id),
+            gate: core.gate.clone(),
+            bell: bell.clone(),
+            mailbox: core.mailboxes[id.index()].clone(),
+            clock: core.clock.clone(),
+            scratch: Scratch::new(plan.scratch_bytes as usize),
+            rules: plan.classes.iter().map(rule).collect(),
+            lanes: reading,
+            retries_max: plan.retries_max,
+            stop_on_panic: plan.on_panic == OnPanic::StopShard,
+            #[cfg(feature = "latency")]
+            latency: vec![ClassLatency::default(); plan.classes.len()],
+        };
+        core.deposit(id, writing);
+        Ok((parts, Schedule::new(&plan.classes, plan.burst, plan.floor)))
+    }
+}

@@ -1,0 +1,96 @@
+//! The lane: a ring with a policy and a ledger. One lane for each (producer, shard, class).
+//!
+//! # Mechanism
+//! The producer's end claims a slot in the ring, and where that is refused acts by the policy of the class: it waits,
+//! says why not, or drops. Each outcome goes into the ledger exactly once, at the moment at which it is known. After
+//! a publish it rings the shard's bell, which is one load while the shard is awake.
+//!
+//! The consumer's end gives out one event at a time and counts what became of it.
+//!
+//! # Invariants
+//! - A lane has one producer: no other can hold it up, or be held up by it.
+//! - `offered` is counted at the outcome: a claim that is dropped was never offered, it is `aborted`.
+//! - A producer that waits is released by room, by its limit, or by the closing of the lane.
+//!
+//! Lanes are what an engine is made of; [`lane`] makes one alone, for a pair of threads that need nothing else.
+#![forbid(unsafe_code)]
+
+mod spec;
+mod producer;
+mod consumer;
+
+#[cfg(all(test, loom))]
+mod models;
+
+pub use consumer::LaneConsumer;
+pub use producer::{LaneClaim, LaneProducer};
+pub use spec::{LaneId, Refusal};
+pub(crate) use spec::{LaneShared, LaneSpec, lane_bytes, shape_of};
+
+use crate::class::{Class, ClassId};
+use crate::clock::Clock;
+use crate::event::{ProducerId, ShardId};
+use crate::ledger::LaneLedger;
+use crate::memory::region::Builder;
+use crate::ring::{self, Shape, ShapeError};
+use crate::sync::Arc;
+use crate::wait::{Bell, RoomWait};
+
+impl LaneSpec<'_> {
+    /// Makes the lane in a region that has room for it.
+    pub fn build<E: Send + 'static>(
+        &self,
+        shape: Shape,
+        region: &mut Builder,
+        make: impl FnMut() -> E,
+    ) -> Result<(LaneProducer<E>, LaneConsumer<E>), ShapeError> {
+        let (tx, rx) = ring::ring_in(shape, region, make)?;
+        let shared = Arc::new(LaneShared {
+            id: self.id,
+            capacity: u64::from(shape.capacity),
+            pid: std::process::id(),
+            ledger: LaneLedger::default(),
+            room: RoomWait::new(),
+        });
+        let producer = LaneProducer {
+            ring: tx,
+            shared: shared.clone(),
+            bell: self.bell.clone(),
+            clock: self.clock.clone(),
+            stamp_mask: if self.class.ttl.is_some() {
+                0
+            } else {
+                self.class.sample_mask().unwrap_or(u64::MAX)
+            },
+            overflow: self.class.overflow,
+        };
+        let bell = self.bell.clone();
+        Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false }))
+    }
+}
+
+/// Makes a lane of its own, for two threads: `class` says its capacity, payload bytes, policy and stamps.
+///
+/// # Errors
+/// [`ShapeError`] where capacity or payload bytes are out of range, or the memory is refused.
+///
+/// # Examples
+/// ```
+/// use pelton::{Class, lane::lane};
+/// let (mut tx, mut rx) = lane(&Class::strict("only").capacity(8).reject(), || 0u64)?;
+/// tx.publish(7, |event| *event = 42).unwrap();
+/// assert_eq!(rx.poll(64, |event| assert_eq!((event.key(), **event), (7, 42))), 1);
+/// assert!(rx.counts().is_closed());
+/// # Ok::<(), pelton::ring::ShapeError>(())
+/// ```
+pub fn lane<E: Send + 'static>(
+    class: &Class,
+    make: impl FnMut() -> E,
+) -> Result<(LaneProducer<E>, LaneConsumer<E>), ShapeError> {
+    let shape = shape_of(class);
+    shape.check()?;
+    let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
+    let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
+    let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
+    LaneSpec { id, class, clock: &clock, bell: &Arc::new(Bell::new()) }.build(shape, &mut region, make)
+}

@@ -1,0 +1,106 @@
+//! loom models of waiting: no wake-up is missed, whoever sleeps and whatever wakes him. The models' futex has no time
+//! limit, so a missed wake-up is a deadlock, which loom reports.
+
+use super::{LaneConsumer, LaneProducer, lane};
+use crate::class::Class;
+use crate::event::Rejection;
+use crate::wait::bit;
+use loom::thread;
+use std::time::Duration;
+
+fn lane_of(class: Class) -> (LaneProducer<u64>, LaneConsumer<u64>) {
+    lane(&class.stamp(crate::class::Stamp::Never), || 0u64).unwrap()
+}
+
+/// What a shard with nothing to do does: announce, look once more, sleep.
+fn park(rx: &LaneConsumer<u64>) {
+    if rx.bell.announce() {
+        if !rx.is_ready() {
+            rx.bell.sleep(Duration::MAX);
+        }
+        rx.bell.stay_up();
+    }
+}
+
+#[test]
+fn a_publish_wakes_a_parked_shard() {
+    loom::model(|| {
+        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2));
+        let producer = thread::spawn(move || {
+            tx.publish(1, |event| *event = 1).unwrap();
+            tx.publish(2, |event| *event = 2).unwrap();
+            // Kept until the consumer has seen both: closing the lane must not be what wakes it.
+            tx
+        });
+        let mut seen = 0;
+        while seen < 2 {
+            if rx.poll(2, |event| assert!(**event > 0)) == 0 {
+                park(&rx);
+            } else {
+                seen = rx.counts().handled;
+            }
+        }
+        let tx = producer.join().unwrap();
+        assert!(rx.counts().is_closed());
+        drop(tx);
+    });
+}
+
+#[test]
+fn a_call_for_attention_wakes_a_parked_shard() {
+    loom::model(|| {
+        let (tx, rx) = lane_of(Class::strict("a").capacity(1));
+        let bell = rx.bell.clone();
+        let control = thread::spawn(move || bell.raise(bit::STOP));
+        while rx.bell.take(bit::STOP) == 0 {
+            park(&rx);
+        }
+        control.join().unwrap();
+        drop(tx);
+    });
+}
+
+#[test]
+fn a_blocked_producer_is_released_by_room() {
+    loom::model(|| {
+        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+        let producer = thread::spawn(move || {
+            tx.publish(1, |event| *event = 1).unwrap();
+            tx.publish(2, |event| *event = 2).unwrap();
+            tx
+        });
+        let mut seen = 0;
+        while seen < 2 {
+            rx.poll(1, |event| {
+                seen += 1;
+                assert_eq!(**event, seen);
+            });
+            // A shard that has nothing to do sleeps, so it is woken by the producer's call for room alone.
+            if seen < 2 && rx.bell.calls() == 0 && !rx.is_ready() && !rx.room_wanted {
+                park(&rx);
+            }
+        }
+        let tx = producer.join().unwrap();
+        assert!(rx.counts().is_closed());
+        drop(tx);
+    });
+}
+
+#[test]
+fn a_blocked_producer_is_released_by_a_stop() {
+    loom::model(|| {
+        let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
+        tx.publish(1, |event| *event = 1).unwrap();
+        let (ring, shared) = (tx.core().clone(), tx.shared().clone());
+        let producer = thread::spawn(move || {
+            let refusal = tx.publish(2, |event| *event = 2).unwrap_err();
+            assert_eq!(refusal.reason, Rejection::Closed);
+        });
+        ring.close();
+        shared.room.wake_closed();
+        producer.join().unwrap();
+        let counts = rx.counts();
+        assert!(counts.is_closed());
+        assert_eq!((counts.accepted, counts.in_flight, counts.rejected_for(Rejection::Closed)), (1, 1, 1));
+    });
+}

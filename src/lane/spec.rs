@@ -1,0 +1,86 @@
+//! What a lane is: which one, what its ends share, how it is made, and how it refuses.
+#![forbid(unsafe_code)]
+
+use crate::class::{Class, ClassId};
+use crate::clock::Clock;
+use crate::event::{Outcome, ProducerId, Rejection, ShardId};
+use crate::ledger::LaneLedger;
+use crate::ring::{self, Shape};
+use crate::sync::Arc;
+use crate::wait::{Bell, RoomWait};
+
+/// Which lane: its producer, its shard and its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LaneId {
+    /// Who writes it.
+    pub producer: ProducerId,
+    /// Who reads it.
+    pub shard: ShardId,
+    /// The class of its events.
+    pub class: ClassId,
+}
+
+/// Why an event was not accepted, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} of class {}: rejected ({}); lane capacity {capacity}", lane.shard, lane.class.index(), reason.name())]
+pub struct Refusal {
+    /// The reason, as the ledger has it.
+    pub reason: Rejection,
+    /// The lane. Its shard is the one that was asked for where there is no such shard.
+    pub lane: LaneId,
+    /// The lane's capacity in slots.
+    pub capacity: u64,
+}
+
+impl Refusal {
+    /// What a policy that drops makes of the refusal: no error.
+    #[inline]
+    pub(crate) fn or_dropped(self) -> Result<Outcome, Refusal> {
+        if self.reason == Rejection::DroppedNewest { Ok(Outcome::Dropped) } else { Err(self) }
+    }
+}
+
+/// What both ends and the control plane share of a lane.
+pub(crate) struct LaneShared {
+    pub id: LaneId,
+    pub capacity: u64,
+    /// The process that made the lane: in a child of it nobody reads.
+    pub pid: u32,
+    pub ledger: LaneLedger,
+    pub room: RoomWait,
+}
+
+impl LaneShared {
+    /// The refusal of this lane for its being closed, from which others are made.
+    pub fn closed(&self) -> Refusal {
+        Refusal { reason: Rejection::Closed, lane: self.id, capacity: self.capacity }
+    }
+
+    /// Whether this is a child of the process in which the lane's shard runs. A system call.
+    pub fn is_forked(&self) -> bool {
+        std::process::id() != self.pid
+    }
+}
+
+/// How a lane is made: by the engine's plan, or by [`lane`].
+pub(crate) struct LaneSpec<'a> {
+    pub id: LaneId,
+    pub class: &'a Class,
+    pub clock: &'a Clock,
+    pub bell: &'a Arc<Bell>,
+}
+
+/// The shape of the lanes of a class.
+pub(crate) fn shape_of(class: &Class) -> Shape {
+    Shape {
+        capacity: class.capacity,
+        payload_bytes: class.payload_bytes,
+        stamped: class.is_stamped(),
+        first_sequence: 0,
+    }
+}
+
+/// Bytes of a lane outside its region: cursors, ledger, waiting place.
+pub(crate) const fn lane_bytes<E>() -> usize {
+    ring::core_bytes::<E>() + size_of::<LaneShared>() + 2 * size_of::<usize>()
+}

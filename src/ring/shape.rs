@@ -1,0 +1,118 @@
+//! The shape of a ring, what is wrong with one, and why a claim is refused.
+#![forbid(unsafe_code)]
+
+use super::payload::Bytes;
+use super::slots::SlotLayout;
+use crate::class::{CAPACITY_MAX, PAYLOAD_BYTES_MAX};
+use crate::event::Rejection;
+use crate::memory::region::{MemoryRefused, need};
+
+/// The shape of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Slots: a power of two, 1 to 2^26.
+    pub capacity: u32,
+    /// Bytes of the payload ring: 0 or a power of two, 64 to 2^30.
+    pub payload_bytes: u32,
+    /// Whether slots carry a stamp.
+    pub stamped: bool,
+    /// The first sequence; 0 unless a test wants to be near a wrap.
+    pub first_sequence: u64,
+}
+
+impl Shape {
+    /// A ring of this many slots, without payloads and stamps.
+    pub fn slots(capacity: u32) -> Self {
+        Shape { capacity, payload_bytes: 0, stamped: false, first_sequence: 0 }
+    }
+}
+
+/// Why a ring cannot be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    /// The capacity is no power of two, or out of range.
+    #[error(
+        "capacity is {0}, but must be a power of two from 1 to {CAPACITY_MAX}; {near} would work",
+        near = nearest_power(*.0, CAPACITY_MAX)
+    )]
+    Capacity(u32),
+    /// The payload ring's size is no power of two, or out of range.
+    #[error(
+        "payload_bytes is {0}, but must be 0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}; {near} would work",
+        near = nearest_power((*.0).max(64), PAYLOAD_BYTES_MAX)
+    )]
+    PayloadBytes(u32),
+    /// The system refused the memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryRefused),
+}
+
+/// The power of two at or above `n`, within 1 to `max`: the value that an error proposes.
+pub(crate) fn nearest_power(n: u32, max: u32) -> u32 {
+    n.clamp(1, max).next_power_of_two().min(max)
+}
+
+impl Shape {
+    pub(crate) fn check(&self) -> Result<(), ShapeError> {
+        if !self.capacity.is_power_of_two() || self.capacity > CAPACITY_MAX {
+            return Err(ShapeError::Capacity(self.capacity));
+        }
+        let bytes = self.payload_bytes;
+        if bytes != 0 && (!bytes.is_power_of_two() || !(64..=PAYLOAD_BYTES_MAX).contains(&bytes)) {
+            return Err(ShapeError::PayloadBytes(bytes));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn slot_layout<E>(&self) -> SlotLayout {
+        SlotLayout::of::<E>(self.stamped, self.payload_bytes > 0)
+    }
+
+    /// Bytes of one slot.
+    pub(crate) fn slot_bytes<E>(&self) -> usize {
+        self.slot_layout::<E>().stride
+    }
+
+    /// Bytes that the slots take of their region.
+    pub(crate) fn slots_need<E>(&self) -> usize {
+        need(self.slot_layout::<E>().array(self.capacity))
+    }
+
+    /// Bytes that the payload ring takes of its region.
+    pub(crate) fn payload_need(&self) -> usize {
+        need(Bytes::layout(self.payload_bytes))
+    }
+}
+
+/// Why a claim was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No slot is free.
+    #[error("all slots hold events that are not released yet")]
+    SlotsFull,
+    /// A slot is free, but not enough contiguous payload bytes.
+    #[error("not enough contiguous payload bytes are free")]
+    BytesFull,
+    /// More than half of the payload ring was asked for.
+    #[error("a payload of {asked} bytes is larger than the limit of {limit} (half of the payload ring)")]
+    TooLarge {
+        /// Bytes asked for.
+        asked: usize,
+        /// The most that a claim may ask for.
+        limit: usize,
+    },
+    /// One of the two ends is closed.
+    #[error("the ring is closed")]
+    Closed,
+}
+
+impl From<Refused> for Rejection {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::SlotsFull => Rejection::SlotsFull,
+            Refused::BytesFull => Rejection::BytesFull,
+            Refused::TooLarge { .. } => Rejection::TooLarge,
+            Refused::Closed => Rejection::Closed,
+        }
+    }
+}

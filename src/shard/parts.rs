@@ -1,0 +1,78 @@
+//! What a shard is made of, what it can be told, and what is left of it.
+#![forbid(unsafe_code)]
+
+use super::quarantine::Quarantine;
+use crate::clock::Clock;
+use crate::event::{ProducerId, ShardId};
+use crate::lane::{LaneConsumer, LaneProducer};
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
+use crate::memory::scratch::Scratch;
+use crate::producer::Gate;
+use crate::wait::Bell;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
+
+/// A look at the handler, whose type the question knows.
+pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
+
+/// Where the histograms go.
+#[cfg(feature = "latency")]
+pub(crate) type Reply = Box<dyn FnOnce(Vec<ClassLatency>) + Send>;
+
+/// What the control plane asks of a shard; carried out between two polls.
+pub(crate) enum Command<E> {
+    /// Look at the handler.
+    Ask(Question),
+    /// Swap the histograms for the empty ones that are given, and hand the full ones over.
+    #[cfg(feature = "latency")]
+    Latency(Vec<ClassLatency>, Reply),
+    /// The writing ends of the mesh.
+    Mesh(Box<[LaneProducer<E>]>),
+}
+
+/// Where commands wait. Locked by the shard only when the bell says that there is one.
+pub(crate) type Mailbox<E> = Mutex<Vec<Command<E>>>;
+
+/// How one class is treated by the shard.
+pub(crate) struct ClassRule {
+    /// Age after which an event expires, in ticks.
+    pub ttl: Option<u64>,
+    /// Sequences that are measured: those with `sequence & mask == 0`; `u64::MAX` with `measured == false` for none.
+    pub sample_mask: u64,
+    pub measured: bool,
+}
+
+/// All that a shard is made of.
+pub(crate) struct Parts<E> {
+    pub id: ShardId,
+    pub mesh_id: ProducerId,
+    pub gate: Arc<Gate<E>>,
+    pub bell: Arc<Bell>,
+    pub mailbox: Arc<Mailbox<E>>,
+    pub clock: Clock,
+    pub scratch: Scratch,
+    pub rules: Vec<ClassRule>,
+    /// Class by class, lane set by lane set.
+    pub lanes: Vec<Vec<LaneConsumer<E>>>,
+    pub retries_max: u32,
+    pub stop_on_panic: bool,
+    #[cfg(feature = "latency")]
+    pub latency: Vec<ClassLatency>,
+}
+
+/// What is left of a shard that has stopped.
+#[derive(Debug)]
+pub struct ShardEnd<T> {
+    /// What the handler left; `None` where its `on_stop` panicked.
+    pub output: Option<T>,
+    /// Panics of the handler.
+    pub quarantine: Quarantine,
+    /// Allocations on the shard's thread between its start and its stop; `None` where nobody counts them.
+    pub allocations: Option<u64>,
+    /// Requests that the scratch arena refused.
+    pub scratch_refused: u64,
+    /// Latencies by class, since the last snapshot.
+    #[cfg(feature = "latency")]
+    pub(crate) latency: Vec<ClassLatency>,
+}
