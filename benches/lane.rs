@@ -35,29 +35,6 @@ fn pelton(n: u64, w: u64) -> f64 {
     per_event(start, consumer.join().unwrap(), n)
 }
 
-fn disruptor(n: u64, w: u64) -> f64 {
-    use disruptor::{BusySpin, ProcessorSettings, Producer, build_single_producer};
-    let (done, end) = std::sync::mpsc::channel();
-    let mut checker = Checker::default();
-    let mut producer = build_single_producer(CAPACITY, Element::default, BusySpin)
-        .pin_at_core(cpus()[1])
-        .handle_events_with(move |event: &Element, _, _| {
-            checker.see(event.key, &event.body);
-            if checker.seen() == n {
-                done.send(Instant::now()).unwrap();
-            }
-        })
-        .build();
-    pin(0);
-    let start = Instant::now();
-    for i in 0..n {
-        work(w, i);
-        producer
-            .publish(|event| *event = Element { key: i & 1_023, stamp: 0, body: Body::new(i, i & 1_023) });
-    }
-    per_event(start, end.recv().unwrap(), n)
-}
-
 fn rtrb(n: u64, w: u64) -> f64 {
     let (mut tx, mut rx) = rtrb::RingBuffer::<Element>::new(CAPACITY);
     let consumer = std::thread::spawn(move || {

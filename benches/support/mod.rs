@@ -41,6 +41,17 @@ fn checksum(sequence: u64, key: u64) -> u64 {
     (sequence ^ key.rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+/// Whether this is the event that was expected, whole.
+#[inline(always)]
+pub fn check(key: u64, body: &Body, expected: u64) {
+    assert!(
+        body.sequence == expected && body.check == checksum(body.sequence, key),
+        "event {expected} came as {} with check {}",
+        body.sequence,
+        body.check
+    );
+}
+
 /// The consumer of all: every event once, in order, intact.
 #[derive(Default)]
 pub struct Checker {
@@ -48,15 +59,13 @@ pub struct Checker {
 }
 
 impl Checker {
+    pub fn starting_at(next: u64) -> Self {
+        Checker { next }
+    }
+
     #[inline(always)]
     pub fn see(&mut self, key: u64, body: &Body) {
-        assert!(
-            body.sequence == self.next && body.check == checksum(body.sequence, key),
-            "event {} came as {} with check {}",
-            self.next,
-            body.sequence,
-            body.check
-        );
+        check(key, body, self.next);
         self.next += 1;
     }
 
@@ -192,6 +201,42 @@ pub fn table(title: &str, figures: &[Figures]) {
             ratio_high
         );
     }
+}
+
+/// Prints the ratio of one peer to another.
+pub fn against(figures: &[Figures], one: usize, other: usize) {
+    let ratios: Vec<f64> = figures[one].runs.iter().zip(&figures[other].runs).map(|(a, b)| a / b).collect();
+    let (low, high) = interval(&ratios);
+    println!(
+        "  {} / {}: {:.2} ({low:.2} .. {high:.2})",
+        figures[one].name,
+        figures[other].name,
+        median(&ratios)
+    );
+}
+
+/// A bare disruptor: single producer, `publish` one by one, busy spin, a managed consumer that it pins itself.
+pub fn disruptor(n: u64, w: u64) -> f64 {
+    use disruptor::{BusySpin, ProcessorSettings, Producer, build_single_producer};
+    let (done, end) = std::sync::mpsc::channel();
+    let mut checker = Checker::default();
+    let mut producer = build_single_producer(1_024, Element::default, BusySpin)
+        .pin_at_core(cpus()[1])
+        .handle_events_with(move |event: &Element, _, _| {
+            checker.see(event.key, &event.body);
+            if checker.seen() == n {
+                done.send(Instant::now()).unwrap();
+            }
+        })
+        .build();
+    pin(0);
+    let start = Instant::now();
+    for i in 0..n {
+        work(w, i);
+        producer
+            .publish(|event| *event = Element { key: i & 1_023, stamp: 0, body: Body::new(i, i & 1_023) });
+    }
+    per_event(start, end.recv().unwrap(), n)
 }
 
 /// Nanoseconds an event from `start` until `end`.
