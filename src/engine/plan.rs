@@ -12,7 +12,8 @@ use crate::memory::footprint::{Footprint, host_memory_bytes};
 use crate::memory::region::REGION_SLACK;
 use crate::ring::nearest_power;
 use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
-use crate::shard::{QUARANTINE_MAX, Quarantined, nameable};
+use crate::shard::placement::choose;
+use crate::shard::{Placement, QUARANTINE_MAX, Quarantined, nameable};
 use crate::wait::Wait;
 use std::time::Duration;
 
@@ -237,6 +238,38 @@ impl Plan {
         self.classes
             .iter()
             .fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
+    }
+
+    /// Every setting but the classes, by the name of its method, with the value that an engine of this plan would use.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let cpus: Vec<usize> = self.placements().iter().filter_map(|placement| placement.cpu).collect();
+        let memory_max = self.memory_max.or_else(host_memory_bytes);
+        let on_panic = if self.on_panic == OnPanic::Continue { "continue" } else { "stop the shard" };
+        let yes = |on| if on { "yes" } else { "no" }.to_string();
+        vec![
+            ("profile", self.profile.to_string()),
+            ("shards", self.shards.to_string()),
+            ("producers_max", self.producers_max.to_string()),
+            ("cpus", if cpus.is_empty() { "not pinned".into() } else { list(&cpus) }),
+            ("wait", self.wait.to_string()),
+            ("burst", format!("{} events", self.burst)),
+            ("floor", format!("{} bursts", self.floor)),
+            ("partitions", self.partitions.to_string()),
+            ("scratch_bytes", self.scratch_bytes.to_string()),
+            ("mesh", yes(self.mesh)),
+            ("retries_max", self.retries_max.to_string()),
+            ("on_panic", on_panic.into()),
+            ("drop_deadline", format!("{:?}", self.drop_deadline)),
+            ("memory_max", memory_max.map_or("unknown".into(), |bytes| format!("{bytes} bytes"))),
+            ("clock", if self.clock.is_some() { "given" } else { "the machine's" }.into()),
+            ("thread_name", self.thread_name.clone()),
+        ]
+    }
+
+    /// Where an engine of this plan would put its shards, before anything is pinned.
+    pub fn placements(&self) -> Vec<Placement> {
+        choose(self.shards, self.cpus.as_deref(), self.pinned && cfg!(feature = "affinity"))
     }
 
     /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
