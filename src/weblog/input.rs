@@ -80,6 +80,8 @@ pub struct LineReader<R> {
     skipping: bool,
     /// Whether the source has ended. It is not asked again, as a terminal would go on after its end.
     ended: bool,
+    /// Bytes that all sources so far have given.
+    bytes_read: u64,
 }
 
 impl<R: Read> LineReader<R> {
@@ -88,7 +90,7 @@ impl<R: Read> LineReader<R> {
     pub fn new(source: R) -> Self {
         // A buffer of zeros would be mapped only when it is first written to; any other byte is written now.
         let buffer = vec![b'\n'; READER_BYTES].into_boxed_slice();
-        Self { source, buffer, start: 0, seen: 0, end: 0, skipping: false, ended: false }
+        Self { source, buffer, start: 0, seen: 0, end: 0, skipping: false, ended: false, bytes_read: 0 }
     }
 
     /// The next line, or `None` at the end of the source. A last line without a LF is a line too.
@@ -137,6 +139,12 @@ impl<R: Read> LineReader<R> {
         &self.source
     }
 
+    /// The bytes that were read since the reader was made, over all restarts, those read ahead included.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
     /// Puts another source in place and gives back the old one, keeping the buffer. Bytes of the old source
     /// that were read ahead are forgotten. Allocates nothing.
     pub fn restart_with(&mut self, source: R) -> R {
@@ -172,6 +180,7 @@ impl<R: Read> LineReader<R> {
             match self.source.read(room) {
                 Ok(read) => {
                     self.end += read;
+                    self.bytes_read += read as u64;
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
