@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! input ─RawLine─▶ parse ─Line─▶ Aggregate::record ─▶ tables, histogram ─▶ Report
-//! generate ─bytes─▶ (the same way)
+//! generate ─bytes─▶ (the same way)    ▲
+//! replay: the same, with the engine ──┘ between the threads that parse and the shards that record
 //! ```
 //!
 //! The files have an order, and each imports earlier ones only: `line`, `input`, `tables`, `aggregate`,
-//! `ranks`, `generate`.
+//! `ranks`, `generate`, `options`, `feed`, `replay`.
 //!
 //! # Invariants
 //! - A [`Line`] borrows from the bytes that it was parsed from; nothing is copied and nothing is decoded.
@@ -37,8 +38,19 @@ mod ranks;
 
 pub mod generate;
 
+pub mod options;
+
+pub mod feed;
+
+pub mod replay;
+
 pub use crate::weblog::aggregate::{Aggregate, Limits, Report};
+pub use crate::weblog::feed::{Noted, Progress};
 pub use crate::weblog::generate::{Generator, Settings, SettingsError};
 pub use crate::weblog::input::{FileRange, LineReader, OpenError, RawLine, open, split};
 pub use crate::weblog::line::{LINE_BYTES_MAX, Line, Malformed, parse, path_of};
+pub use crate::weblog::options::{CLASS_NAMES, ClassSettings, Explained, Options};
+pub use crate::weblog::replay::{
+    InputCounts, Prepared, Replay, ReplayError, prepare_file, prepare_memory, prepare_stream,
+};
 pub use crate::weblog::tables::{CountTable, ENTRIES_MAX, TableError};

@@ -1,0 +1,312 @@
+//! A replay counts every line exactly once, whatever the settings, and says what became of those that it did not.
+#![cfg(feature = "weblog")]
+
+use pelton::Rejection;
+use pelton::class::Overflow;
+use pelton::wait::Wait;
+use pelton::weblog::{
+    Limits, Malformed, Options, Progress, Replay, ReplayError, open, prepare_file, prepare_memory,
+    prepare_stream,
+};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const GOOD: &str = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7\n";
+
+fn access_log() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/access.log"))
+}
+
+/// Tables that are large enough for the tests, and small enough to be laid out a hundred times.
+fn small() -> Options {
+    let limits =
+        Limits { clients_max: 4_000, client_bytes_max: 64_000, paths_max: 4_000, path_bytes_max: 256_000 };
+    Options { limits, shards: 1, producers: 1, ..Options::default() }
+}
+
+/// A file with this content; it is gone from its folder, and lives as long as its descriptor.
+fn file_of(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// Runs it, and checks what must hold for every run.
+fn run(prepared: pelton::weblog::Prepared<'_>) -> Replay {
+    let progress = Progress::default();
+    let replay = prepared.run(&progress).unwrap();
+    check(&replay);
+    assert_eq!(progress.lines(), replay.input.lines);
+    assert_eq!(progress.bytes(), replay.input.bytes);
+    replay
+}
+
+fn check(replay: &Replay) {
+    let total = replay.engine.ledger.total();
+    assert!(replay.engine.ledger.is_closed() && replay.engine.drained, "{}", replay.engine);
+    assert_eq!(total.in_flight, 0, "{}", replay.engine);
+    assert_eq!(total.offered, replay.input.parsed);
+    assert_eq!(total.handled, replay.report.requests);
+    assert_eq!(replay.input.parsed + replay.input.malformed, replay.input.lines);
+    assert_eq!(replay.malformed_by.iter().map(|(_, n)| n).sum::<u64>(), replay.input.malformed);
+    assert_eq!(total.rejected_for(Rejection::TooLarge), replay.input.too_large);
+    assert_eq!(replay.engine.rescues(), 0);
+    assert!(replay.engine.shards.iter().all(|shard| shard.stopped));
+}
+
+fn memory(text: &str) -> Replay {
+    run(prepare_memory(text.as_bytes(), &small()).unwrap())
+}
+
+#[test]
+fn the_real_log_is_the_same_for_all_shards_producers_and_strategies() {
+    let file = open(access_log()).unwrap();
+    let mut first = None;
+    for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
+        for (shards, producers) in (1..=4).flat_map(|s| (1..=4).map(move |p| (s, p))) {
+            let options = Options { shards, producers, wait: Some(wait), ..small() };
+            let replay = run(prepare_file(&file, &options).unwrap());
+            assert_eq!((replay.input.lines, replay.input.malformed), (10_000, 0));
+            assert_eq!(replay.input.bytes, file.metadata().unwrap().len());
+            assert_eq!(replay.engine.ledger.total().rejected_total(), 0);
+            let report = first.get_or_insert_with(|| replay.report.clone());
+            assert_eq!(*report, replay.report, "{shards} shards, {producers} producers, {wait}");
+        }
+    }
+    let report = first.unwrap();
+    assert_eq!((report.requests, report.clients), (10_000, 1_753));
+    let status = [(200, 9_126), (304, 445), (404, 213), (301, 164), (206, 45), (500, 3), (403, 2), (416, 2)];
+    assert_eq!(report.status, status.map(|(status, n)| (status.to_string(), n)));
+    let (client, path) = (&report.top_clients[0], &report.top_paths[0]);
+    assert_eq!((client.client.as_str(), client.requests), ("66.249.73.135", 482));
+    assert_eq!((path.path.as_str(), path.requests), ("/favicon.ico", 807));
+}
+
+#[test]
+fn classes_follow_the_status() {
+    let file = open(access_log()).unwrap();
+    let replay = run(prepare_file(&file, &Options { producers: 3, shards: 2, ..small() }).unwrap());
+    let handled: Vec<_> =
+        replay.engine.classes.iter().map(|class| (class.name.as_str(), class.counts.handled)).collect();
+    assert_eq!(handled, [("critical", 3), ("high", 217), ("bulk", 9_780)]);
+    assert_eq!(replay.engine.classes[0].latency.wait_ns.len(), 3, "each error is measured");
+}
+
+#[test]
+fn a_loop_counts_every_pass() {
+    let file = open(access_log()).unwrap();
+    let once = run(prepare_file(&file, &small()).unwrap());
+    let options = Options { loops: 3, producers: 2, shards: 2, ..small() };
+    let thrice = run(prepare_file(&file, &options).unwrap());
+    assert_eq!((thrice.input.lines, thrice.input.passes), (30_000, 3));
+    assert_eq!(thrice.report.requests, 3 * once.report.requests);
+    assert_eq!(thrice.report.bytes, 3 * once.report.bytes);
+    assert_eq!(thrice.report.clients, once.report.clients);
+}
+
+#[test]
+fn a_time_limit_ends_the_loop_but_not_the_first_pass() {
+    let lines = GOOD.repeat(5_000);
+    let options = Options { loops: u64::MAX, time_limit: Some(Duration::ZERO), ..small() };
+    let replay = run(prepare_memory(lines.as_bytes(), &options).unwrap());
+    assert_eq!((replay.input.lines, replay.input.passes), (5_000, 1));
+    let options = Options { time_limit: Some(Duration::from_millis(50)), ..options };
+    let replay = run(prepare_memory(lines.as_bytes(), &options).unwrap());
+    assert!(replay.input.lines >= 5_000);
+}
+
+#[test]
+fn malformed_lines_are_counted_and_numbered_over_all_ranges() {
+    let mut lines: Vec<String> = vec![GOOD.to_string(); 4_000];
+    for at in [17, 1_500, 1_501, 2_900, 3_999] {
+        lines[at] = "what is this\n".into();
+    }
+    lines[3_000] = "\n".into();
+    let file = file_of(lines.concat().as_bytes());
+    for producers in 1..=4 {
+        let options = Options { producers, loops: 2, ..small() };
+        let replay = run(prepare_file(&file, &options).unwrap());
+        assert_eq!(replay.input.malformed, 2 * 6);
+        let numbers: Vec<_> = replay.malformed_first.iter().map(|noted| noted.line).collect();
+        assert_eq!(numbers, [18, 1_501, 1_502, 2_901, 3_001], "{producers} producers");
+        assert_eq!(replay.malformed_first[4].what, Malformed::Empty);
+        assert_eq!(replay.malformed_by.iter().find(|(what, _)| *what == Malformed::Empty).unwrap().1, 2);
+    }
+}
+
+#[test]
+fn a_strict_run_names_the_first_malformed_line_of_the_file() {
+    let mut lines: Vec<String> = vec![GOOD.to_string(); 8_000];
+    lines[7_999] = "x\n".into();
+    lines[2_100] = "1.2.3.4 - - [t] \"GET / HTTP/1.1\" 999 1\n".into();
+    // The last range meets its line at once, long before the first does.
+    lines[6_001] = "x\n".into();
+    let file = file_of(lines.concat().as_bytes());
+    for producers in 1..=4 {
+        let options = Options { producers, strict: true, shards: 2, ..small() };
+        let error = prepare_file(&file, &options).unwrap().run(&Progress::default()).unwrap_err();
+        let ReplayError::Strict(noted) = &error else { panic!("{error}") };
+        assert_eq!((noted.line, noted.what), (2_101, Malformed::BadStatus), "{producers} producers");
+        assert!(error.to_string().contains("line 2101: bad status"), "{error}");
+    }
+}
+
+#[test]
+fn ends_of_lines_and_of_files_do_not_matter() {
+    let unix = memory(&GOOD.repeat(3));
+    assert_eq!(unix.input.lines, 3);
+    let open_end = memory(GOOD.repeat(3).trim_end());
+    assert_eq!((open_end.input.lines, &open_end.report), (3, &unix.report));
+    let windows = memory(&GOOD.repeat(3).replace('\n', "\r\n"));
+    assert_eq!((windows.input.lines, &windows.report), (3, &unix.report));
+    let empty = memory("");
+    assert_eq!((empty.input.lines, empty.report.requests, empty.report.clients), (0, 0, 0));
+    assert_eq!(empty.report.response_bytes.max, 0);
+    assert_eq!(empty.events_per_s(), 0.0);
+}
+
+#[test]
+fn a_payload_beyond_half_its_ring_is_counted_and_named() {
+    let long = GOOD.replace("/a", &format!("/{}", "a".repeat((1 << 20) - 100)));
+    let long_agent = GOOD.replace(" 7\n", &format!(" 7 \"-\" \"{}\"\n", "a".repeat(1 << 19)));
+    let too_long = format!("{}\n", "a".repeat((1 << 20) + 1));
+    let replay = memory(&[GOOD, &long, &long_agent, &too_long, GOOD].concat());
+    assert_eq!((replay.input.lines, replay.input.parsed), (5, 4));
+    // Only what travels must fit: of the line with the long agent that is no more than of any other.
+    assert_eq!((replay.input.too_large, replay.report.requests), (1, 3));
+    assert_eq!(replay.too_large_first[0].line, 2);
+    assert!(replay.too_large_first[0].what > (1 << 20) - 100);
+    assert_eq!((replay.malformed_first[0].line, replay.malformed_first[0].what), (4, Malformed::TooLong));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told() {
+    let replay = memory(&["\0\0\0\n", GOOD, "1.2.3.4\0 - -\n"].concat());
+    assert_eq!((replay.input.malformed, replay.malformed_first[1].line), (2, 3));
+    assert!(replay.malformed_first.iter().all(|noted| noted.what == Malformed::Nul));
+}
+
+#[test]
+fn what_is_appended_after_the_preparation_is_not_read() {
+    let mut file = file_of(GOOD.repeat(1_000).as_bytes());
+    let prepared = prepare_file(&file, &Options { producers: 2, loops: 2, ..small() }).unwrap();
+    file.write_all(GOOD.repeat(500).as_bytes()).unwrap();
+    let replay = run(prepared);
+    assert_eq!((replay.input.lines, replay.input.missing_bytes), (2_000, 0));
+}
+
+#[test]
+fn what_is_cut_off_after_the_preparation_is_told() {
+    let line = GOOD.len() as u64;
+    for producers in 1..=3 {
+        let file = file_of(GOOD.repeat(1_000).as_bytes());
+        let prepared = prepare_file(&file, &Options { producers, loops: 2, ..small() }).unwrap();
+        file.set_len(300 * line).unwrap();
+        let replay = run(prepared);
+        assert_eq!(replay.input.lines, 600, "{producers} producers");
+        assert_eq!(replay.input.missing_bytes, 2 * 700 * line);
+        assert_eq!(replay.input.bytes, 2 * 300 * line);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_while_it_is_read_loses_nothing_that_was_there() {
+    // The file is cut by the reader itself, at a moment that is the same each time: in its second read.
+    struct Cutting {
+        file: File,
+        reads: u32,
+    }
+    impl Read for Cutting {
+        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+            self.reads += 1;
+            if self.reads == 2 {
+                self.file.set_len(GOOD.len() as u64 * 20).unwrap();
+            }
+            let want = room.len().min(GOOD.len() * 10);
+            self.file.read(&mut room[..want])
+        }
+    }
+    let mut file = file_of(GOOD.repeat(100).as_bytes());
+    std::io::Seek::rewind(&mut file).unwrap();
+    let replay = run(prepare_stream(Cutting { file, reads: 0 }, &small()).unwrap());
+    assert_eq!(replay.input.lines, 20);
+}
+
+#[test]
+fn an_error_of_the_source_ends_the_run() {
+    struct Broken(&'static [u8]);
+    impl Read for Broken {
+        fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(room)? {
+                0 => Err(std::io::Error::other("the disk is on fire")),
+                n => Ok(n),
+            }
+        }
+    }
+    let error =
+        prepare_stream(Broken(GOOD.as_bytes()), &small()).unwrap().run(&Progress::default()).unwrap_err();
+    assert!(matches!(error, ReplayError::Read(_)) && error.to_string().contains("on fire"), "{error}");
+}
+
+#[test]
+fn a_stream_has_one_reader_and_one_pass() {
+    let told = |options: Options| match prepare_stream(std::io::empty(), &options) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("accepted"),
+    };
+    assert!(told(Options { loops: 2, ..small() }).contains("loop is 2"));
+    assert!(told(Options { producers: 2, ..small() }).contains("producers is 2"));
+    let replay = run(prepare_stream(GOOD.repeat(7).as_bytes(), &small()).unwrap());
+    assert_eq!(replay.input.lines, 7);
+}
+
+#[test]
+fn what_a_full_lane_refuses_stands_in_the_ledger() {
+    for overflow in
+        [Overflow::Reject, Overflow::DropNewest, Overflow::Block { limit: Some(Duration::from_nanos(1)) }]
+    {
+        let mut options = Options { shards: 2, loops: 20, ..small() };
+        options.classes[2].overflow = overflow;
+        options.classes[2].capacity = 1;
+        let replay = run(prepare_memory(GOOD.repeat(1_000).as_bytes(), &options).unwrap());
+        let total = replay.engine.ledger.total();
+        assert_eq!(total.handled + total.rejected_total(), 20_000, "{overflow:?}");
+    }
+}
+
+#[test]
+fn what_is_too_old_expires() {
+    let mut options = small();
+    options.classes[2].ttl = Some(Duration::from_nanos(1));
+    let replay = run(prepare_memory(GOOD.repeat(1_000).as_bytes(), &options).unwrap());
+    let total = replay.engine.ledger.total();
+    assert_eq!((total.handled + total.expired, total.accepted), (1_000, 1_000));
+}
+
+#[test]
+fn a_full_table_counts_what_does_not_fit() {
+    let mut options = Options { shards: 2, producers: 2, ..small() };
+    options.limits = Limits { clients_max: 10, paths_max: 10, ..options.limits };
+    let replay = run(prepare_file(&open(access_log()).unwrap(), &options).unwrap());
+    let report = &replay.report;
+    assert_eq!((report.requests, report.clients), (10_000, 20));
+    assert!(report.overflowed.clients > 5_000 && report.overflowed.paths > 5_000);
+}
+
+#[test]
+fn the_tables_stand_in_the_footprint_and_are_checked_with_it() {
+    let plain = prepare_memory(b"", &small()).unwrap().footprint();
+    let mut options = small();
+    options.limits.path_bytes_max += 1_000;
+    let more = prepare_memory(b"", &options).unwrap().footprint();
+    assert_eq!(more.total_bytes(), plain.total_bytes() + 1_000);
+    assert!(plain.terms.iter().any(|term| term.name == "client table"), "{plain}");
+    options.memory_max = Some(plain.total_bytes());
+    let error = match prepare_memory(b"", &options) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("accepted"),
+    };
+    assert!(error.contains("footprint") && error.contains(&plain.total_bytes().to_string()), "{error}");
+}
