@@ -111,7 +111,7 @@ impl<E> LaneProducer<E> {
         payload: &[u8],
         fill: impl FnOnce(&mut E),
     ) -> Result<(), Refusal> {
-        match self.ring.try_claim_bytes(payload.len()) {
+        match self.ring.claim_next_bytes(payload.len()) {
             Ok(mut claim) => {
                 claim.set_key(key.0);
                 if claim.sequence() & self.stamp_mask == 0 {

@@ -90,8 +90,8 @@ impl<E> Producer<E> {
     /// [`Refused::SlotsFull`] or [`Refused::Closed`].
     #[inline(always)]
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, Refused> {
-        self.slot_ready()?;
-        Ok(Claim { slot: self.slots.at(self.next), position: 0, bytes: 0, producer: self })
+        self.forget_staged();
+        self.claim_next()
     }
 
     /// Claims the next slot with at most `bytes` bytes of payload. Never waits.
@@ -100,6 +100,29 @@ impl<E> Producer<E> {
     /// [`Refused`]; a payload of more than half the payload ring is `TooLarge`.
     #[inline]
     pub fn try_claim_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
+        self.forget_staged();
+        self.claim_next_bytes(bytes)
+    }
+
+    /// A stage that was given to `mem::forget` left its events behind; they are not to be published. Otherwise
+    /// nothing is staged here, since a stage borrows the producer.
+    #[inline(always)]
+    fn forget_staged(&mut self) {
+        if self.next != self.tail {
+            self.abort_staged();
+        }
+    }
+
+    /// Claims the next slot, after what is staged.
+    #[inline(always)]
+    fn claim_next(&mut self) -> Result<Claim<'_, E>, Refused> {
+        self.slot_ready()?;
+        Ok(Claim { slot: self.slots.at(self.next), position: 0, bytes: 0, producer: self })
+    }
+
+    /// Claims the next slot, after what is staged, to be staged itself ([`Claim::stage_len`]).
+    #[inline]
+    pub(crate) fn claim_next_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
         self.slot_ready()?;
         let position = self.bytes_ready(bytes)?;
         Ok(Claim { slot: self.slots.at(self.next), position, bytes, producer: self })
@@ -260,7 +283,7 @@ impl<E> Claim<'_, E> {
         (unsafe { &mut *event }, payload)
     }
 
-    /// Publishes the event with all claimed payload bytes, and before it whatever is staged.
+    /// Publishes the event with all claimed payload bytes.
     #[inline(always)]
     pub fn publish(self) {
         let used = self.bytes;
@@ -279,15 +302,11 @@ impl<E> Claim<'_, E> {
         let next = sequence.wrapping_add(1);
         producer.next = next;
         producer.slots.prefetch_write(sequence.wrapping_add(PREFETCH_SLOTS));
-        if producer.tail == sequence {
-            producer.tail = next;
-            if bytes > 0 {
-                producer.bytes_tail = producer.bytes_next;
-            }
-            slot.publish(sequence);
-        } else {
-            producer.publish_staged();
+        producer.tail = next;
+        if bytes > 0 {
+            producer.bytes_tail = producer.bytes_next;
         }
+        slot.publish(sequence);
     }
 
     /// Writes the event down as staged, with the first `used` payload bytes, and keeps it back.
@@ -356,7 +375,7 @@ impl<E> Stage<'_, E> {
     /// # Errors
     /// [`Refused`]; `fill` was not called then, and what is staged stays so.
     pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.try_claim()?;
+        let mut claim = self.producer.claim_next()?;
         claim.set_key(key);
         fill(&mut claim);
         claim.stage_len(0);
@@ -368,7 +387,7 @@ impl<E> Stage<'_, E> {
     /// # Errors
     /// [`Refused`]; `fill` was not called then, and what is staged stays so.
     pub fn push_bytes(&mut self, key: u64, payload: &[u8], fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.try_claim_bytes(payload.len())?;
+        let mut claim = self.producer.claim_next_bytes(payload.len())?;
         claim.set_key(key);
         fill(&mut claim);
         claim.payload_mut().copy_from_slice(payload);
