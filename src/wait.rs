@@ -332,36 +332,35 @@ impl std::fmt::Display for Wait {
     }
 }
 
-/// Paces a consumer that finds its lane nearly empty.
+/// Paces a consumer that keeps up with its producers.
 ///
 /// When a consumer polls a slot at the very moment at which the producer writes it, their CPUs pass the line to and
 /// fro, and both are slowed down. Waiting for a moment lets some events gather, which then cost one transfer each.
-/// But waiting costs a request and its reply the same moment twice. So the pace is learnt: a poll that finds events
-/// right after a pause doubles it (there is a stream), one that finds none halves it (there is not).
+/// But a request and its reply would wait for nothing. So the pace is learnt, at each poll that finds nothing: if
+/// several events came since the last such poll there is a stream, and the pause doubles; otherwise it halves.
 #[derive(Default)]
 pub struct Pacer {
     spins: u32,
+    /// Events since the last poll that found nothing.
+    found: u64,
 }
 
 impl Pacer {
+    /// The longest pause, in spin loops: about a microsecond on the CPUs of today.
     const SPINS_MAX: u32 = 64;
-    /// A batch of this many events needs no pace: the consumer is behind.
-    const MANY: u64 = 16;
 
     /// After a poll that handled `found` events: waits as learnt.
     #[inline]
     pub fn after(&mut self, found: u64) {
-        match found {
-            0 => {
-                self.spins /= 2;
-                spin_loop();
-                return;
-            }
-            1 => {}
-            _ if found < Self::MANY => self.spins = (self.spins * 2).clamp(1, Self::SPINS_MAX),
-            _ => return,
+        self.found += found;
+        if found > 0 {
+            return;
         }
-        for _ in 0..self.spins {
+        match std::mem::take(&mut self.found) {
+            0 | 1 => self.spins /= 2,
+            _ => self.spins = (self.spins * 2).clamp(1, Self::SPINS_MAX),
+        }
+        for _ in 0..self.spins.max(1) {
             spin_loop();
         }
     }
