@@ -35,8 +35,8 @@ impl<E> LaneConsumer<E> {
             burst.handling = true;
             handle(&mut item);
             burst.handling = false;
-            burst.lane.ring.advance();
             burst.lane.shared.ledger.consumer.handled.add(1);
+            burst.lane.advance();
             handled += 1;
         }
         handled
@@ -63,9 +63,14 @@ impl<E> LaneConsumer<E> {
         self.ring.peek()
     }
 
+    /// Passes the event at the head. Where that gave slots back in the middle of a burst, a producer that waits is
+    /// woken now: the burst may be slow. One that begins to wait at this very moment may be missed, since nothing
+    /// orders this look after the release; it has raised the bell, so the end of the burst finds it.
     #[inline(always)]
     pub(crate) fn advance(&mut self) {
-        self.ring.advance();
+        if self.ring.advance() && self.shared.room.waits() {
+            self.offer_room();
+        }
     }
 
     #[inline(always)]
@@ -101,8 +106,8 @@ impl<E> Drop for Burst<'_, E> {
     #[inline]
     fn drop(&mut self) {
         if self.handling {
-            self.lane.ring.advance();
             self.lane.shared.ledger.consumer.failed[Failure::Panic as usize].add(1);
+            self.lane.advance();
         }
         self.lane.ring.release();
         if self.lane.room_wanted {

@@ -91,11 +91,12 @@ impl<E> Consumer<E> {
         Some(Item { consumer: self, slot })
     }
 
-    /// Passes the event that the last [`Self::peek`] showed; without one it does nothing.
+    /// Passes the event that the last [`Self::peek`] showed; without one it does nothing. Says whether slots were given
+    /// back.
     #[inline(always)]
-    pub(crate) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) -> bool {
         if self.seen != self.head.wrapping_add(1) {
-            return;
+            return false;
         }
         if let Some(span) = self.slots.at(self.head).span() {
             // SAFETY: `peek` saw the slot published and it is not released, so it is the consumer's. Model:
@@ -105,9 +106,7 @@ impl<E> Consumer<E> {
             self.bytes_head = start.wrapping_add(u64::from(span.len));
         }
         self.head = self.seen;
-        if self.head.wrapping_sub(self.released) >= self.release_every {
-            self.release();
-        }
+        self.head.wrapping_sub(self.released) >= self.release_every && self.release()
     }
 
     /// Gives everything that was passed back to the producer; says whether there was anything.
