@@ -156,7 +156,9 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
 
     /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
     pub fn finish(self) -> ShardEnd<H::Output> {
-        let allocations = allocations_are_counted().then(|| allocations() - self.work.allocations_at_start);
+        // Read before the question whether anybody counts, since asking it allocates.
+        let allocated = allocations() - self.work.allocations_at_start;
+        let allocations = allocations_are_counted().then_some(allocated);
         let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
         let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
         lanes.iter_mut().flatten().for_each(LaneConsumer::close);
