@@ -1,0 +1,435 @@
+//! Producers come and go: lane sets are lent, counted and reused without mixing anybody's order; a refusal says why
+//! and gives back what was offered; nobody's claim, panic or end holds up anybody else.
+
+mod support;
+
+use pelton::engine::OnPanic;
+use pelton::producer::{AttachError, Returned};
+use pelton::{Class, ClassId, Outcome, Rejection, ShardId, Verdict};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use support::*;
+
+#[cfg(feature = "audit")]
+#[global_allocator]
+static ALLOCATOR: pelton::memory::audit::Counting<std::alloc::System> =
+    pelton::memory::audit::Counting::new(std::alloc::System);
+
+#[test]
+fn lane_sets_are_lent_once_and_their_generation_tells_their_users_apart() {
+    let _dog = watchdog();
+    let mut plan = plan().producers_max(3);
+    let class = plan.class(Class::strict("only").capacity(4).reject());
+    let mut rig = rig(plan, |_| recording());
+    let producers: Vec<_> = (0..3).map(|_| rig.engine.attach().unwrap()).collect();
+    let mut ids: Vec<_> = producers.iter().map(|tx| tx.id().0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [0, 1, 2]);
+    assert!(producers.iter().all(|tx| tx.generation() == 1));
+    let refused = rig.engine.attach().map(|_| ()).unwrap_err();
+    assert_eq!(refused, AttachError::AllAttached { max: 3 });
+    assert!(
+        refused.to_string().contains("all 3") && refused.to_string().contains("producers_max"),
+        "{refused}"
+    );
+    let mut sources = Vec::new();
+    for mut tx in producers {
+        let (id, mut source) = (tx.id(), Source::new(sources.len() as u32));
+        source.publish(&mut tx, class, 1).unwrap();
+        drop(tx);
+        // Its event is in flight: the set rests until the shard has released it.
+        let said = rig.engine.attach().map(|_| ()).unwrap_err();
+        assert_eq!(said, AttachError::Draining { draining: 1 });
+        assert!(said.to_string().contains("try again"), "{said}");
+        rig.run_dry();
+        let mut again = rig.engine.attach().unwrap();
+        assert_eq!((again.id(), again.generation()), (id, 2));
+        source.publish(&mut again, class, 1).unwrap();
+        rig.run_dry();
+        std::mem::forget(again); // Never detached: the set stays lent, and the stop does not mind.
+        sources.push(source);
+    }
+    assert_eq!(rig.engine.attach().map(|_| ()).unwrap_err(), AttachError::AllAttached { max: 3 });
+    let (report, ends) = rig.end();
+    assert_invariants(&report, &sources, &witnesses(ends));
+}
+
+#[test]
+fn nobody_attaches_before_all_shards_are_built_or_after_the_engine_is_closed() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    let class = plan.class(Class::strict("only").capacity(4).reject());
+    let (engine, seats) = plan.host_driven(Proof::default).unwrap();
+    let mut shards = Vec::new();
+    for seat in seats {
+        let said = engine.attach().map(|_| ()).unwrap_err();
+        assert_eq!(said, AttachError::NotReady);
+        assert!(said.to_string().contains("host-driven"), "{said}");
+        let mut shard = seat.build(recording()).unwrap();
+        assert_eq!(shard.poll(), 0);
+        shards.push(shard);
+    }
+    let mut tx = engine.attach().unwrap();
+    let mut source = Source::new(0);
+    source.publish(&mut tx, class, 1).unwrap();
+    engine.close();
+    assert_eq!(engine.attach().map(|_| ()).unwrap_err(), AttachError::Closed);
+    assert_eq!(source.publish(&mut tx, class, 1).unwrap_err().reason, Rejection::Closed);
+    while !engine.drain(Duration::ZERO) {
+        for shard in &mut shards {
+            shard.poll();
+        }
+    }
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_eq!(engine.attach().map(|_| ()).unwrap_err(), AttachError::Closed);
+    let ends = shards.into_iter().map(pelton::Shard::finish).collect();
+    drop(engine);
+    // A producer outlives its engine, and knows.
+    assert_eq!(tx.publish(class, 1u64, |_| unreachable!()).unwrap_err().reason, Rejection::Closed);
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn events_of_a_producer_that_is_gone_are_still_handled() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    let class = plan.class(Class::strict("only").capacity(64).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let mut sources = Vec::new();
+    for id in 0..40 {
+        let mut tx = loop {
+            match engine.attach() {
+                Ok(tx) => break tx,
+                Err(AttachError::Draining { .. }) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let mut source = Source::new(id);
+        for i in 0..50 {
+            source.publish(&mut tx, class, i % 7).unwrap();
+        }
+        sources.push(source);
+    }
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    assert!(report.drained);
+    assert_eq!(report.ledger.total().handled, 2_000);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &sources, &witnesses);
+}
+
+#[test]
+fn order_is_kept_per_user_when_a_lane_set_is_reused() {
+    let _dog = watchdog();
+    let mut plan = plan().producers_max(2).shards(2).burst(3);
+    let classes = [
+        plan.class(Class::strict("a").capacity(4).reject()),
+        plan.class(Class::weighted("b", 2).capacity(8).drop_newest()),
+    ];
+    let mut rig = rig(plan, |_| recording());
+    let mut dice = Dice::new(11);
+    let mut done = Vec::new();
+    let mut users = Vec::new();
+    let mut generations = 0;
+    for _ in 0..4_000 {
+        match dice.below(20) {
+            0 => {
+                if let Ok(tx) = rig.engine.attach() {
+                    generations = generations.max(tx.generation());
+                    users.push((tx, Source::new((done.len() + users.len()) as u32)));
+                }
+            }
+            1 if !users.is_empty() => {
+                let (_, source) = users.remove(dice.below(users.len() as u64) as usize);
+                done.push(source);
+            }
+            2..=5 => drop(rig.poll()),
+            _ => {
+                let n = users.len() as u64;
+                if n > 0 {
+                    let (tx, source) = &mut users[dice.below(n) as usize];
+                    let class = classes[dice.below(2) as usize];
+                    let _ = source.publish(tx, class, dice.below(5));
+                }
+            }
+        }
+    }
+    assert!(generations > 10, "lane sets were hardly reused: {generations}");
+    done.extend(users.into_iter().map(|(_, source)| source));
+    let (report, ends) = rig.end();
+    assert_invariants(&report, &done, &witnesses(ends));
+}
+
+#[test]
+#[cfg(feature = "audit")]
+fn attach_publish_and_detach_allocate_nothing() {
+    use pelton::memory::audit::{is_installed, thread_allocations};
+    let _dog = watchdog();
+    assert!(is_installed());
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(64).payload_bytes(4_096).reject());
+    let (engine, seats) = plan.host_driven(|| 0u64).unwrap();
+    let mut shards: Vec<_> = seats
+        .into_iter()
+        .map(|seat| seat.build(|_: &mut pelton::Event<u64>, _: &mut pelton::Context<u64>| ()).unwrap())
+        .collect();
+    for shard in &mut shards {
+        shard.poll();
+    }
+    let before = thread_allocations();
+    for round in 0..100u64 {
+        let mut tx = engine.attach().unwrap();
+        for key in 0..20u64 {
+            tx.publish(class, key, |event| *event = round).unwrap();
+            tx.publish_bytes(class, key, b"some bytes", |event| *event = round).unwrap();
+            tx.try_claim(class, key).unwrap().publish();
+        }
+        drop(tx);
+        shards.iter_mut().for_each(|shard| while shard.poll() > 0 {});
+    }
+    assert_eq!(thread_allocations() - before, 0);
+    for shard in shards {
+        assert_eq!(shard.finish().allocations, Some(0));
+    }
+    assert_closed(&engine.stop(Duration::ZERO).unwrap());
+}
+
+#[test]
+fn a_producer_held_in_the_middle_of_a_claim_holds_up_its_own_lane_alone() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    let classes = [
+        plan.class(Class::strict("a").capacity(8).reject()),
+        plan.class(Class::strict("b").capacity(8).reject()),
+    ];
+    let mut rig = rig(plan, |_| recording());
+    let (mut held, mut other) = (rig.engine.attach().unwrap(), rig.engine.attach().unwrap());
+    let (mut mine, mut theirs) = (Source::new(0), Source::new(1));
+    // What it published before is handled while the claim is held.
+    mine.publish(&mut held, classes[0], 1).unwrap();
+    let proof = mine.next(classes[0], 1, 0);
+    let mut claim = held.try_claim(classes[0], 1u64).unwrap();
+    *claim = proof;
+    for key in 0..20 {
+        for class in classes {
+            theirs.publish(&mut other, class, key).unwrap();
+            rig.run_dry();
+        }
+    }
+    let counts = rig.engine.ledger().total();
+    assert_eq!((counts.handled, counts.in_flight), (41, 0));
+    claim.publish();
+    mine.accepted(&proof);
+    rig.run_dry();
+    assert_eq!(rig.engine.ledger().total().handled, 42);
+    let (report, ends) = rig.end();
+    assert_invariants(&report, &[mine, theirs], &witnesses(ends));
+}
+
+#[test]
+fn a_producer_dropped_by_a_panic_detaches_in_good_order() {
+    let _dog = watchdog();
+    quiet_panics();
+    let mut plan = plan().producers_max(1);
+    let class = plan.class(Class::strict("only").capacity(16).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let mut sources = Vec::new();
+    for id in 0..5 {
+        let mut tx = loop {
+            match engine.attach() {
+                Ok(tx) => break tx,
+                Err(AttachError::Draining { .. }) => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(tx.generation(), id + 1);
+        let mut source = Source::new(id);
+        for key in 0..10 {
+            source.publish(&mut tx, class, key).unwrap();
+        }
+        sources.push(source);
+        let thread = std::thread::spawn(move || {
+            let mut claim = tx.claim(class, 1u64, 0).unwrap();
+            claim.key = 77;
+            panic!("{PLANNED} with a claim and a producer in hand");
+        });
+        assert!(thread.join().is_err());
+    }
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    assert_eq!(report.ledger.total().aborted, 5);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &sources, &witnesses);
+}
+
+#[test]
+fn a_writer_that_panics_costs_its_claim_and_not_the_lane() {
+    let _dog = watchdog();
+    quiet_panics();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(2).payload_bytes(64).reject());
+    let mut rig = rig(plan, |_| recording());
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for round in 0..10 {
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            tx.publish_bytes(class, 1u64, &[1; 20], |event| {
+                event.key = 99;
+                panic!("{PLANNED} in a writer")
+            })
+        }));
+        assert!(panicked.is_err());
+        std::mem::forget(tx.try_claim_bytes(class, 1u64, 30).unwrap());
+        assert_eq!(rig.poll(), 0);
+        source.publish(&mut tx, class, round).unwrap();
+        source.publish(&mut tx, class, round).unwrap();
+        rig.run_dry();
+    }
+    assert_eq!(rig.engine.ledger().total().aborted, 10);
+    let (report, ends) = rig.end();
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn a_refusal_never_calls_the_closure_and_gives_back_what_was_offered() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let reject = plan.class(Class::strict("reject").capacity(1).payload_bytes(64).reject());
+    let newest = plan.class(Class::strict("newest").capacity(1).payload_bytes(64).drop_newest());
+    let block = plan.class(Class::strict("block").capacity(1).block());
+    let (engine, seats) = plan.host_driven(String::new).unwrap();
+    let mut shards: Vec<_> = seats
+        .into_iter()
+        .map(|seat| seat.build(|_: &mut pelton::Event<String>, _: &mut pelton::Context<String>| ()).unwrap())
+        .collect();
+    let mut tx = engine.attach().unwrap();
+    let never = |_: &mut String| unreachable!("the closure of a refused event was called");
+    let long = "a value that exists already".to_string();
+    let address = long.as_ptr();
+    for class in [reject, newest, block] {
+        assert_eq!(tx.send(class, 1u64, "first".into()), Ok(Outcome::Accepted));
+    }
+    let Returned { refusal, value } = tx.send(reject, 1u64, long).unwrap_err();
+    assert_eq!((refusal.reason, value.as_ptr()), (Rejection::SlotsFull, address));
+    assert_eq!(tx.send(newest, 1u64, "gone".into()), Ok(Outcome::Dropped));
+    let said: [(ClassId, Result<Outcome, pelton::Refusal>, Rejection); 8] = [
+        (reject, tx.publish(reject, 1u64, never), Rejection::SlotsFull),
+        (reject, tx.try_publish(reject, 1u64, never), Rejection::SlotsFull),
+        (reject, tx.publish_bytes(reject, 1u64, b"x", never), Rejection::SlotsFull),
+        (reject, tx.publish_to(ShardId(0), reject, 1u64, never), Rejection::SlotsFull),
+        (reject, tx.publish_within(Duration::from_millis(1), reject, 1u64, never), Rejection::TimedOut),
+        (reject, tx.publish_to(ShardId(1), reject, 1u64, never), Rejection::NoRoute),
+        (block, tx.try_publish(block, 1u64, never), Rejection::SlotsFull),
+        (block, tx.publish_within(Duration::from_micros(1), block, 1u64, never), Rejection::TimedOut),
+    ];
+    for (class, said, reason) in said {
+        let refusal = said.unwrap_err();
+        assert_eq!((refusal.reason, refusal.lane.class), (reason, class));
+        assert_eq!(engine.ledger().class(class).rejected_for(reason) > 0, true, "{refusal}");
+        assert!(refusal.to_string().contains(reason.name()), "{refusal}");
+    }
+    assert_eq!(tx.publish(newest, 1u64, never), Ok(Outcome::Dropped));
+    assert_eq!(tx.publish_bytes(newest, 1u64, b"x", never), Ok(Outcome::Dropped));
+    assert_eq!(tx.claim(newest, 1u64, 0).map(|_| ()).unwrap_err().reason, Rejection::DroppedNewest);
+    engine.close();
+    let Returned { refusal, value } = tx.send(block, 1u64, value).unwrap_err();
+    assert_eq!((refusal.reason, value.as_ptr()), (Rejection::Closed, address));
+    while !engine.drain(Duration::ZERO) {
+        for shard in &mut shards {
+            shard.poll();
+        }
+    }
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_closed(&report);
+    let total = report.ledger.total();
+    assert_eq!((total.handled, total.offered - total.accepted), (3, total.rejected_total()));
+}
+
+#[test]
+fn waits_of_any_length_are_ended_by_room() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let long = plan.class(Class::strict("long").capacity(1).block_for(Duration::MAX));
+    let ever = plan.class(Class::strict("ever").capacity(2).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    for i in 0..3_000 {
+        for class in [long, ever] {
+            source.publish(&mut tx, class, i % 3).unwrap();
+            let proof = source.next(class, 5, 0);
+            let said = tx.publish_within(Duration::MAX, class, 5u64, |event| *event = proof);
+            assert_eq!(said, Ok(Outcome::Accepted));
+            source.settle(&proof, &said);
+        }
+    }
+    drop(tx);
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    assert_eq!(report.ledger.total().handled, 12_000);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
+
+#[test]
+fn a_producer_goes_from_thread_to_thread_and_its_order_with_it() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    for _ in 0..30 {
+        (tx, source) = std::thread::spawn(move || {
+            for key in 0..40 {
+                source.publish(&mut tx, class, key % 3).unwrap();
+            }
+            (tx, source)
+        })
+        .join()
+        .unwrap();
+    }
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    assert!(report.drained);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
+
+#[test]
+fn the_class_of_another_engine_is_a_mistake_that_says_so() {
+    let _dog = watchdog();
+    let mut one = plan();
+    let class = one.class(Class::strict("only").capacity(2).reject());
+    let mut other = plan();
+    other.class(Class::strict("a").capacity(2));
+    let foreign = other.class(Class::strict("b").capacity(2));
+    let mut rig = rig(one, |_| recording());
+    let mut tx = rig.engine.attach().unwrap();
+    quiet_panics();
+    let panic = catch_unwind(AssertUnwindSafe(|| tx.publish(foreign, 1u64, |_| {}))).unwrap_err();
+    assert!(panic.downcast_ref::<String>().unwrap().contains("class 1 is not one of this engine's 1"));
+    let mut source = Source::new(0);
+    source.publish(&mut tx, class, 1).unwrap();
+    rig.run_dry();
+    let (report, ends) = rig.end();
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn a_blocked_producer_is_woken_by_a_release_within_a_slow_burst() {
+    let _dog = watchdog();
+    // Eight of 16 slots are given back in the middle of a burst that lasts far longer than a bounded sleep. The
+    // producer must not find them by chance at the end of such a sleep: that would count as a rescue.
+    let mut plan = plan().burst(64).on_panic(OnPanic::Continue);
+    let class = plan.class(Class::strict("only").capacity(16).block());
+    let engine = plan
+        .start(Proof::default, |_| {
+            acting(|_, _| {
+                std::thread::sleep(Duration::from_millis(14));
+                Verdict::Done
+            })
+        })
+        .unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    for _ in 0..50 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    drop(tx);
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
