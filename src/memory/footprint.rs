@@ -74,8 +74,11 @@ pub fn host_memory_bytes() -> Option<u64> {
 
 /// The memory that is resident for this process, in bytes; `None` where the system does not say.
 pub fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    // The exact sum first: the quick figure in `status` lags by some pages for each thread.
+    let (path, key) = ("/proc/self/smaps_rollup", "Rss:");
+    let text = std::fs::read_to_string(path).map(|text| (text, key));
+    let (text, key) = text.or_else(|_| std::fs::read_to_string("/proc/self/status").map(|text| (text, "VmRSS:"))).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
