@@ -152,45 +152,48 @@ impl<E> Gate<E> {
 /// # Panics
 /// All methods panic if the class is none of this engine's.
 pub struct Producer<E> {
-    // `None` only while it is being dropped.
-    set: Option<LaneSet<E>>,
+    // The lane set, and what a publish needs of the gate, side by side.
+    lanes: Box<[LaneProducer<E>]>,
+    classes: usize,
+    routes: Arc<Routes>,
+    id: ProducerId,
+    generation: u32,
     gate: Arc<Gate<E>>,
 }
-
-const ATTACHED: &str = "a producer holds its lane set until it is dropped";
 
 impl<E> Producer<E> {
     pub(crate) fn new(set: LaneSet<E>, gate: Arc<Gate<E>>) -> Self {
         gate.announce();
-        Producer { set: Some(set), gate }
+        let LaneSet { id, generation, lanes } = set;
+        Producer { lanes, classes: gate.classes, routes: gate.routes.clone(), id, generation, gate }
     }
 
     /// Which lane set this producer writes.
     pub fn id(&self) -> ProducerId {
-        self.set.as_ref().expect(ATTACHED).id
+        self.id
     }
 
     /// How often its lane set has been attached, this time included.
     pub fn generation(&self) -> u32 {
-        self.set.as_ref().expect(ATTACHED).generation
+        self.generation
     }
 
     /// The shard that handles this key.
     #[inline]
     pub fn shard_of(&self, key: impl Into<Key>) -> ShardId {
-        self.gate.routes.shard(key.into())
+        self.routes.shard(key.into())
     }
 
     #[inline(always)]
     fn lane(&mut self, shard: ShardId, class: ClassId) -> &mut LaneProducer<E> {
-        let classes = self.gate.classes;
+        let classes = self.classes;
         assert!(class.index() < classes, "class {} is not one of this engine's {classes}", class.index());
-        &mut self.set.as_mut().expect(ATTACHED).lanes[shard.index() * classes + class.index()]
+        &mut self.lanes[shard.index() * classes + class.index()]
     }
 
     #[inline(always)]
     fn lane_of(&mut self, class: ClassId, key: Key) -> &mut LaneProducer<E> {
-        let shard = self.gate.routes.shard(key);
+        let shard = self.routes.shard(key);
         self.lane(shard, class)
     }
 
@@ -357,10 +360,9 @@ impl<E> Producer<E> {
 
 impl<E> Drop for Producer<E> {
     fn drop(&mut self) {
-        if let Some(set) = self.set.take() {
-            self.gate.registry.put(set);
-            self.gate.announce();
-        }
+        let lanes = std::mem::take(&mut self.lanes);
+        self.gate.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
+        self.gate.announce();
     }
 }
 

@@ -15,6 +15,8 @@ pub struct LaneConsumer<E> {
     pub(super) bell: Arc<Bell>,
     /// The producer waits for the next release. Used by [`Self::poll`] alone: a shard keeps it for all its lanes.
     pub(super) room_wanted: bool,
+    /// The sequence of the event that was retried last, and how often.
+    pub(super) retried: (u64, u32),
 }
 
 impl<E> LaneConsumer<E> {
@@ -71,6 +73,15 @@ impl<E> LaneConsumer<E> {
         if self.ring.advance() && self.shared.room.waits() {
             self.offer_room();
         }
+    }
+
+    /// Counts a retry of the event at the head; says how often it has been retried now.
+    pub(crate) fn retry_head(&mut self) -> u32 {
+        let head = self.ring.sequence();
+        let (sequence, times) = self.retried;
+        self.retried = (head, if sequence == head { times.saturating_add(1) } else { 1 });
+        self.shared.ledger.consumer.retried.add(1);
+        self.retried.1
     }
 
     #[inline(always)]

@@ -65,7 +65,7 @@ impl LaneSpec<'_> {
             overflow: self.class.overflow,
         };
         let bell = self.bell.clone();
-        Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false }))
+        Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false, retried: (0, 0) }))
     }
 }
 

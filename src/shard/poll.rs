@@ -40,8 +40,6 @@ struct Work<E, H> {
     live: Vec<usize>,
     /// Lane sets start their bursts in turn.
     rotation: usize,
-    /// How often the head of each lane was retried: class by class, lane set by lane set.
-    retries: Vec<Vec<u32>>,
     /// A producer waits for room in one of the lanes.
     room_wanted: bool,
     started: bool,
@@ -72,7 +70,6 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             mesh: Mesh::none(parts.rules.len()),
             live: Vec::with_capacity(sets),
             rotation: 0,
-            retries: parts.lanes.iter().map(|lanes| vec![0; lanes.len()]).collect(),
             room_wanted: false,
             started: false,
             stopping: false,
@@ -260,7 +257,6 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                     latency.lateness_ns.saturating_record(context.clock.nanos_between(ttl, age).max(1));
                     lane.shared().ledger.consumer.expired.add(1);
                     lane.advance();
-                    self.retries[class][set] = 0;
                     *left -= 1;
                     continue;
                 }
@@ -276,20 +272,13 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                         let wait_ns = context.clock.nanos_between(stamp, begun);
                         latency.record(wait_ns, context.clock.nanos_between(begun, ended));
                     }
-                    if self.retries[class][set] != 0 {
-                        self.retries[class][set] = 0;
-                    }
                     *left -= 1;
                 }
                 Verdict::Retry => {
                     context.mesh.abort();
-                    lane.shared().ledger.consumer.retried.add(1);
-                    let retries = &mut self.retries[class][set];
-                    *retries += 1;
-                    if *retries <= retries_max {
+                    if lane.retry_head() <= retries_max {
                         break;
                     }
-                    *retries = 0;
                     lane.shared().ledger.consumer.failed[Failure::Retry as usize].add(1);
                     lane.advance();
                     *left -= 1;
@@ -309,7 +298,6 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         }
         lane.advance();
         lane.shared().ledger.consumer.failed[Failure::Panic as usize].add(1);
-        self.retries[class][set] = 0;
         self.after_panic();
     }
 
