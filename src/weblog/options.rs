@@ -217,7 +217,19 @@ impl Options {
     /// Every setting with its value and why it has that value, for people.
     #[must_use]
     pub fn explain(&self, plan: &Plan) -> Vec<Explained> {
-        let settings = plan.settings().into_iter();
+        let limits = &self.limits;
+        let time_limit = self.time_limit.map_or("none".into(), |limit| format!("{limit:?}"));
+        let own = [
+            ("loop", if self.loops == u64::MAX { "for ever".into() } else { self.loops.to_string() }),
+            ("time_limit", time_limit),
+            ("strict", if self.strict { "yes" } else { "no" }.into()),
+            ("clients_max", limits.clients_max.to_string()),
+            ("client_bytes", format!("{} bytes", limits.client_bytes_max)),
+            ("paths_max", limits.paths_max.to_string()),
+            ("path_bytes", format!("{} bytes", limits.path_bytes_max)),
+            ("top", self.top.to_string()),
+        ];
+        let settings = plan.settings().into_iter().chain(own);
         settings.map(|(name, value)| Explained { name, value, reason: self.reason(name) }).collect()
     }
 
@@ -244,6 +256,15 @@ impl Options {
             "memory_max" => named(self.memory_max.is_some(), "what this process may take"),
             "clock" => "stamps are of real time".into(),
             "thread_name" => "a shard's number follows it".into(),
+            "loop" if self.loops == u64::MAX => "until the time is over".into(),
+            "loop" => named(self.loops > 1, "each line counts once"),
+            "time_limit" => named(self.time_limit.is_some(), "to the end of the input"),
+            "strict" => named(self.strict, "a malformed line is counted, not an end"),
+            "clients_max" => "in each shard; more are counted together".into(),
+            "client_bytes" => "for their names: 24 each is plenty".into(),
+            "paths_max" => "in each shard; more are counted together".into(),
+            "path_bytes" => "for their names: 64 each is usual".into(),
+            "top" => "the busiest clients and paths to show".into(),
             _ => "named".into(),
         }
     }

@@ -1,2 +1,46 @@
-//! The program.
-fn main() {}
+//! The program: what it is told, what it starts, what it prints. All that it does is done by the library.
+//!
+//! ```text
+//!   args ─▶ replay, up, generate ─▶ library ─▶ text or json ─▶ standard output
+//! ```
+//!
+//! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`); 2, the
+//! arguments or the settings cannot be. Errors go to standard error, each as one sentence that says what to do.
+#![forbid(unsafe_code)]
+
+mod args;
+mod failure;
+mod format;
+mod generate;
+mod json;
+mod machine;
+mod page;
+mod progress;
+mod replay;
+mod text;
+mod up;
+
+use args::{Cli, Command};
+use clap::Parser;
+use failure::Failure;
+use pelton::memory::audit::Counting;
+use std::process::ExitCode;
+
+/// Counts for each thread how often it asks for memory: the figure that must be 0 while events run.
+#[global_allocator]
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting::new(mimalloc::MiMalloc);
+
+fn main() -> ExitCode {
+    machine::no_huge_pages();
+    let done = match Cli::parse().command {
+        Command::Replay(args) => replay::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Up(args) => up::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough.
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

@@ -1,0 +1,212 @@
+//! The arguments, and the options that the library makes of them.
+
+use crate::failure::Failure;
+use clap::{Args, Parser, Subcommand};
+use pelton::wait::Wait;
+use pelton::weblog::Options;
+use std::path::PathBuf;
+
+/// Pelton: events through pinned shards, counted exactly.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at this machine, then run a made-up stream through the engine and show all figures
+    Up(UpArgs),
+    /// Count a web server's access log: clients, paths, statuses, sizes
+    Replay(ReplayArgs),
+    /// Make up an access log, the same for the same settings
+    Generate(GenerateArgs),
+}
+
+fn shorter(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "must be a whole number from 1 to 256; 2 would work".into())
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "must be a whole number below 2^32; 64 would work".into())
+}
+
+fn long(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "must be a whole number below 2^64; 1 would work".into())
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "must be a whole number; 100000 would work".into())
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "must be a number with a decimal point; 0.5 would work".into())
+}
+
+/// The settings of the engine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArgs {
+    /// Shards, 1 to 256, each with a thread pinned to its CPU [default: 2, or 1 where there is one CPU]
+    #[arg(long, value_name = "N", value_parser = shorter, allow_negative_numbers = true)]
+    shards: Option<u16>,
+    /// CPUs of the shards, in turn, as in 0-3,7 [default: chosen from the end of this process's mask]
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<String>,
+    /// What a shard with nothing to do does: spin, yield or park [default: park]
+    #[arg(long, value_name = "STRATEGY")]
+    wait: Option<Wait>,
+    /// Events of a lower class that a strict one waits for at most, 1 to 65536 [default: 64]
+    #[arg(long, value_name = "EVENTS", value_parser = number, allow_negative_numbers = true)]
+    burst: Option<u32>,
+    /// Bursts of higher classes after which bulk is served one, 1 or more [default: 64]
+    #[arg(long, value_name = "BURSTS", value_parser = number, allow_negative_numbers = true)]
+    floor: Option<u32>,
+    /// Settings of a class (critical, high or bulk); may be repeated
+    ///
+    /// Keys: capacity (slots of a lane, a power of two from 1 to 67108864), payload_bytes (a power of two from 64 to
+    /// 1073741824; client and request of one line take at most half of it), policy (block, block:MS, reject or
+    /// drop_newest), ttl_ms (age in milliseconds after which an event expires), stamp (every, never, or one in N
+    /// events is measured, a power of two from 2 to 1048576).
+    ///
+    /// Example: --class bulk:capacity=4096,policy=drop_newest
+    #[arg(long = "class", value_name = "NAME:KEY=VALUE[,...]")]
+    classes: Vec<String>,
+}
+
+/// The settings of the tables and of the report.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Tables (in each shard, laid out at the start)")]
+pub struct TableArgs {
+    /// Distinct clients, 1 to 134217728; more are counted together [default: 100000]
+    #[arg(long, value_name = "N", value_parser = size, allow_negative_numbers = true)]
+    clients_max: Option<usize>,
+    /// Distinct paths, 1 to 134217728; more are counted together [default: 100000]
+    #[arg(long, value_name = "N", value_parser = size, allow_negative_numbers = true)]
+    paths_max: Option<usize>,
+    /// Bytes for the names of all clients [default: 24 for each of --clients-max]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
+    client_bytes: Option<usize>,
+    /// Bytes for all paths [default: 64 for each of --paths-max]
+    #[arg(long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
+    path_bytes: Option<usize>,
+    /// Busiest clients and paths to show
+    #[arg(long, value_name = "N", value_parser = size, default_value = "10", allow_negative_numbers = true)]
+    top: usize,
+}
+
+/// Arguments of `pelton replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The access log, in Common or Combined format; - reads standard input
+    pub file: PathBuf,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// End the run at the first malformed line instead of counting it
+    #[arg(long)]
+    strict: bool,
+    /// Read the input N times
+    #[arg(long = "loop", value_name = "N", value_parser = long, default_value = "1", allow_negative_numbers = true)]
+    loops: u64,
+    /// Threads that read and parse, 1 to 256 [default: 2, or 1 for standard input]
+    #[arg(long, value_name = "N", value_parser = shorter, allow_negative_numbers = true)]
+    producers: Option<u16>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    tables: TableArgs,
+}
+
+/// Arguments of `pelton up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// How long to run the stream, in seconds
+    #[arg(long, value_name = "S", value_parser = number, default_value = "5", allow_negative_numbers = true)]
+    pub seconds: u32,
+    /// Where the stream's random numbers start
+    #[arg(long, value_name = "N", value_parser = long, default_value = "1", allow_negative_numbers = true)]
+    pub seed: u64,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    tables: TableArgs,
+}
+
+/// Arguments of `pelton generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Where the random numbers start
+    #[arg(long, value_name = "N", value_parser = long, default_value = "1", allow_negative_numbers = true)]
+    pub seed: u64,
+    /// Lines, 0 to 1099511627776
+    #[arg(long, value_name = "N", value_parser = long, default_value = "1000000", allow_negative_numbers = true)]
+    pub events: u64,
+    /// Clients to draw from, 1 to 16777216
+    #[arg(long, value_name = "N", value_parser = number, default_value = "10000", allow_negative_numbers = true)]
+    pub clients: u32,
+    /// Paths to draw from, 1 to 16777216
+    #[arg(long, value_name = "N", value_parser = number, default_value = "2000", allow_negative_numbers = true)]
+    pub paths: u32,
+    /// Exponent of Zipf's law for clients and paths, 0 (all alike) to 4
+    #[arg(long, value_name = "S", value_parser = fraction, default_value = "1.0", allow_negative_numbers = true)]
+    pub skew: f64,
+    /// Share of lines with a status of 400 or above, 0 to 1; a fifth of them are 5xx
+    #[arg(long, value_name = "SHARE", value_parser = fraction, default_value = "0.02", allow_negative_numbers = true)]
+    pub errors: f64,
+    /// Where to write it [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl ReplayArgs {
+    /// Whether standard input is read.
+    pub fn is_stdin(&self) -> bool {
+        self.file.as_os_str() == "-"
+    }
+
+    pub fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options { loops: self.loops, strict: self.strict, ..Options::default() };
+        options.producers = self.producers.unwrap_or(if self.is_stdin() { 1 } else { options.producers });
+        self.engine.apply(&mut options)?;
+        self.tables.apply(&mut options);
+        Ok(options)
+    }
+}
+
+impl UpArgs {
+    pub fn options(&self) -> Result<Options, Failure> {
+        let time_limit = Some(std::time::Duration::from_secs(self.seconds.into()));
+        let mut options = Options { loops: u64::MAX, producers: 1, time_limit, ..Options::default() };
+        self.engine.apply(&mut options)?;
+        self.tables.apply(&mut options);
+        Ok(options)
+    }
+}
+
+impl EngineArgs {
+    fn apply(&self, options: &mut Options) -> Result<(), Failure> {
+        options.shards = self.shards.unwrap_or(options.shards);
+        options.wait = self.wait;
+        options.burst = self.burst;
+        options.floor = self.floor;
+        if let Some(cpus) = &self.cpus {
+            options.set_cpus(cpus)?;
+        }
+        self.classes.iter().try_for_each(|class| options.set_class(class))?;
+        Ok(())
+    }
+}
+
+impl TableArgs {
+    fn apply(&self, options: &mut Options) {
+        let limits = &mut options.limits;
+        limits.clients_max = self.clients_max.unwrap_or(limits.clients_max);
+        limits.paths_max = self.paths_max.unwrap_or(limits.paths_max);
+        // Room for names goes along with room for entries.
+        limits.client_bytes_max = self.client_bytes.unwrap_or(limits.clients_max.saturating_mul(24));
+        limits.path_bytes_max = self.path_bytes.unwrap_or(limits.paths_max.saturating_mul(64));
+        options.top = self.top;
+    }
+}

@@ -1,0 +1,80 @@
+//! How the program fails: what it says, and with which exit code.
+
+use pelton::engine::{PlanError, PlanErrors};
+use pelton::weblog::ReplayError;
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command did not end well.
+#[derive(Debug)]
+pub enum Failure {
+    /// The settings cannot be: one sentence for each.
+    Settings(Vec<String>),
+    /// The run failed.
+    Run(String),
+    /// The reader of the output has closed it. No failure at all.
+    OutputClosed,
+}
+
+impl Failure {
+    /// Says what is wrong.
+    pub fn tell(self) -> ExitCode {
+        let (sentences, code) = match self {
+            Failure::Settings(sentences) => (sentences, 2),
+            Failure::Run(sentence) => (vec![sentence], 1),
+            Failure::OutputClosed => (Vec::new(), 0),
+        };
+        let mut err = io::stderr().lock();
+        for sentence in sentences {
+            // There is nobody left to tell if this fails.
+            let _ = writeln!(err, "error: {sentence}");
+        }
+        ExitCode::from(code)
+    }
+
+    /// A failed run, with the causes of the error where its own text does not have them.
+    pub fn run(error: &dyn Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        Failure::Run(text)
+    }
+
+    /// What standard output said.
+    pub fn output(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::OutputClosed;
+        }
+        Failure::Run(format!(
+            "the output could not be written: {error}; check the disk, or where it is piped to"
+        ))
+    }
+}
+
+impl From<PlanErrors> for Failure {
+    fn from(errors: PlanErrors) -> Self {
+        Failure::Settings(errors.0.iter().map(PlanError::to_string).collect())
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Failure::Settings(vec![error.to_string()])
+    }
+}
+
+impl From<ReplayError> for Failure {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Settings(errors) => errors.into(),
+            error => Failure::run(&error),
+        }
+    }
+}

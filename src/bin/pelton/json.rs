@@ -1,0 +1,175 @@
+//! A replay as one JSON object.
+
+use crate::format::quantiles;
+use pelton::engine::ClassReport;
+use pelton::event::{Failure, Rejection};
+use pelton::ledger::Counts;
+use pelton::weblog::{Replay, aggregate::Report};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Reasons with their counts, those that never occurred too, so that the shape is always the same.
+type ByReason = BTreeMap<&'static str, u64>;
+
+#[derive(Serialize)]
+struct Root<'a> {
+    input: Input,
+    ledger: Ledger,
+    classes: Vec<Class<'a>>,
+    report: &'a Report,
+    allocations: Allocations,
+    footprint: Footprint,
+    elapsed_s: f64,
+    events_per_s: f64,
+}
+
+#[derive(Serialize)]
+struct Input {
+    lines: u64,
+    parsed: u64,
+    malformed: u64,
+    bytes: u64,
+    missing_bytes: u64,
+    too_large: u64,
+    malformed_first: Vec<Malformed>,
+    too_large_first: Vec<TooLarge>,
+}
+
+#[derive(Serialize)]
+struct Malformed {
+    line: u64,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct TooLarge {
+    line: u64,
+    payload_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    offered: u64,
+    accepted: u64,
+    rejected: u64,
+    handled: u64,
+    expired: u64,
+    failed: u64,
+    evicted: u64,
+    in_flight: u64,
+    rejected_by: ByReason,
+    expired_by: ByReason,
+    failed_by: ByReason,
+    closed: bool,
+    drained: bool,
+}
+
+#[derive(Serialize)]
+struct Class<'a> {
+    name: &'a str,
+    offered: u64,
+    accepted: u64,
+    rejected: u64,
+    handled: u64,
+    expired: u64,
+    failed: u64,
+    measured: u64,
+    latency_ns: Quantiles,
+    handling_ns: Quantiles,
+}
+
+/// In nanoseconds; all 0 where nothing was measured.
+#[derive(Serialize)]
+struct Quantiles {
+    p50: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+/// In all, not for each event; `null` where nobody counts.
+#[derive(Serialize)]
+struct Allocations {
+    shards: Option<u64>,
+    producers: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Footprint {
+    planned_bytes: u64,
+    resident_bytes: Option<u64>,
+}
+
+/// The object, on one line.
+pub fn of(replay: &Replay) -> String {
+    let total = replay.engine.ledger.total();
+    let root = Root {
+        input: input(replay),
+        ledger: Ledger {
+            offered: total.offered,
+            accepted: total.accepted,
+            rejected: total.rejected_total(),
+            handled: total.handled,
+            expired: total.expired,
+            failed: total.failed_total(),
+            evicted: total.evicted,
+            in_flight: total.in_flight,
+            rejected_by: Rejection::ALL.map(|reason| (reason.name(), total.rejected_for(reason))).into(),
+            // Age is the only reason for which an event expires.
+            expired_by: [("ttl", total.expired)].into(),
+            failed_by: Failure::ALL.map(|reason| (reason.name(), total.failed_for(reason))).into(),
+            closed: replay.engine.ledger.is_closed(),
+            drained: replay.engine.drained,
+        },
+        classes: replay.engine.classes.iter().map(class).collect(),
+        report: &replay.report,
+        allocations: Allocations { shards: replay.shard_allocations, producers: replay.producer_allocations },
+        footprint: Footprint {
+            planned_bytes: replay.footprint.total_bytes(),
+            resident_bytes: replay.resident_bytes,
+        },
+        elapsed_s: replay.elapsed.as_secs_f64(),
+        events_per_s: replay.events_per_s(),
+    };
+    serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
+}
+
+fn input(replay: &Replay) -> Input {
+    let input = &replay.input;
+    let malformed = replay.malformed_first.iter();
+    let too_large = replay.too_large_first.iter();
+    Input {
+        lines: input.lines,
+        parsed: input.parsed,
+        malformed: input.malformed,
+        bytes: input.bytes,
+        missing_bytes: input.missing_bytes,
+        too_large: input.too_large,
+        malformed_first: malformed
+            .map(|noted| Malformed { line: noted.line, reason: noted.what.to_string() })
+            .collect(),
+        too_large_first: too_large
+            .map(|noted| TooLarge { line: noted.line, payload_bytes: noted.what })
+            .collect(),
+    }
+}
+
+fn class(class: &ClassReport) -> Class<'_> {
+    let Counts { offered, accepted, handled, expired, .. } = class.counts;
+    Class {
+        name: &class.name,
+        offered,
+        accepted,
+        rejected: class.counts.rejected_total(),
+        handled,
+        expired,
+        failed: class.counts.failed_total(),
+        measured: class.latency.wait_ns.len(),
+        latency_ns: in_four(quantiles(&class.latency.wait_ns)),
+        handling_ns: in_four(quantiles(&class.latency.handling_ns)),
+    }
+}
+
+fn in_four([p50, p99, p999, max]: [u64; 4]) -> Quantiles {
+    Quantiles { p50, p99, p999, max }
+}

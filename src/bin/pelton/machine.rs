@@ -1,0 +1,69 @@
+//! What there is to see of the machine.
+
+use crate::failure::Failure;
+use crate::format::{bytes, cpus};
+use crate::page::Page;
+use pelton::memory::audit::is_installed;
+use pelton::memory::footprint::host_memory_bytes;
+use pelton::shard::{available, nameable, pin};
+use pelton::wait::asymmetric_barrier;
+
+/// Prints what was found.
+pub fn show(page: &mut Page) -> Result<(), Failure> {
+    page.title("This machine")?;
+    let mask = available();
+    let there = nameable();
+    let model = model().map_or(String::new(), |model| format!(" of {}", crate::format::clean(&model, 48)));
+    page.fact("CPUs", &format!("{} in this process's mask: {}{model}", mask.len(), cpus(mask)))?;
+    if there.len() > mask.len() {
+        page.fact(
+            "",
+            &format!("{} in the machine: {}; those outside the mask may be named", there.len(), cpus(&there)),
+        )?;
+    }
+    let memory = host_memory_bytes().map_or("unknown".into(), bytes);
+    page.fact("memory", &format!("{memory} for this process"))?;
+    let barrier = match asymmetric_barrier() {
+        true => "the kernel has it: a publish pays no fence for sleeping shards",
+        false => "the kernel refuses it: each publish pays a fence",
+    };
+    page.fact("barrier", barrier)?;
+    // Tried on a thread of its own, which ends: this one stays where it may run.
+    let cpu = mask[mask.len() - 1];
+    let affinity = match std::thread::spawn(move || pin(cpu)).join() {
+        Ok(true) => "a thread can be pinned",
+        _ => "pinning is refused: shards run where the system puts them",
+    };
+    page.fact("affinity", affinity)?;
+    let allocator = match is_installed() {
+        true => "mimalloc, counted for each thread",
+        false => "not counted",
+    };
+    page.fact("allocator", allocator)?;
+    let huge_pages = match huge_pages_are_off() {
+        true => "off for this process: memory is resident as it was planned",
+        false => "as the system has them: more may be resident than was planned",
+    };
+    page.fact("huge pages", huge_pages)
+}
+
+/// Keeps the system from giving this process huge pages. The allocator asks for them wherever it can, and each rounds
+/// what is resident up to 2 MiB, so that it could not be compared with the plan.
+pub fn no_huge_pages() {
+    // A kernel without this call gives what it likes; `show` tells.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+fn huge_pages_are_off() -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(false);
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+fn model() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}

@@ -1,0 +1,142 @@
+//! The page: where all text goes, and what it looks like.
+//!
+//! Headings are bold, lines and notes dim, and only where a terminal is at the other end (and `NO_COLOR` is not set):
+//! in a pipe the text is the same without them. Every write can fail, since whoever reads may go away.
+
+use crate::failure::Failure;
+use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Light: a line below the head, space between the columns.
+const LIGHT: TableStyle = TableStyle::new()
+    .header_lines(ContentLineStyle::none())
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .content_lines(ContentLineStyle::none());
+
+pub struct Page {
+    out: BufWriter<StdoutLock<'static>>,
+    colours: bool,
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    Plain,
+    Bold,
+    Dim,
+    Alarm,
+}
+
+impl Ink {
+    fn code(self) -> &'static str {
+        match self {
+            Ink::Plain => "",
+            Ink::Bold => "\u{1b}[1m",
+            Ink::Dim => "\u{1b}[2m",
+            Ink::Alarm => "\u{1b}[33m",
+        }
+    }
+}
+
+/// A table in the making: the first columns hold words, all others figures.
+pub struct Rows {
+    table: Table,
+    words: usize,
+    sum: bool,
+}
+
+impl Rows {
+    /// `words` columns are aligned to the left, the others to the right.
+    pub fn new<const N: usize>(words: usize, head: [&str; N]) -> Self {
+        Self::with_head(words, head.into_iter().map(str::to_string))
+    }
+
+    /// The same, with a head that is known only now.
+    pub fn with_head(words: usize, head: impl Iterator<Item = String>) -> Self {
+        let mut table = Table::new();
+        table.load_style(LIGHT).set_header(head.collect::<Vec<String>>());
+        Rows { table, words, sum: false }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    pub fn row<T: Into<String>>(&mut self, cells: impl IntoIterator<Item = T>) -> &mut Self {
+        self.table.add_row(cells.into_iter().map(Into::into).collect::<Vec<String>>());
+        self
+    }
+
+    /// The row that was added last is the sum of those above.
+    pub fn last_is_sum(&mut self) -> &mut Self {
+        self.sum = true;
+        self
+    }
+}
+
+impl Page {
+    pub fn new() -> Self {
+        let stdout = io::stdout();
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colours = stdout.is_terminal() && !no_colour;
+        Page { out: BufWriter::new(stdout.lock()), colours }
+    }
+
+    pub fn line(&mut self, ink: Ink, text: &str) -> Result<(), Failure> {
+        if self.colours && ink != Ink::Plain {
+            writeln!(self.out, "{}{text}\u{1b}[0m", ink.code())
+        } else {
+            writeln!(self.out, "{text}")
+        }
+        .map_err(Failure::output)
+    }
+
+    /// Starts a section.
+    pub fn title(&mut self, text: &str) -> Result<(), Failure> {
+        self.line(Ink::Plain, "")?;
+        self.line(Ink::Bold, text)
+    }
+
+    /// A sentence below a table.
+    pub fn note(&mut self, text: &str) -> Result<(), Failure> {
+        self.line(Ink::Dim, &format!("  {text}"))
+    }
+
+    /// Something to look at.
+    pub fn alarm(&mut self, text: &str) -> Result<(), Failure> {
+        self.line(Ink::Alarm, &format!("  ! {text}"))
+    }
+
+    /// A name and what there is to say about it.
+    pub fn fact(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        self.line(Ink::Plain, &format!("  {name:<12}  {text}"))
+    }
+
+    pub fn table(&mut self, rows: &mut Rows) -> Result<(), Failure> {
+        let words = rows.words;
+        for (at, column) in rows.table.column_iter_mut().enumerate() {
+            column.set_padding((1, 1));
+            column.set_cell_alignment(if at < words { CellAlignment::Left } else { CellAlignment::Right });
+        }
+        let lines: Vec<String> = rows.table.lines().map(|line| format!(" {}", line.trim_end())).collect();
+        let last = lines.len() - 1;
+        for (at, line) in lines.iter().enumerate() {
+            let is_sum = rows.sum && at == last && at > 2;
+            if is_sum {
+                self.line(Ink::Dim, &lines[1])?;
+            }
+            self.line(if at < 2 { Ink::Dim } else { Ink::Plain }, line)?;
+        }
+        Ok(())
+    }
+
+    /// Text as it is, with an end of line.
+    pub fn raw(&mut self, text: &str) -> Result<(), Failure> {
+        self.line(Ink::Plain, text)
+    }
+
+    /// Everything so far goes out: before a run, so that it can be read meanwhile, and at the end.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(Failure::output)
+    }
+}

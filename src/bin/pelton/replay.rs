@@ -1,0 +1,45 @@
+//! `pelton replay`: a log through the engine.
+
+use crate::args::ReplayArgs;
+use crate::failure::Failure;
+use crate::page::Page;
+use crate::progress::{End, watched};
+use crate::{json, text};
+use pelton::weblog::{Progress, Replay, open, prepare_file, prepare_stream};
+use std::io::stdin;
+
+pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let options = args.options()?;
+    let progress = Progress::default();
+    let (replay, name) = if args.is_stdin() {
+        // Not locked: a lock of standard input cannot go to the thread that reads.
+        let prepared = prepare_stream(stdin(), &options)?;
+        (watched(&End::Unknown, &progress, || prepared.run(&progress))?, "standard input".to_string())
+    } else {
+        let file = open(&args.file).map_err(|error| Failure::run(&error))?;
+        let bytes = file.metadata().map_or(0, |data| data.len()).saturating_mul(options.loops);
+        let prepared = prepare_file(&file, &options)?;
+        let replay = watched(&End::Bytes(bytes), &progress, || prepared.run(&progress))?;
+        (replay, args.file.display().to_string())
+    };
+    let mut page = Page::new();
+    if args.json {
+        page.raw(&json::of(&replay))?;
+    } else {
+        text::input(&mut page, &name, &replay)?;
+        text::all(&mut page, &replay)?;
+    }
+    page.flush()?;
+    verdict(&replay)
+}
+
+/// A run that lost an event without saying so has failed, whatever it printed.
+pub fn verdict(replay: &Replay) -> Result<(), Failure> {
+    if replay.is_sound() {
+        return Ok(());
+    }
+    let left = replay.engine.ledger.total().in_flight;
+    Err(Failure::Run(format!(
+        "{left} events were still in their lanes when the run had to end; run it again with one shard, and report it"
+    )))
+}
