@@ -1,0 +1,57 @@
+//! What do eight parked shards cost while nothing comes, on fewer CPUs than shards; and do they all still work after it?
+//!
+//! CPU time is the kernel's own account of each shard's thread (`/proc/self/task/*/schedstat`), over some seconds of silence
+//! between two rounds of events.
+
+mod support;
+
+use pelton::wait::Wait;
+use pelton::{Class, Context, Event, Plan, Profile, ShardId};
+use std::fs;
+use std::time::Duration;
+use support::*;
+
+const SHARDS: u16 = 8;
+
+/// Nanoseconds on a CPU of the threads whose name starts so.
+fn cpu_ns(name: &str) -> u64 {
+    let tasks =
+        fs::read_dir("/proc/self/task").expect("this bench needs Linux").flatten().map(|task| task.path());
+    let mine =
+        tasks.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name)));
+    let spent = |stat: String| stat.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+    mine.filter_map(|task| fs::read_to_string(task.join("schedstat")).ok().and_then(spent)).sum()
+}
+
+fn main() {
+    banner("idle: eight parked shards");
+    let mut plan =
+        Plan::new(Profile::Dev).shards(SHARDS).producers_max(1).thread_name("idle").wait(Wait::Park);
+    let class = plan.class(Class::strict("only").capacity(256).block());
+    let handler = |_: ShardId| |_: &mut Event<'_, Body>, _: &mut Context<'_, Body>| ();
+    let engine = plan.start(Body::default, handler).unwrap();
+    let mut tx = engine.attach().unwrap();
+    let n = events(100_000);
+    let mut round = |from: u64| {
+        (from..from + n).for_each(|i| drop(tx.publish(class, i, |event| *event = Body::new(i, i)).unwrap()));
+        assert!(engine.drain(Duration::from_secs(30)), "the shards did not wake up");
+    };
+    round(0);
+    let seconds = 10;
+    let before = cpu_ns("idle");
+    std::thread::sleep(Duration::from_secs(seconds));
+    let spent = cpu_ns("idle") - before;
+    round(n);
+    drop(tx);
+    let report = engine.stop(Duration::from_secs(10)).unwrap();
+    let total = report.ledger.total();
+    assert!(report.ledger.is_closed() && total.handled == 2 * n);
+    println!(
+        "  {seconds} s of silence cost {:.1} ms of CPU: {:.3} % of a CPU a shard; {} events handled, {} parks, {} rescues",
+        spent as f64 / 1e6,
+        spent as f64 / 1e9 * 100.0 / seconds as f64 / f64::from(SHARDS),
+        total.handled,
+        report.shards.iter().map(|shard| shard.parks).sum::<u64>(),
+        report.rescues()
+    );
+}
