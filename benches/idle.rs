@@ -33,7 +33,9 @@ fn main() {
     let mut tx = engine.attach().unwrap();
     let n = events(100_000);
     let mut round = |from: u64| {
-        (from..from + n).for_each(|i| drop(tx.publish(class, i, |event| *event = Body::new(i, i)).unwrap()));
+        for i in from..from + n {
+            tx.publish(class, i, |event| *event = Body::new(i, i)).unwrap();
+        }
         assert!(engine.drain(Duration::from_secs(30)), "the shards did not wake up");
     };
     round(0);

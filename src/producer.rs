@@ -2,7 +2,7 @@
 //!
 //! # Mechanism
 //! All lanes are laid out before the first event. A *lane set* is the writing ends that one producer needs: a lane
-//! for each shard and class. The [`Registry`] holds the sets that nobody uses; to attach is to take one out, to
+//! for each shard and class. The `Registry` holds the sets that nobody uses; to attach is to take one out, to
 //! detach is to put it back, and neither allocates.
 //!
 //! # Invariants

@@ -1,7 +1,7 @@
 //! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and how neither is missed.
 //!
 //! # The bell
-//! Each shard has one [`Bell`]: a word of bits on a line of its own, which is read by every publisher and written
+//! Each shard has one `Bell`: a word of bits on a line of its own, which is read by every publisher and written
 //! almost never. Bit 0 says that the shard is asleep, the others that somebody wants its attention.
 //!
 //! ```text
@@ -17,14 +17,14 @@
 //! that barrier interrupts every running thread of the process, one shard at a time may use it: the others poll on.
 //!
 //! # Room
-//! A producer that waits for room in a lane says so in the lane's [`RoomWait`] and raises `ROOM` in the bell. It pays
+//! A producer that waits for room in a lane says so in the lane's `RoomWait` and raises `ROOM` in the bell. It pays
 //! no barrier: raising is a read-modify-write of a word that the shard reads at every poll, so the shard sees it at
 //! one of its next polls, whatever it is doing, or in its last look before it sleeps. The shard then compares its
 //! released cursor with the one that the producer last saw: another means that there may be room, the same that the
 //! next release will wake it.
 //!
 //! # Bounded sleeps
-//! Every sleep ends after [`NAP`] at the latest, and a sleeper that finds then what nobody woke it for counts a
+//! Every sleep ends after `NAP` at the latest, and a sleeper that finds then what nobody woke it for counts a
 //! *rescue*. The count stands in reports and is 0 in every test: it would mean that the reasoning above is wrong.
 #![forbid(unsafe_code)]
 

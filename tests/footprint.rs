@@ -14,10 +14,12 @@ type Slot = [u64; 6];
 /// Plans of different shapes: what dominates is slots, payloads, many small lanes, scratch, or next to nothing.
 fn plans() -> Vec<Plan> {
     let plan = |shards, producers| Plan::new(Profile::Dev).shards(shards).producers_max(producers);
-    let mut plans = vec![plan(1, 1), plan(2, 4), plan(4, 2).mesh(true), plan(8, 8), plan(1, 2).scratch_bytes(1 << 24)];
+    let mut plans =
+        vec![plan(1, 1), plan(2, 4), plan(4, 2).mesh(true), plan(8, 8), plan(1, 2).scratch_bytes(1 << 24)];
     plans[0].class(Class::strict("slots").capacity(1 << 18));
     plans[1].class(Class::strict("bytes").capacity(64).payload_bytes(1 << 22).reject());
-    plans[1].class(Class::weighted("more", 3).capacity(4_096).payload_bytes(1 << 16).ttl(Duration::from_secs(1)));
+    plans[1]
+        .class(Class::weighted("more", 3).capacity(4_096).payload_bytes(1 << 16).ttl(Duration::from_secs(1)));
     for name in ["a", "b", "c", "d"] {
         plans[2].class(Class::strict(name).capacity(1_024));
         plans[3].class(Class::strict(name).capacity(8));
@@ -36,7 +38,8 @@ fn child(which: usize) {
     let plan = plans().swap_remove(which);
     let before = resident_bytes().unwrap();
     let planned = plan.footprint::<Slot>().total_bytes();
-    let engine = plan.start(Slot::default, |_| |_: &mut Event<'_, Slot>, _: &mut Context<'_, Slot>| ()).unwrap();
+    let engine =
+        plan.start(Slot::default, |_| |_: &mut Event<'_, Slot>, _: &mut Context<'_, Slot>| ()).unwrap();
     let grown = resident_bytes().unwrap() - before;
     println!("figures {planned} {grown} {}", engine.placements().len());
 }
@@ -54,8 +57,10 @@ fn what_is_resident_is_what_was_planned() {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let figures = text.lines().find_map(|line| line.split("figures ").nth(1));
-        let figures = figures.unwrap_or_else(|| panic!("the child said: {text}{}", String::from_utf8_lossy(&output.stderr)));
-        let [planned, grown, threads] = figures.split(' ').map(|n| n.parse::<u64>().unwrap()).collect::<Vec<_>>()[..]
+        let figures = figures
+            .unwrap_or_else(|| panic!("the child said: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        let [planned, grown, threads] =
+            figures.split(' ').map(|n| n.parse::<u64>().unwrap()).collect::<Vec<_>>()[..]
         else {
             panic!("{figures}")
         };

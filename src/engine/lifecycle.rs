@@ -21,8 +21,10 @@ use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::producer::{AttachError, Producer};
 use crate::shard::parts::Command;
+use crate::shard::quarantine::discard;
 use crate::shard::{Handler, Placement};
 use crate::wait::bit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -71,7 +73,10 @@ pub enum AskError {
     /// The handler is of another type than the question.
     #[error("the handler is not a {0}")]
     WrongHandler(&'static str),
-    /// The shard has stopped, or did not answer within [`ASK_LIMIT`].
+    /// The question panicked. The shard goes on.
+    #[error("the question to {0} panicked")]
+    Panicked(ShardId),
+    /// The shard has stopped, or did not answer within `ASK_LIMIT`.
     #[error("{0} did not answer")]
     NoAnswer(ShardId),
     /// A shard cannot wait for its own answer.
@@ -170,11 +175,15 @@ impl<E: Send + 'static> Engine<E> {
         self.may_ask(shard)?;
         let answer = Answer::new();
         let reply = answer.share();
-        let ask =
-            move |handler: &mut dyn std::any::Any| reply.give(handler.downcast_mut::<H>().map(question));
+        let ask = move |handler: &mut dyn std::any::Any| {
+            // A question that panics costs its answer, and not the shard that carries it out.
+            let answer = |handler| catch_unwind(AssertUnwindSafe(|| question(handler))).map_err(discard);
+            reply.give(handler.downcast_mut::<H>().map(answer));
+        };
         self.core.send(shard, Command::Ask(Box::new(ask)));
         match answer.wait(ASK_LIMIT, || self.is_running(shard)) {
-            Some(Some(value)) => Ok(value),
+            Some(Some(Ok(value))) => Ok(value),
+            Some(Some(Err(()))) => Err(AskError::Panicked(shard)),
             Some(None) => Err(AskError::WrongHandler(std::any::type_name::<H>())),
             None => Err(AskError::NoAnswer(shard)),
         }
@@ -225,7 +234,7 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
     ///
-    /// It takes at most `deadline` and [`STOP_GRACE`]. A deadline of zero drains nothing.
+    /// It takes at most `deadline` and `STOP_GRACE`. A deadline of zero drains nothing.
     ///
     /// # Errors
     /// [`StopError`].

@@ -6,8 +6,8 @@
 //!                     └ stop ─▶ Report
 //! ```
 //!
-//! [`config`] has the settings and what is wrong with them, [`plan`] the plan and its footprint, [`assembly`]
-//! lays it out, [`lifecycle`] is the running engine and its end, [`builder`] starts it.
+//! `config` has the settings and what is wrong with them, `plan` the plan and its footprint, `assembly`
+//! lays it out, `lifecycle` is the running engine and its end, `builder` starts it.
 
 pub(crate) mod config;
 pub(crate) mod plan;
@@ -18,6 +18,6 @@ pub(crate) mod builder;
 
 pub use assembly::{Seat, StartError};
 pub use config::{OnPanic, PlanError, PlanErrors, Profile};
-pub use lifecycle::{AskError, Engine, StopError};
+pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};

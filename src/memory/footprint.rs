@@ -77,7 +77,8 @@ pub fn resident_bytes() -> Option<u64> {
     // The exact sum first: the quick figure in `status` lags by some pages for each thread.
     let (path, key) = ("/proc/self/smaps_rollup", "Rss:");
     let text = std::fs::read_to_string(path).map(|text| (text, key));
-    let (text, key) = text.or_else(|_| std::fs::read_to_string("/proc/self/status").map(|text| (text, "VmRSS:"))).ok()?;
+    let (text, key) =
+        text.or_else(|_| std::fs::read_to_string("/proc/self/status").map(|text| (text, "VmRSS:"))).ok()?;
     let line = text.lines().find(|line| line.starts_with(key))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }

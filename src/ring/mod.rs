@@ -26,7 +26,7 @@
 //! 3. Words are stored in order, so the consumer sees a prefix of what was claimed.
 //! 4. A claim that is not published changes nothing but the contents of a slot that was the producer's anyway: to
 //!    drop it, to panic while writing and to forget it are all the same.
-//! 5. Payload bytes are claimed and given back in the order of the slots ([`payload`]).
+//! 5. Payload bytes are claimed and given back in the order of the slots (`payload`).
 //!
 //! # What it does not do
 //! It does not wait, count, route or time: that is the business of the floors above. It cannot be cloned: a second
