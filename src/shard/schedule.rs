@@ -64,7 +64,8 @@ impl Schedule {
     pub fn next(&mut self, mut serve: impl FnMut(Pick) -> u64) -> u64 {
         let strict = self.strict.len();
         let higher = if self.tier.is_empty() { strict - 1 } else { strict };
-        if self.passed_over >= self.floor {
+        let floor = self.passed_over >= self.floor;
+        if floor {
             let served = self.serve_lowest(higher, &mut serve);
             if served > 0 {
                 return served;
@@ -77,7 +78,8 @@ impl Schedule {
                 return served;
             }
         }
-        self.serve_lowest(higher, &mut serve)
+        // Asked once: a lane that rests after a retry is not to be tried again in the same poll.
+        if floor { 0 } else { self.serve_lowest(higher, &mut serve) }
     }
 
     #[inline]
