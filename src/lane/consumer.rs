@@ -84,6 +84,11 @@ impl<E> LaneConsumer<E> {
         self.retried.1
     }
 
+    /// Whether the event at the head has been retried.
+    pub(crate) fn is_head_retried(&self) -> bool {
+        self.retried.1 > 0 && self.retried.0 == self.ring.sequence()
+    }
+
     #[inline(always)]
     pub(crate) fn shared(&self) -> &LaneShared {
         &self.shared

@@ -58,6 +58,7 @@ where
 pub struct Event<'a, E> {
     pub(super) item: Item<'a, E>,
     pub(super) lane: LaneId,
+    pub(super) stamp: Option<u64>,
 }
 
 impl<E> Event<'_, E> {
@@ -100,7 +101,7 @@ impl<E> Event<'_, E> {
     /// The producer's stamp in ticks of the engine's clock; `None` where this event has none.
     #[inline]
     pub fn stamp(&self) -> Option<u64> {
-        Some(self.item.stamp()).filter(|stamp| *stamp != 0)
+        self.stamp
     }
 }
 

@@ -13,7 +13,7 @@
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
 use super::parts::{Command, Parts, ShardEnd};
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, discard};
 use super::schedule::{Pick, Schedule};
 use crate::event::{Failure, Key, ShardId, Verdict};
 use crate::lane::LaneConsumer;
@@ -171,6 +171,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             Ok(output) => Some(output),
             Err(panic) => {
                 quarantine.add(None, &*panic);
+                discard(panic);
                 None
             }
         };
@@ -192,12 +193,14 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     fn burst(&mut self, pick: Pick) -> u64 {
         let sets = self.live.len();
         let mut left = pick.limit;
+        let mut tried = false;
         for turn in 0..sets {
             let at = self.rotation + turn;
             let set = self.live[if at >= sets { at - sets } else { at }];
             if !self.parts.lanes[pick.class][set].is_ready() {
                 continue;
             }
+            tried = true;
             self.serve_lane(pick.class, set, &mut left);
             if left == 0 || self.halted {
                 break;
@@ -207,6 +210,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if served > 0 {
             self.rotation = if self.rotation + 1 >= sets { 0 } else { self.rotation + 1 };
             self.guarded(|handler, context| handler.on_batch_end(context));
+        } else if tried {
+            // All that was tried is to be retried: a burst all the same, and it may have used scratch.
             self.parts.scratch.reset();
         }
         served
@@ -219,6 +224,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             let caught = catch_unwind(AssertUnwindSafe(|| self.serve_events(class, set, left)));
             let Err(panic) = caught else { break };
             self.quarantine_head_slow(class, set, &*panic);
+            discard(panic);
             *left -= 1;
             if *left == 0 || self.halted {
                 break;
@@ -247,21 +253,30 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         while *left > 0 {
             let Some(item) = lane.peek() else { break };
             let stamp = item.stamp();
-            let measured =
-                cfg!(feature = "latency") && rule.measured && item.sequence() & rule.sample_mask == 0;
+            let sampled = rule.measured && item.sequence() & rule.sample_mask == 0;
+            let measured = cfg!(feature = "latency") && sampled;
             let begun = if measured || rule.ttl.is_some() { context.clock.ticks() } else { 0 };
             if let Some(ttl) = rule.ttl {
                 let age = begun.saturating_sub(stamp);
                 if age > ttl {
-                    #[cfg(feature = "latency")]
-                    latency.lateness_ns.saturating_record(context.clock.nanos_between(ttl, age).max(1));
-                    lane.shared().ledger.consumer.expired.add(1);
+                    let consumer = &lane.shared().ledger.consumer;
+                    if lane.is_head_retried() {
+                        // It was in time, and was put off until it was too late.
+                        consumer.failed[Failure::Retry as usize].add(1);
+                    } else {
+                        #[cfg(feature = "latency")]
+                        latency.lateness_ns.saturating_record(context.clock.nanos_between(ttl, age).max(1));
+                        consumer.expired.add(1);
+                    }
                     lane.advance();
                     *left -= 1;
                     continue;
                 }
             }
-            match self.handler.on_event(&mut Event { item, lane: lane_id }, &mut context) {
+            // The slots of events that are not stamped keep what older ones left there.
+            let stamp_of_event = (sampled || rule.ttl.is_some()).then_some(stamp);
+            let mut event = Event { item, lane: lane_id, stamp: stamp_of_event };
+            match self.handler.on_event(&mut event, &mut context) {
                 Verdict::Done => {
                     context.mesh.publish();
                     lane.shared().ledger.consumer.handled.add(1);
@@ -310,7 +325,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         }
     }
 
-    /// Calls one of the handler's methods that are given no event.
+    /// Calls one of the handler's methods that are given no event, and empties the scratch after it.
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
         let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
@@ -322,9 +337,11 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             Err(panic) => {
                 self.mesh.abort();
                 self.quarantine.add(None, &*panic);
+                discard(panic);
                 self.after_panic();
             }
         }
+        self.parts.scratch.reset();
     }
 
     /// Answers the bell.
