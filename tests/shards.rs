@@ -1,0 +1,292 @@
+//! A shard is given the events of its keys, tells the truth about each, calls its handler's methods in their order, and
+//! sleeps only while there is nothing to do.
+
+mod support;
+
+use pelton::shard::available;
+use pelton::{Class, Context, Event, Handler, Key, Outcome, Rejection, ShardId, Verdict};
+use std::time::Duration;
+use support::*;
+
+#[test]
+fn the_same_key_goes_to_the_same_shard_in_every_engine() {
+    let _dog = watchdog();
+    let mut sources = vec![Source::new(0), Source::new(1)];
+    let mut shards_of = Vec::new();
+    for _ in 0..2 {
+        let mut plan = plan().shards(3);
+        let class = plan.class(Class::strict("only").capacity(64).reject());
+        let mut rig = rig(plan, |_| recording());
+        let mut users: Vec<_> = (0..2).map(|_| rig.engine.attach().unwrap()).collect();
+        let mut mine = Vec::new();
+        sources = vec![Source::new(0), Source::new(1)];
+        for key in 0..500u64 {
+            for (tx, source) in users.iter_mut().zip(&mut sources) {
+                source.publish(tx, class, key).unwrap();
+            }
+            assert_eq!(users[0].shard_of(key), users[1].shard_of(Key(key)));
+            mine.push(users[0].shard_of(key));
+            rig.run_dry();
+        }
+        let (report, ends) = rig.end();
+        let witnesses = witnesses(ends);
+        for (shard, witness) in witnesses.iter().enumerate() {
+            assert!(witness.seen.keys().all(|stream| mine[stream.2 as usize].index() == shard));
+        }
+        assert_invariants(&report, &sources, &witnesses);
+        shards_of.push(mine);
+    }
+    assert_eq!(shards_of[0], shards_of[1]);
+}
+
+#[test]
+fn keys_spread_evenly_over_shards() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(4);
+    plan.class(Class::strict("only").capacity(2));
+    let rig = rig(plan, |_| recording());
+    let tx = rig.engine.attach().unwrap();
+    let integers = (0..40_000u64).map(Key);
+    let texts = (0..40_000u64).map(|i| Key::of(format!("customer {i}").as_bytes()));
+    let strides = (0..40_000u64).map(|i| Key(i << 20));
+    for keys in [integers.collect::<Vec<_>>(), texts.collect(), strides.collect()] {
+        let mut share = [0u32; 4];
+        keys.iter().for_each(|key| share[tx.shard_of(*key).index()] += 1);
+        assert!(share.iter().all(|n| (9_000..11_000).contains(n)), "{share:?}");
+    }
+}
+
+#[test]
+fn the_key_of_bytes_is_the_published_hash() {
+    let _dog = watchdog();
+    // XXH3-64, seed 0, as published with the algorithm's reference implementation.
+    assert_eq!(Key::of(b""), Key(0x2D06_8005_38D3_94C2));
+    assert_eq!(Key::from("order"), Key::of(b"order"));
+    assert_eq!(Key::from(&b"order"[..]), Key::of(b"order"));
+    assert_eq!(Key::from(7u64), Key(7));
+}
+
+#[test]
+fn publish_to_names_the_shard_and_an_unknown_one_is_no_route() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    let classes =
+        [plan.class(Class::strict("a").capacity(4).reject()), plan.class(Class::strict("b").capacity(4))];
+    let mut rig = rig(plan, |_| recording());
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for (shard, key) in [(0, 10), (1, 11), (0, 12), (1, 13)] {
+        let proof = source.next(classes[0], key, 0);
+        let said = tx.publish_to(ShardId(shard), classes[0], key, |event| *event = proof);
+        assert_eq!(said, Ok(Outcome::Accepted));
+        source.settle(&proof, &said);
+    }
+    for (class, shard) in [(0, 2), (1, 2), (1, u16::MAX)] {
+        let proof = source.next(classes[class], 9, 0);
+        let said =
+            tx.publish_to(ShardId(shard), classes[class], 9u64, |_| unreachable!("there is no such shard"));
+        let refusal = said.unwrap_err();
+        assert_eq!((refusal.reason, refusal.lane.shard), (Rejection::NoRoute, ShardId(shard)));
+        assert!(refusal.to_string().contains("no_route"), "{refusal}");
+        source.settle(&proof, &said);
+    }
+    rig.run_dry();
+    let ledger = rig.engine.ledger();
+    assert_eq!(ledger.class(classes[0]).rejected_for(Rejection::NoRoute), 1);
+    assert_eq!(ledger.class(classes[1]).rejected_for(Rejection::NoRoute), 2);
+    assert_eq!(ledger.total().offered, 7);
+    assert_eq!((ledger.shard(ShardId(0)).handled, ledger.shard(ShardId(1)).handled), (2, 2));
+    let (report, ends) = rig.end();
+    let witnesses = witnesses(ends);
+    assert_eq!((witnesses[0].handled(), witnesses[1].handled()), (2, 2));
+    assert_invariants(&report, &[source], &witnesses);
+}
+
+/// Writes down the order in which it is called.
+#[derive(Default)]
+struct Caller {
+    calls: Vec<&'static str>,
+}
+
+impl Handler<u64> for Caller {
+    type Output = Vec<&'static str>;
+    fn on_start(&mut self, context: &mut Context<'_, u64>) {
+        assert_eq!(context.shard(), ShardId(0));
+        self.calls.push("start");
+    }
+    fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        self.calls.push("event");
+        Verdict::Done
+    }
+    fn on_batch_end(&mut self, _: &mut Context<'_, u64>) {
+        self.calls.push("end");
+    }
+    fn on_idle(&mut self, _: &mut Context<'_, u64>) {
+        self.calls.push("idle");
+    }
+    fn on_stop(mut self, _: &mut Context<'_, u64>) -> Self::Output {
+        self.calls.push("stop");
+        self.calls
+    }
+}
+
+#[test]
+fn a_handler_is_called_from_its_start_to_its_stop_in_order() {
+    let _dog = watchdog();
+    let mut plan = plan().burst(2);
+    let class = plan.class(Class::strict("only").capacity(4).reject());
+    let (engine, mut seats) = plan.host_driven(|| 0u64).unwrap();
+    let seat = seats.pop().unwrap();
+    assert_eq!(seat.id(), ShardId(0));
+    let mut shard = seat.build(Caller::default()).unwrap();
+    assert!(shard.handler().calls.is_empty(), "built, not yet polled");
+    let mut tx = engine.attach().unwrap();
+    for key in 0..3u64 {
+        tx.publish(class, key, |_| ()).unwrap();
+    }
+    assert_eq!((shard.poll(), shard.poll(), shard.poll()), (2, 1, 0));
+    engine.close();
+    assert!(!shard.is_stopping());
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert!(report.drained);
+    assert_closed(&report);
+    // The host hears of the stop at its next poll.
+    shard.poll();
+    assert!(shard.is_stopping());
+    let calls = shard.finish().output.unwrap();
+    assert_eq!(calls, ["start", "event", "event", "end", "event", "end", "idle", "idle", "stop"]);
+}
+
+#[test]
+fn an_event_says_who_published_it_and_what() {
+    let _dog = watchdog();
+    let mut plan = plan().producers_max(2);
+    let a = plan.class(Class::strict("a").capacity(4).payload_bytes(64).reject());
+    let b = plan.class(Class::strict("b").capacity(4).reject());
+    let (engine, mut seats) = plan.host_driven(|| 0u64).unwrap();
+    let handler = |event: &mut Event<'_, u64>, _: &mut Context<'_, u64>| {
+        assert_eq!(event.producer().0, **event as u16);
+        let sequence = event.sequence();
+        if event.class().index() == 0 {
+            assert_eq!((event.key(), event.payload()), (Key(5), &b"hello"[..]));
+            let (value, bytes) = event.parts_mut();
+            *value += 1;
+            bytes.make_ascii_uppercase();
+            assert_eq!(event.payload(), b"HELLO");
+        } else {
+            assert!(event.key() == Key(6) && event.payload().is_empty());
+            assert_eq!(sequence, 0);
+        }
+    };
+    let mut shard = seats.pop().unwrap().build(handler).unwrap();
+    for _ in 0..2 {
+        let mut tx = engine.attach().unwrap();
+        let id = u64::from(tx.id().0);
+        tx.publish_bytes(a, 5u64, b"hello", |event| *event = id).unwrap();
+        tx.publish(b, 6u64, |event| *event = id).unwrap();
+        std::mem::forget(tx);
+    }
+    while !engine.drain(Duration::ZERO) {
+        shard.poll();
+    }
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_closed(&report);
+    let end = shard.finish();
+    assert_eq!((end.quarantine.panics, report.ledger.total().handled), (0, 4), "{:?}", end.quarantine);
+}
+
+#[test]
+fn a_stamp_is_that_of_its_own_event() {
+    let _dog = watchdog();
+    // One event in 4 is stamped, and two slots are shared by all: a slot that was stamped for an older event must not
+    // lend its stamp to the next one.
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(2).stamp(pelton::class::Stamp::OneIn(4)).reject());
+    let mut rig = rig(plan, |_| {
+        acting(|event, _| {
+            let stamped = event.sequence() % 4 == 0;
+            assert_eq!(event.stamp().is_some(), stamped, "sequence {}", event.sequence());
+            if stamped {
+                assert_eq!(event.stamp(), Some((event.sequence() + 1) * 1_000));
+            }
+            Verdict::Done
+        })
+    });
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for _ in 0..40 {
+        rig.time.advance(Duration::from_micros(1));
+        source.publish(&mut tx, class, 1).unwrap();
+        rig.run_dry();
+    }
+    let (report, ends) = rig.end();
+    assert_eq!(report.ledger.total().failed_total(), 0, "{:?}", ends[0].quarantine);
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn scratch_is_empty_at_the_start_of_every_burst() {
+    let _dog = watchdog();
+    // Half of the scratch for each event: that fits if, and only if, it is given back.
+    let mut plan = plan().burst(1).scratch_bytes(4_096).retries_max(100);
+    let class = plan.class(Class::strict("only").capacity(8).reject());
+    let mut tries = 0;
+    let mut rig = rig(plan, |_| {
+        acting(move |_, context| {
+            context.scratch().slice(3_000, 1u8).expect("scratch is empty at the start of a burst");
+            tries += 1;
+            if tries % 10 == 0 { Verdict::Done } else { Verdict::Retry }
+        })
+    });
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for _ in 0..5 {
+        source.publish(&mut tx, class, 1).unwrap();
+        rig.run_dry();
+    }
+    let (report, ends) = rig.end();
+    assert_eq!(report.ledger.total().failed_total(), 0, "{:?}", ends[0].quarantine);
+    assert_eq!((report.ledger.total().retried, ends[0].scratch_refused), (45, 0));
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn a_shard_sleeps_only_while_there_is_nothing_to_do_and_is_woken() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(2).block());
+    let (engine, mut seats) = plan.host_driven(Proof::default).unwrap();
+    let mut shard = seats.pop().unwrap().build(recording()).unwrap();
+    shard.poll();
+    shard.arm().expect("nothing to do").wait(Duration::ZERO);
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    assert!(shard.arm().is_none(), "a producer has come");
+    shard.poll();
+    assert!(shard.arm().is_some());
+    source.publish(&mut tx, class, 1).unwrap();
+    assert!(shard.arm().is_none(), "there is an event");
+    // From here on a producer and a host that sleeps whenever it may.
+    let producer = std::thread::spawn(move || {
+        for key in 0..5_000 {
+            source.publish(&mut tx, class, key % 3).unwrap();
+        }
+        source
+    });
+    while shard.handler().witness.handled() < 5_001 {
+        if shard.poll() == 0 {
+            if let Some(nap) = shard.arm() {
+                nap.wait(Duration::from_secs(1));
+            }
+        }
+    }
+    let source = producer.join().unwrap();
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert!(shard.arm().is_none(), "it is told to stop");
+    shard.poll();
+    assert!(shard.is_stopping());
+    let ends = vec![shard.finish()];
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn this_process_may_run_somewhere() {
+    let _dog = watchdog();
+    assert!(!available().is_empty());
+}
