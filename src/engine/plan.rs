@@ -349,17 +349,15 @@ impl Plan {
         self.check_cpus(&mut checks);
         // A footprint is worth telling only for a plan that could be.
         if checks.0.is_empty() {
-            let bytes = self.footprint::<E>().total_bytes();
+            let footprint = self.footprint::<E>();
+            let bytes = footprint.total_bytes();
             if let Some(limit) = self.memory_max.or_else(host_memory_bytes) {
                 checks.unless(
                     bytes <= limit,
                     "footprint (the sum of classes, producers_max and shards)",
                     format!("{bytes} bytes"),
                     format!("at most {limit} bytes"),
-                    format!(
-                        "a capacity of 1/{} of what is planned",
-                        bytes.div_ceil(limit.max(1)).next_power_of_two()
-                    ),
+                    smaller(&footprint, limit),
                 );
             }
         }
@@ -429,5 +427,19 @@ impl Plan {
         for cpu in named {
             checks.unless(there.contains(cpu), "cpus", cpu, format!("one of {}", list(&there)), there[0]);
         }
+    }
+}
+
+/// By how much a footprint would have to shrink to keep to `limit`, and where that is done best.
+fn smaller(footprint: &Footprint, limit: u64) -> String {
+    let part = |bytes: u64, room: u64| bytes.div_ceil(room.max(1)).next_power_of_two();
+    let total = footprint.total_bytes();
+    let largest = footprint.terms.iter().max_by_key(|term| term.bytes());
+    match largest.map(|term| (term, total - term.bytes())) {
+        Some((term, rest)) if rest < limit => {
+            let part = part(term.bytes(), limit - rest);
+            format!("1/{part} of its largest term ({}: {} bytes)", term.name, term.bytes())
+        }
+        _ => format!("1/{} of each of its terms", part(total, limit)),
     }
 }
