@@ -1,6 +1,8 @@
 //! A replay counts every line exactly once, whatever the settings, and says what became of those that it did not.
 #![cfg(feature = "weblog")]
 
+mod support;
+
 use pelton::Rejection;
 use pelton::class::Overflow;
 use pelton::wait::Wait;
@@ -35,6 +37,7 @@ fn file_of(bytes: &[u8]) -> File {
 
 /// Runs it, and checks what must hold for every run.
 fn run(prepared: pelton::weblog::Prepared<'_>) -> Replay {
+    let _watchdog = support::watchdog();
     let progress = Progress::default();
     let replay = prepared.run(&progress).unwrap();
     check(&replay);

@@ -6,8 +6,8 @@
 //!                                          │
 //!                                          └──▶ Tally: Aggregate::record, in place
 //! ```
-//! A [`Feed`] is one producer thread: it reads its part of the input, parses each line where it lies, and writes what
-//! is counted straight into a slot of the lane that the client's key and the status choose. A [`Tally`] is the handler
+//! A `Feed` is one producer thread: it reads its part of the input, parses each line where it lies, and writes what
+//! is counted straight into a slot of the lane that the client's key and the status choose. A `Tally` is the handler
 //! of one shard.
 //!
 //! # Invariants

@@ -1,7 +1,7 @@
 //! What a replay can be told, and the plan that is made of it.
 //!
 //! # Mechanism
-//! [`Options`] holds every setting of a replay with the value that it has if nobody says otherwise. [`Options::plan`]
+//! [`Options`] holds every setting of a replay with the value that it has if nobody says otherwise. `Options::plan`
 //! makes the engine's [`Plan`] of them: three classes, told apart by the status of a line, and the tables of the
 //! handler as reserved memory, so that they stand in the footprint and are checked with it.
 //!
@@ -205,6 +205,17 @@ impl Options {
         if self.loops == 0 {
             errors.push(wrong("loop", 0, "1 or more", 1));
         }
+        for (name, class) in
+            CLASS_NAMES.iter().zip(&self.classes).filter(|(_, class)| class.payload_bytes == 0)
+        {
+            let limit = "a power of two from 64 on, since client and request travel in it";
+            errors.push(wrong(
+                format!("class '{name}': payload_bytes"),
+                class.payload_bytes,
+                limit,
+                128 << 10,
+            ));
+        }
         if once && self.loops > 1 {
             errors.push(wrong("loop", self.loops, "1 for a stream, which can be read only once", 1));
         }
@@ -245,7 +256,7 @@ impl Options {
             "producers_max" if self.producers == 1 => "a stream has one reader".into(),
             "cpus" => named(self.cpus.is_some(), "from the mask's end: its start takes interrupts"),
             "wait" => named(self.wait.is_some(), "of the profile: an idle shard sleeps"),
-            "burst" => named(self.burst.is_some(), "of the profile: an error waits for no more bulk"),
+            "burst" => named(self.burst.is_some(), "of the profile: bulk that an error waits for, at most"),
             "floor" => named(self.floor.is_some(), "then bulk is served once, and cannot starve"),
             "partitions" => "the least: a client's lines stay in order".into(),
             "scratch_bytes" => "the handler needs none".into(),
@@ -256,9 +267,10 @@ impl Options {
             "memory_max" => named(self.memory_max.is_some(), "what this process may take"),
             "clock" => "stamps are of real time".into(),
             "thread_name" => "a shard's number follows it".into(),
-            "loop" if self.loops == u64::MAX => "until the time is over".into(),
+            "loop" if self.loops == u64::MAX => "the input is read over and over".into(),
             "loop" => named(self.loops > 1, "each line counts once"),
-            "time_limit" => named(self.time_limit.is_some(), "to the end of the input"),
+            "time_limit" if self.time_limit.is_some() => "then it ends, in the middle of a pass".into(),
+            "time_limit" => "to the end of the input".into(),
             "strict" => named(self.strict, "a malformed line is counted, not an end"),
             "clients_max" => "in each shard; more are counted together".into(),
             "client_bytes" => "for their names: 24 each is plenty".into(),

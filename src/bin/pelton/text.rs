@@ -63,7 +63,7 @@ fn requests(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     page.fact(
         "sizes",
         &format!(
-            "half of all at most {}, 90 % {}, 99 % {}; the largest {}",
+            "50 % up to {}, 90 % {}, 99 % {}, the largest {}",
             bytes(sizes.p50),
             bytes(sizes.p90),
             bytes(sizes.p99),

@@ -100,9 +100,7 @@ fn show_classes(page: &mut Page, options: &Options) -> Result<(), Failure> {
         ]);
     }
     page.table(&mut rows)?;
-    page.note(
-        "errors come first and are few, so each is measured; bulk is sampled, so that it costs nothing",
-    )?;
+    page.note("errors are few, so each is measured; bulk is sampled, so that it costs nothing")?;
     page.note("block loses nothing: a producer whose lane is full waits for room")
 }
 
