@@ -261,6 +261,7 @@ fn a_stream_has_one_reader_and_one_pass() {
     };
     assert!(told(Options { loops: 2, ..small() }).contains("loop is 2"));
     assert!(told(Options { producers: 2, ..small() }).contains("producers is 2"));
+    assert!(prepare_memory(b"", &Options { producers: 2, ..small() }).is_err());
     let replay = run(prepare_stream(GOOD.repeat(7).as_bytes(), &small()).unwrap());
     assert_eq!(replay.input.lines, 7);
 }

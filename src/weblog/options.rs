@@ -47,6 +47,17 @@ pub struct ClassSettings {
     pub stamp: Stamp,
 }
 
+/// How an input can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passes {
+    /// Once, by one reader.
+    One,
+    /// Again and again, by one reader.
+    Many,
+    /// Again and again, in ranges, by several readers.
+    ManyByRanges,
+}
+
 /// The settings of a replay.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -162,7 +173,7 @@ impl Options {
     ///
     /// # Errors
     /// [`PlanErrors`] with all that is wrong.
-    pub(crate) fn plan<E>(&self, once: bool) -> Result<(Plan, [ClassId; 3]), PlanErrors> {
+    pub(crate) fn plan<E>(&self, input: Passes) -> Result<(Plan, [ClassId; 3]), PlanErrors> {
         // The handler emits nothing and needs no scratch; what is never used is not laid out.
         let mut plan =
             Plan::new(self.profile).shards(self.shards).producers_max(self.producers).scratch_bytes(0);
@@ -180,7 +191,7 @@ impl Options {
             plan.class(high.class(Class::strict(CLASS_NAMES[1]))),
             plan.class(bulk.class(Class::weighted(CLASS_NAMES[2], 1))),
         ];
-        let mut errors = self.check_own(once);
+        let mut errors = self.check_own(input);
         match Aggregate::bytes_for(&self.limits) {
             Ok(terms) => {
                 for (name, bytes) in terms {
@@ -200,7 +211,7 @@ impl Options {
     }
 
     /// What the engine's plan knows nothing of.
-    fn check_own(&self, once: bool) -> Vec<PlanError> {
+    fn check_own(&self, input: Passes) -> Vec<PlanError> {
         let mut errors = Vec::new();
         if self.loops == 0 {
             errors.push(wrong("loop", 0, "1 or more", 1));
@@ -216,11 +227,11 @@ impl Options {
                 128 << 10,
             ));
         }
-        if once && self.loops > 1 {
+        if input == Passes::One && self.loops > 1 {
             errors.push(wrong("loop", self.loops, "1 for a stream, which can be read only once", 1));
         }
-        if once && self.producers > 1 {
-            errors.push(wrong("producers", self.producers, "1 for a stream, which has one reader", 1));
+        if input != Passes::ManyByRanges && self.producers > 1 {
+            errors.push(wrong("producers", self.producers, "1 where the input has one reader", 1));
         }
         errors
     }
@@ -400,7 +411,7 @@ mod tests {
         let mut options = Options { shards: 0, producers: 0, loops: 0, ..Options::default() };
         options.limits.clients_max = 0;
         options.set_class("bulk:capacity=1000").unwrap();
-        let told = options.plan::<u64>(false).unwrap_err().to_string();
+        let told = options.plan::<u64>(Passes::ManyByRanges).unwrap_err().to_string();
         let settings = ["loop is 0", "clients_max is 0", "shards is 0", "producers is 0", "capacity is 1000"];
         for setting in settings {
             assert!(told.contains(setting), "{setting}: {told}");
@@ -411,7 +422,7 @@ mod tests {
     #[test]
     fn every_setting_has_a_reason() {
         let options = Options::default();
-        let (plan, _) = options.plan::<u64>(false).unwrap();
+        let (plan, _) = options.plan::<u64>(Passes::ManyByRanges).unwrap();
         let explained = options.explain(&plan);
         assert!(explained.len() > 10 && explained.iter().all(|setting| !setting.reason.is_empty()));
     }

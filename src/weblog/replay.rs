@@ -38,7 +38,7 @@ use crate::weblog::feed::{
 };
 use crate::weblog::input::{FileRange, LineReader, READER_BYTES, split};
 use crate::weblog::line::Malformed;
-use crate::weblog::options::Options;
+use crate::weblog::options::{Options, Passes};
 use crate::weblog::tables::TableError;
 
 /// How long the events that are in their lanes when the input ends may take to be handled.
@@ -105,7 +105,7 @@ enum Readers<'a> {
 /// # Errors
 /// [`ReplayError::Settings`]; [`ReplayError::Read`] where the file cannot be cut into ranges.
 pub fn prepare_file(file: &File, options: &Options) -> Result<Prepared<'static>, ReplayError> {
-    let (plan, classes) = options.plan::<Entry>(false)?;
+    let (plan, classes) = options.plan::<Entry>(Passes::ManyByRanges)?;
     let ranges = split(file, usize::from(options.producers)).map_err(ReplayError::Read)?;
     let readers = Readers::File(ranges.into_iter().map(LineReader::new).collect());
     Ok(Prepared { options: options.clone(), plan, classes, readers })
@@ -119,21 +119,20 @@ pub fn prepare_stream<'a>(
     source: impl Read + Send + 'a,
     options: &Options,
 ) -> Result<Prepared<'a>, ReplayError> {
-    let (plan, classes) = options.plan::<Entry>(true)?;
+    let (plan, classes) = options.plan::<Entry>(Passes::One)?;
     let source: Box<dyn Read + Send + 'a> = Box::new(source);
     let readers = Readers::Stream(vec![LineReader::new(Stream(source))]);
     Ok(Prepared { options: options.clone(), plan, classes, readers })
 }
 
-/// A replay of lines in memory, by one producer, as often as the options say.
+/// A replay of lines in memory, which has one producer, as often as the options say.
 ///
 /// # Errors
 /// [`ReplayError::Settings`].
 pub fn prepare_memory<'a>(bytes: &'a [u8], options: &Options) -> Result<Prepared<'a>, ReplayError> {
-    let options = Options { producers: 1, ..options.clone() };
-    let (plan, classes) = options.plan::<Entry>(false)?;
+    let (plan, classes) = options.plan::<Entry>(Passes::Many)?;
     let readers = Readers::Memory(vec![LineReader::new(Cursor::new(bytes))]);
-    Ok(Prepared { options, plan, classes, readers })
+    Ok(Prepared { options: options.clone(), plan, classes, readers })
 }
 
 impl Prepared<'_> {

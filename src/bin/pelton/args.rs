@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Pelton: events through pinned shards, counted exactly.
 #[derive(Debug, Parser)]
-#[command(version, about, max_term_width = 100, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -65,13 +65,16 @@ pub struct EngineArgs {
     floor: Option<u32>,
     /// Settings of a class (critical, high or bulk); may be repeated
     ///
-    /// Keys: capacity (slots of a lane, a power of two from 1 to 67108864), payload_bytes (a power of two from 64 to
-    /// 1073741824; client and request of one line take at most half of it), policy (block, block:MS, reject or
-    /// drop_newest), ttl_ms (age in milliseconds after which an event expires), stamp (every, never, or one in N
-    /// events is measured, a power of two from 2 to 1048576).
+    ///   capacity=N       slots of a lane, a power of two from 1 to 67108864
+    ///   payload_bytes=N  bytes of a lane's payload ring, a power of two from 64 to 1073741824;
+    ///                    client and request of a line take at most half of it
+    ///   policy=P         when a lane is full: block, block:MS, reject or drop_newest
+    ///   ttl_ms=N         milliseconds after which an event expires
+    ///   stamp=S          which events are measured: every, never, or one in N, a power of two
+    ///                    from 2 to 1048576
     ///
     /// Example: --class bulk:capacity=4096,policy=drop_newest
-    #[arg(long = "class", value_name = "NAME:KEY=VALUE[,...]")]
+    #[arg(long = "class", value_name = "NAME:KEY=VALUE[,...]", verbatim_doc_comment)]
     classes: Vec<String>,
 }
 

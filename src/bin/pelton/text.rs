@@ -18,21 +18,29 @@ pub fn input(page: &mut Page, name: &str, replay: &Replay) -> Result<(), Failure
         if input.passes > 1 { format!(", in {} passes", count(input.passes)) } else { String::new() };
     page.raw(&format!("  {} lines, {}{passes}", count(input.lines), bytes(input.bytes)))?;
     if input.malformed > 0 {
-        let malformed = count(input.malformed);
-        page.alarm(&format!("{malformed} of them are malformed and were not counted; the first:"))?;
+        page.alarm(&format!("malformed and not counted: {}; the first:", count(input.malformed)))?;
         for noted in &replay.malformed_first {
             page.raw(&format!("      line {:<9} {}", count(noted.line), noted.what))?;
         }
+        if input.malformed > replay.malformed_first.len() as u64 {
+            page.raw("    by reason:")?;
+            for (reason, n) in &replay.malformed_by {
+                page.raw(&format!("      {:>14} {reason}", count(*n)))?;
+            }
+        }
     }
     if input.too_large > 0 {
+        let too_large = count(input.too_large);
         page.alarm(&format!(
-            "{} of them have a client and request of more than half a payload ring, and were rejected:",
-            count(input.too_large)
+            "too large for a payload ring and rejected: {too_large}; client and request of:"
         ))?;
         for noted in &replay.too_large_first {
             page.raw(&format!("      line {:<9} {}", count(noted.line), bytes(noted.what as u64)))?;
         }
-        page.note("a larger payload_bytes would take them: --class bulk:payload_bytes=4194304")?;
+        // A payload takes at most half of its ring.
+        let largest = replay.too_large_first.iter().map(|noted| noted.what).max().unwrap_or(0);
+        let ring = largest.saturating_mul(2).next_power_of_two();
+        page.note(&format!("payload_bytes={ring} for their class would take these; see --class"))?;
     }
     if input.missing_bytes > 0 {
         page.alarm(&format!(
