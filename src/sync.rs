@@ -8,8 +8,8 @@
 //! [`fence_light`] and [`fence_heavy`] are the two halves of one store-load barrier: if thread A does
 //! `store x; fence_light; load y` and thread B does `store y; fence_heavy; load x`, at least one of them sees the
 //! other's store. The light half is a compiler fence; the heavy half asks the kernel (`membarrier`, private
-//! expedited) to run a full barrier on every running thread of the process. Where the kernel refuses, or on another
-//! system, [`asymmetric_fences`] says so, and whoever uses the light half must add an ordinary `SeqCst` fence. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
+//! expedited) to run a full barrier on every running thread of the process. Where the kernel
+//! refuses, [`asymmetric_fences`] says so, and whoever uses the light half must add an ordinary `SeqCst` fence. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
 //! synchronization" as used in folly's `AsymmetricThreadFence`.
 //!
 //! loom knows no process-wide barrier: under loom both map to `fence(SeqCst)`. What loom proves is therefore the
@@ -139,11 +139,10 @@ pub fn fence_heavy() {
 pub fn asymmetric_fences() -> bool {
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
     return membarrier::register();
-    // Under loom both halves are whole fences (see above). Without `park` nobody sleeps, so there is nobody to miss.
-    #[cfg(any(loom, not(feature = "park")))]
-    return true;
-    #[cfg(all(not(loom), feature = "park", not(target_os = "linux")))]
-    false
+    // Under loom both halves are whole fences (see above). Where there is no futex nobody sleeps for long enough to be
+    // worth a fence at every publish.
+    #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
+    true
 }
 
 #[cfg(all(not(loom), feature = "park", target_os = "linux"))]

@@ -210,12 +210,13 @@ impl<E: Send + 'static> Engine<E> {
     }
 
     /// Waits until every accepted event has left its lane, for `limit` at most; says whether that is so. Producers go
-    /// on publishing: with a steady stream it may never be.
+    /// on publishing: with a steady stream it may never be. It gives up early if all that is left lies in lanes of shards
+    /// that have ended.
     pub fn drain(&self, limit: Duration) -> bool {
         let begun = Instant::now();
         let mut nap = Duration::from_micros(20);
         while !self.is_quiet() {
-            if begun.elapsed() >= limit {
+            if begun.elapsed() >= limit || self.is_hopeless() {
                 return false;
             }
             std::thread::sleep(nap.min(limit.saturating_sub(begun.elapsed())));
@@ -329,6 +330,16 @@ impl<E: Send + 'static> Engine<E> {
         let done: u64 = lanes.iter().map(|lane| lane.done()).sum();
         let accepted: u64 = lanes.iter().map(|lane| lane.accepted()).sum();
         done == accepted
+    }
+
+    /// Whether all that is left lies in lanes of shards that have ended, so that waiting does not help.
+    fn is_hopeless(&self) -> bool {
+        let state = self.core.state();
+        if state.ends.iter().all(Option::is_none) {
+            return false;
+        }
+        let mut left = state.lanes.iter().filter(|lane| lane.done() < lane.accepted());
+        left.all(|lane| state.ends[lane.id().shard.index()].is_some())
     }
 
     fn is_running(&self, shard: ShardId) -> bool {
