@@ -217,7 +217,6 @@ pub struct Source {
     id: u32,
     next: BTreeMap<(u32, u64), u64>,
     refused: BTreeSet<(u32, u64, u64)>,
-    pub aborted: u64,
 }
 
 impl Source {
