@@ -221,7 +221,8 @@ impl Plan {
 
     /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
     pub(crate) fn sets(&self) -> u16 {
-        self.producers_max + if self.mesh { self.shards } else { 0 }
+        // Saturates: the footprint can be asked for before the plan is checked.
+        self.producers_max.saturating_add(if self.mesh { self.shards } else { 0 })
     }
 
     /// The lane set in which a shard is the producer.
