@@ -203,6 +203,12 @@ impl Proof {
         sum | 1
     }
 
+    pub fn new(source: u32, class: ClassId, key: u64, sequence: u64, order: u64) -> Self {
+        let mut proof = Proof { source, class: class.index() as u32, key, sequence, order, sum: 0 };
+        proof.sum = proof.sum_of();
+        proof
+    }
+
     pub fn is_whole(&self) -> bool {
         self.sum == self.sum_of()
     }
@@ -227,11 +233,8 @@ impl Source {
 
     /// The next event of a stream. It counts only once it is settled.
     pub fn next(&self, class: ClassId, key: u64, order: u64) -> Proof {
-        let class = class.index() as u32;
-        let sequence = self.next.get(&(class, key)).copied().unwrap_or(0);
-        let mut proof = Proof { source: self.id, class, key, sequence, order, sum: 0 };
-        proof.sum = proof.sum_of();
-        proof
+        let sequence = self.next.get(&(class.index() as u32, key)).copied().unwrap_or(0);
+        Proof::new(self.id, class, key, sequence, order)
     }
 
     fn pass(&mut self, proof: &Proof) {
