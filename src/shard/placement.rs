@@ -103,12 +103,18 @@ pub(crate) fn choose(shards: u16, named: Option<&[usize]>, pin: bool) -> Vec<Pla
         .collect()
 }
 
+/// CPUs that the system's mask has room for (`cpu_set_t`): core_affinity ends the process where a number is larger.
+#[cfg(feature = "affinity")]
+const MASK_BITS: usize = 1_024;
+
 /// Pins the calling thread; says whether it is there and nowhere else.
 pub fn pin(cpu: usize) -> bool {
     // Whoever pins first must not be the first to ask for the mask.
     let _ = available();
     #[cfg(feature = "affinity")]
-    return core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) && mask() == [cpu];
+    return cpu < MASK_BITS
+        && core_affinity::set_for_current(core_affinity::CoreId { id: cpu })
+        && mask() == [cpu];
     #[cfg(not(feature = "affinity"))]
     {
         let _ = cpu;
