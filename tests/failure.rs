@@ -277,8 +277,8 @@ fn a_question_that_panics_costs_its_answer_and_not_the_shard() {
     let mut tx = engine.attach().unwrap();
     for round in 0..5 {
         tx.publish(class, 1u64, |_| ()).unwrap();
-        let said = engine.ask(ShardId(0), |_: &mut Fragile| panic!("{PLANNED} in a question"));
-        let error: AskError = said.map(|()| ()).unwrap_err();
+        let question = |_: &mut Fragile| -> () { panic!("{PLANNED} in a question") };
+        let error = engine.ask(ShardId(0), question).unwrap_err();
         assert_eq!(error, AskError::Panicked(ShardId(0)));
         assert!(error.to_string().contains("panicked"), "{error}");
         assert!(engine.drain(Duration::from_secs(30)));

@@ -322,7 +322,7 @@ fn a_refusal_never_calls_the_closure_and_gives_back_what_was_offered() {
     for (class, said, reason) in said {
         let refusal = said.unwrap_err();
         assert_eq!((refusal.reason, refusal.lane.class), (reason, class));
-        assert_eq!(engine.ledger().class(class).rejected_for(reason) > 0, true, "{refusal}");
+        assert!(engine.ledger().class(class).rejected_for(reason) > 0, "{refusal}");
         assert!(refusal.to_string().contains(reason.name()), "{refusal}");
     }
     assert_eq!(tx.publish(newest, 1u64, never), Ok(Outcome::Dropped));

@@ -270,10 +270,10 @@ fn a_shard_sleeps_only_while_there_is_nothing_to_do_and_is_woken() {
         source
     });
     while shard.handler().witness.handled() < 5_001 {
-        if shard.poll() == 0 {
-            if let Some(nap) = shard.arm() {
-                nap.wait(Duration::from_secs(1));
-            }
+        if shard.poll() == 0
+            && let Some(nap) = shard.arm()
+        {
+            nap.wait(Duration::from_secs(1));
         }
     }
     let source = producer.join().unwrap();
