@@ -15,6 +15,9 @@ pub const CAPACITY_MAX: u32 = 1 << 26;
 /// The largest payload ring of a lane, in bytes.
 pub const PAYLOAD_BYTES_MAX: u32 = 1 << 30;
 
+/// The rarest stamp: one event in this many.
+pub const STAMP_ONE_IN_MAX: u32 = 1 << 20;
+
 /// One of an engine's classes, in the order of declaration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub(crate) u8);
@@ -151,6 +154,11 @@ impl Class {
     /// The class's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the stamp is one that can be: every, never, or one in a power of two.
+    pub(crate) fn is_stamp_valid(&self) -> bool {
+        !matches!(self.stamp, Stamp::OneIn(n) if !n.is_power_of_two() || !(2..=STAMP_ONE_IN_MAX).contains(&n))
     }
 
     /// Whether slots of the class carry a stamp.

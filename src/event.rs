@@ -88,7 +88,8 @@ pub enum Rejection {
     TooLarge,
     /// The engine, the shard or the lane is closed.
     Closed,
-    /// The process was forked; the engine's threads live in the parent alone.
+    /// The process was forked; the engine's threads live in the parent alone. The child is told when its copy of the
+    /// lane is full: until then it fills memory that nobody reads, and its copy of the ledger shows that in flight.
     Forked,
     /// The shard named is none of the engine's, or a handler emits without a mesh.
     NoRoute,

@@ -83,7 +83,8 @@ pub struct Counts {
     pub failed: [u64; Failure::ALL.len()],
     /// Events that a newer one displaced. No policy of today evicts; it is 0.
     pub evicted: u64,
-    /// Published and not released, counted from the rings.
+    /// Published and not released, counted from the rings. While a shard is in the middle of a burst, events of that
+    /// burst may be counted here and as handled: slots are given back in groups.
     pub in_flight: u64,
     /// Claims that were dropped without publishing; outside the identity.
     pub aborted: u64,

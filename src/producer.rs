@@ -35,7 +35,8 @@ pub(crate) struct LaneSet<E> {
 
 impl<E> LaneSet<E> {
     fn is_drained(&mut self) -> bool {
-        self.lanes.iter_mut().all(LaneProducer::is_drained)
+        // What lies in a closed lane stays there, and nothing will come behind it.
+        self.lanes.iter_mut().all(|lane| lane.is_closed() || lane.is_drained())
     }
 }
 

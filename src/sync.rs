@@ -172,6 +172,36 @@ mod membarrier {
     }
 }
 
+/// Which process this is, counted in forks: 0, and one more in each child. A relaxed load, where asking for the
+/// process's number would be a system call.
+///
+/// The count goes by `fork` of the C library (`pthread_atfork`); a bare `clone` is not seen.
+pub mod forks {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+
+    #[cfg(unix)]
+    extern "C" fn in_child() {
+        // The child has one thread, and this is it.
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count. The first call asks to be told of forks.
+    pub fn count() -> u32 {
+        #[cfg(unix)]
+        {
+            static WATCH: std::sync::Once = std::sync::Once::new();
+            // SAFETY: the hook touches one atomic, which is allowed in the child of a process with many threads. If
+            // there is no memory to register it, forks go unseen, as they would without it.
+            WATCH.call_once(|| unsafe {
+                libc::pthread_atfork(None, None, Some(in_child));
+            });
+        }
+        FORKS.load(Ordering::Relaxed)
+    }
+}
+
 /// Asks for ownership of the cache line at `address`, so that a store to it later does not wait.
 ///
 /// A hint: any address is fine, nothing is read or written, and on CPUs without such an instruction it does nothing.

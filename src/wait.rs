@@ -29,8 +29,8 @@
 #![forbid(unsafe_code)]
 
 use crate::sync::{
-    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, futex,
-    spin_loop, yield_now,
+    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, forks,
+    futex, spin_loop, yield_now,
 };
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
@@ -161,13 +161,21 @@ impl Bell {
 /// The right to use the heavy fence on the way to sleep.
 struct BarrierTurn;
 
+/// 0 while nobody pays for the barrier; otherwise one more than the payer's count of forks, since the child of a
+/// process inherits the turn of a thread that it does not have.
 #[cfg(not(loom))]
-static BARRIER_TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static BARRIER_TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
 impl BarrierTurn {
     #[cfg(not(loom))]
     fn take() -> Result<Self, ()> {
-        if BARRIER_TAKEN.swap(true, std::sync::atomic::Ordering::Acquire) { Err(()) } else { Ok(BarrierTurn) }
+        use std::sync::atomic::Ordering::{Acquire, Relaxed};
+        let mine = forks::count() + 1;
+        let holder = BARRIER_TAKEN.load(Relaxed);
+        if holder == mine || BARRIER_TAKEN.compare_exchange(holder, mine, Acquire, Relaxed).is_err() {
+            return Err(());
+        }
+        Ok(BarrierTurn)
     }
 
     // The models have one shard, so its turn always comes.
@@ -180,7 +188,7 @@ impl BarrierTurn {
 impl Drop for BarrierTurn {
     fn drop(&mut self) {
         #[cfg(not(loom))]
-        BARRIER_TAKEN.store(false, std::sync::atomic::Ordering::Release);
+        BARRIER_TAKEN.store(0, std::sync::atomic::Ordering::Release);
     }
 }
 

@@ -22,7 +22,10 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("producer", &[])],
     &[("shard", &["placement", "schedule", "mesh", "handler", "quarantine", "parts", "poll", "driver"])],
     &[("engine", &["config", "plan", "report", "assembly", "lifecycle", "builder"])],
-    &[("weblog", &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"])],
+    &[(
+        "weblog",
+        &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"],
+    )],
 ];
 
 /// The rooms in which `unsafe` may stand.

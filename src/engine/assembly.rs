@@ -27,6 +27,7 @@ use crate::shard::parts::{ClassRule, Command, Mailbox, Parts};
 use crate::shard::placement::{Placement, choose};
 use crate::shard::schedule::Schedule;
 use crate::shard::{Handler, Shard, ShardEnd};
+use crate::sync::forks;
 use crate::wait::{Bell, bit};
 use std::any::Any;
 use std::sync::atomic::Ordering;
@@ -105,7 +106,7 @@ pub(super) struct Core<E> {
     pub clock: Clock,
     pub gate: Arc<Gate<E>>,
     pub mailboxes: Box<[Arc<Mailbox<E>>]>,
-    pub pid: u32,
+    pub forks: u32,
     pub started: Instant,
     state: Mutex<State<E>>,
     changed: Condvar,
@@ -127,6 +128,14 @@ pub(super) struct State<E> {
 
 /// What is left of a shard's thread; empty where the engine itself panicked on it.
 pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
+
+#[cfg(feature = "latency")]
+impl<E> State<E> {
+    /// Adds a shard's latencies to the sum of all.
+    pub fn add_latency(&mut self, more: &[ClassLatency]) {
+        self.latency.iter_mut().zip(more).for_each(|(sum, more)| sum.add(more));
+    }
+}
 
 impl<E: Send + 'static> Core<E> {
     pub fn new(plan: Plan) -> Arc<Self> {
@@ -155,7 +164,7 @@ impl<E: Send + 'static> Core<E> {
             clock: plan.clock.clone().unwrap_or_default(),
             gate: Arc::new(gate),
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
-            pid: std::process::id(),
+            forks: forks::count(),
             started: Instant::now(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -276,7 +285,7 @@ impl<E: Send + 'static> Seat<E> {
         let memory = |error| match error {
             ShapeError::Memory(error) => StartError::Memory { shard: id, error },
             // The plan was checked; a shape that is out of range all the same is memory that cannot be had.
-            ShapeError::Capacity(n) | ShapeError::PayloadBytes(n) => {
+            ShapeError::Capacity(n) | ShapeError::PayloadBytes(n) | ShapeError::Stamp(n) => {
                 StartError::Memory { shard: id, error: MemoryRefused { asked: n as usize } }
             }
         };

@@ -20,7 +20,7 @@ impl Plan {
     /// that shard's thread. When this returns, every shard is ready.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; what has been started is stopped then, within the plan's `drop_deadline`.
     pub fn start<E, H>(
         self,
         make: impl Fn() -> E + Send + Sync + 'static,

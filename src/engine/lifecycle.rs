@@ -23,6 +23,7 @@ use crate::producer::{AttachError, Producer};
 use crate::shard::parts::Command;
 use crate::shard::quarantine::discard;
 use crate::shard::{Handler, Placement};
+use crate::sync::forks;
 use crate::wait::bit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -35,6 +36,9 @@ pub const STOP_GRACE: Duration = Duration::from_millis(200);
 
 /// How long [`Engine::ask`] and [`Engine::latency`] wait for a shard.
 pub const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the final ledger may take to settle.
+const SETTLE: Duration = Duration::from_millis(20);
 
 const RUNNING: u8 = 0;
 const CLOSED: u8 = 1;
@@ -198,15 +202,33 @@ impl<E: Send + 'static> Engine<E> {
     pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
         for shard in (0..self.core.plan.shards).map(ShardId) {
             self.may_ask(shard)?;
+            if !self.is_running(shard) {
+                continue;
+            }
             let empty = vec![ClassLatency::default(); self.core.plan.classes.len()];
             let answer = Answer::new();
             let reply = answer.share();
-            self.core.send(shard, Command::Latency(empty, Box::new(move |full| reply.give(full))));
-            let full = answer.wait(ASK_LIMIT, || self.is_running(shard)).ok_or(AskError::NoAnswer(shard))?;
-            self.core
-                .change(|state| state.latency.iter_mut().zip(&full).for_each(|(sum, more)| sum.add(more)));
+            // The shard adds them up itself, so that an answer which comes too late is not lost. Not an `Arc`: the
+            // command lies in what it would keep alive.
+            let core = Arc::downgrade(&self.core);
+            let add = move |full: Vec<ClassLatency>| {
+                if let Some(core) = core.upgrade() {
+                    core.change(|state| state.add_latency(&full));
+                }
+                reply.give(());
+            };
+            self.core.send(shard, Command::Latency(empty, Box::new(add)));
+            if answer.wait(ASK_LIMIT, || self.is_running(shard)).is_none() && self.is_running(shard) {
+                return Err(AskError::NoAnswer(shard));
+            }
         }
-        Ok(self.core.state().latency.clone())
+        // What a shard measured that has ended (before the report takes it) is still with it.
+        let state = self.core.state();
+        let mut sum = state.latency.clone();
+        for end in state.ends.iter().flatten().flatten() {
+            sum.iter_mut().zip(&end.latency).for_each(|(sum, more)| sum.add(more));
+        }
+        Ok(sum)
     }
 
     /// Waits until every accepted event has left its lane, for `limit` at most; says whether that is so. Producers go
@@ -217,7 +239,7 @@ impl<E: Send + 'static> Engine<E> {
         let mut nap = Duration::from_micros(20);
         while !self.is_quiet() {
             if begun.elapsed() >= limit || self.is_hopeless() {
-                return false;
+                return self.is_quiet();
             }
             std::thread::sleep(nap.min(limit.saturating_sub(begun.elapsed())));
             nap = (nap * 2).min(Duration::from_millis(1));
@@ -268,9 +290,13 @@ impl<E: Send + 'static> Engine<E> {
 
     fn report(&self, drained: bool) -> Report {
         let ledger = self.settled_ledger();
+        // A hook of a handler may have emitted after the last look.
+        let drained = drained && ledger.total().in_flight == 0;
         let lanes = self.core.state().lanes.clone();
         let mut state = self.core.state();
-        let ends: Vec<Option<End>> = state.ends.iter_mut().map(Option::take).collect();
+        // What is left is taken out; that there was an end stays known.
+        let ends: Vec<Option<End>> =
+            state.ends.iter_mut().map(|end| end.as_mut().map(Option::take)).collect();
         let mut shards = Vec::new();
         let mut outputs = Vec::new();
         for (at, end) in ends.into_iter().enumerate() {
@@ -279,8 +305,8 @@ impl<E: Send + 'static> Engine<E> {
             let stopped = matches!(end, Some(Some(_)));
             let end = end.flatten();
             #[cfg(feature = "latency")]
-            for (sum, more) in state.latency.iter_mut().zip(end.iter().flat_map(|end| &end.latency)) {
-                sum.add(more);
+            if let Some(end) = &end {
+                state.add_latency(&end.latency);
             }
             let room: u64 =
                 lanes.iter().filter(|lane| lane.id().shard == shard).map(|lane| lane.room_rescues()).sum();
@@ -312,11 +338,9 @@ impl<E: Send + 'static> Engine<E> {
     /// closed ends that publish in an instant; a shard that is stuck may hold an event for ever, and the ledger is then
     /// taken as it is.
     fn settled_ledger(&self) -> Ledger {
+        let begun = Instant::now();
         let mut ledger = self.ledger();
-        for _ in 0..100 {
-            if ledger.is_closed() {
-                break;
-            }
+        while !ledger.is_closed() && begun.elapsed() < SETTLE {
             std::thread::sleep(Duration::from_micros(100));
             ledger = self.ledger();
         }
@@ -357,7 +381,7 @@ impl<E: Send + 'static> Engine<E> {
     }
 
     fn is_forked(&self) -> bool {
-        std::process::id() != self.core.pid
+        forks::count() != self.core.forks
     }
 
     /// The shard whose thread this is.
@@ -383,7 +407,7 @@ impl<E: Send + 'static> Drop for Engine<E> {
             }
         }
         // Those that ended are joined, so that no thread outlives its engine unseen; one that is stuck is left alone.
-        let ended: Vec<bool> = self.threads.iter().map(JoinHandle::is_finished).collect();
+        let ended: Vec<bool> = self.core.state().ends.iter().map(Option::is_some).collect();
         for (thread, ended) in self.threads.drain(..).zip(ended) {
             if ended {
                 let _ = thread.join();

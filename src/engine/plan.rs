@@ -4,7 +4,9 @@
 use super::config::{
     BURST_MAX, Checks, OnPanic, PRODUCERS_MAX, PlanErrors, Profile, SCRATCH_MAX, SHARDS_MAX,
 };
-use crate::class::{CAPACITY_MAX, CLASSES_MAX, Class, ClassId, Overflow, PAYLOAD_BYTES_MAX, Share, Stamp};
+use crate::class::{
+    CAPACITY_MAX, CLASSES_MAX, Class, ClassId, Overflow, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX, Share, Stamp,
+};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{lane_bytes, shape_of};
@@ -330,6 +332,13 @@ impl Plan {
             checks.unless(range(value, from, to), name, value, between(from, to), value.clamp(from, to));
         }
         checks.unless(
+            !self.thread_name.contains('\0'),
+            "thread_name",
+            format!("{:?}", self.thread_name),
+            "without NUL bytes",
+            "'pelton'",
+        );
+        checks.unless(
             self.partitions.is_power_of_two() && (PARTITIONS_MIN..=PARTITIONS_MAX).contains(&self.partitions),
             "partitions",
             self.partitions,
@@ -400,11 +409,11 @@ impl Plan {
         }
         if let Stamp::OneIn(n) = class.stamp {
             checks.unless(
-                n.is_power_of_two() && (2..=1 << 20).contains(&n),
+                class.is_stamp_valid(),
                 name("stamp"),
                 format!("one in {n}"),
-                "one in a power of two from 2 to 1048576",
-                format!("one in {}", nearest_power(n.max(2), 1 << 20)),
+                format!("one in a power of two from 2 to {STAMP_ONE_IN_MAX}"),
+                format!("one in {}", nearest_power(n.max(2), STAMP_ONE_IN_MAX)),
             );
         }
         let zero = Duration::ZERO;

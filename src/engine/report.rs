@@ -56,7 +56,8 @@ pub struct Report {
     pub classes: Vec<ClassReport>,
     /// By shard.
     pub shards: Vec<ShardReport>,
-    /// Whether everything that was accepted left its lane before the deadline.
+    /// Whether everything that was accepted left its lane before the deadline. What a handler emits from `on_idle` or
+    /// `on_batch_end` while the engine stops may be refused as `closed`.
     pub drained: bool,
     /// From start to stop.
     pub elapsed: Duration,

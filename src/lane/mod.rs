@@ -27,13 +27,13 @@ pub use producer::{LaneClaim, LaneProducer};
 pub use spec::{LaneId, Refusal};
 pub(crate) use spec::{LaneShared, LaneSpec, lane_bytes, shape_of};
 
-use crate::class::{Class, ClassId};
+use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::ledger::LaneLedger;
 use crate::memory::region::Builder;
 use crate::ring::{self, Shape, ShapeError};
-use crate::sync::Arc;
+use crate::sync::{Arc, forks};
 use crate::wait::{Bell, RoomWait};
 
 impl LaneSpec<'_> {
@@ -48,7 +48,7 @@ impl LaneSpec<'_> {
         let shared = Arc::new(LaneShared {
             id: self.id,
             capacity: u64::from(shape.capacity),
-            pid: std::process::id(),
+            forks: forks::count(),
             ledger: LaneLedger::default(),
             room: RoomWait::new(),
         });
@@ -89,6 +89,11 @@ pub fn lane<E: Send + 'static>(
 ) -> Result<(LaneProducer<E>, LaneConsumer<E>), ShapeError> {
     let shape = shape_of(class);
     shape.check()?;
+    if let Stamp::OneIn(n) = class.stamp
+        && !class.is_stamp_valid()
+    {
+        return Err(ShapeError::Stamp(n));
+    }
     let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };

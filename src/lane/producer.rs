@@ -31,6 +31,11 @@ impl<E> LaneProducer<E> {
         &self.shared
     }
 
+    /// Whether the lane takes no further events.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ring.is_closed()
+    }
+
     /// Whether everything that was published is released.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.ring.is_drained()
@@ -131,9 +136,11 @@ impl<E> LaneProducer<E> {
     }
 
     pub(crate) fn publish_staged(&mut self) {
-        let published = self.ring.publish_staged();
-        if published > 0 {
-            self.shared.ledger.producer.accept(published);
+        let staged = self.ring.staged();
+        if staged > 0 {
+            // Counted before it shows, as in `LaneClaim::publish`.
+            self.shared.ledger.producer.accept(staged);
+            self.ring.publish_staged();
             self.bell.ring();
         }
     }
@@ -146,7 +153,7 @@ impl<E> LaneProducer<E> {
     /// Waits until a claim of `bytes` would not be refused for lack of room.
     #[cold]
     fn wait_for_room_slow(&mut self, bytes: usize, limit: Option<Duration>) -> Result<(), Refusal> {
-        let started = Instant::now();
+        let mut started = None;
         let mut backoff = Backoff::default();
         loop {
             match self.ring.room(bytes) {
@@ -154,6 +161,7 @@ impl<E> LaneProducer<E> {
                 // There is room, or waiting does not help: the claim that follows says so and counts it.
                 _ => return Ok(()),
             }
+            let started = started.get_or_insert_with(Instant::now);
             // An elapsed time against a limit, never a deadline as a sum: `Duration::MAX` is a valid limit.
             let left = limit.map_or(NAP, |limit| limit.saturating_sub(started.elapsed()));
             if left.is_zero() {
@@ -235,8 +243,11 @@ impl<E> LaneClaim<'_, E> {
     #[inline(always)]
     pub fn publish(mut self) {
         let claim = self.stamped();
+        // Counted before it shows, so that nobody ever sees more handled than accepted, nor takes the engine for quiet
+        // between the two. From here on nothing can fail.
+        self.shared.ledger.producer.accept(1);
         claim.publish();
-        self.accepted();
+        self.bell.ring();
     }
 
     /// Publishes the event with the first `used` of the claimed payload bytes.
@@ -250,8 +261,10 @@ impl<E> LaneClaim<'_, E> {
             used <= claim.payload_mut().len(),
             "{used} payload bytes were used, which is more than claimed"
         );
-        self.stamped().publish_len(used);
-        self.accepted();
+        let claim = self.stamped();
+        self.shared.ledger.producer.accept(1);
+        claim.publish_len(used);
+        self.bell.ring();
     }
 }
 
@@ -264,12 +277,6 @@ impl<'a, E> LaneClaim<'a, E> {
             claim.set_stamp(self.clock.ticks());
         }
         claim
-    }
-
-    #[inline(always)]
-    fn accepted(&self) {
-        self.shared.ledger.producer.accept(1);
-        self.bell.ring();
     }
 }
 

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::event::{Outcome, ProducerId, Rejection, ShardId};
 use crate::ledger::LaneLedger;
 use crate::ring::{self, Shape};
-use crate::sync::Arc;
+use crate::sync::{Arc, forks};
 use crate::wait::{Bell, RoomWait};
 
 /// Which lane: its producer, its shard and its class.
@@ -45,7 +45,7 @@ pub(crate) struct LaneShared {
     pub id: LaneId,
     pub capacity: u64,
     /// The process that made the lane: in a child of it nobody reads.
-    pub pid: u32,
+    pub forks: u32,
     pub ledger: LaneLedger,
     pub room: RoomWait,
 }
@@ -56,9 +56,9 @@ impl LaneShared {
         Refusal { reason: Rejection::Closed, lane: self.id, capacity: self.capacity }
     }
 
-    /// Whether this is a child of the process in which the lane's shard runs. A system call.
+    /// Whether this is a child of the process in which the lane's shard runs.
     pub fn is_forked(&self) -> bool {
-        std::process::id() != self.pid
+        forks::count() != self.forks
     }
 }
 

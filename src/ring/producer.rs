@@ -212,6 +212,8 @@ impl<E> Producer<E> {
         let end = position.wrapping_add(n as u64);
         // Possibly full, and after a second look really full?
         if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
+            // The cursor first: bytes that are seen later are then at least as new as the cursor that is waited on.
+            self.limit = self.core.released_sequence().wrapping_add(self.slots.capacity());
             self.bytes_released = self.core.released_bytes();
             if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
                 return Err(Refused::BytesFull);

@@ -3,7 +3,7 @@
 
 use super::payload::Bytes;
 use super::slots::SlotLayout;
-use crate::class::{CAPACITY_MAX, PAYLOAD_BYTES_MAX};
+use crate::class::{CAPACITY_MAX, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX};
 use crate::event::Rejection;
 use crate::memory::region::{MemoryRefused, need};
 
@@ -42,6 +42,10 @@ pub enum ShapeError {
         near = nearest_power((*.0).max(64), PAYLOAD_BYTES_MAX)
     )]
     PayloadBytes(u32),
+    /// A class stamps one event in a number that is no power of two, or out of range.
+    #[error("stamps are one in {0}, but must be one in a power of two from 2 to {STAMP_ONE_IN_MAX}; {near} would work",
+        near = nearest_power((*.0).max(2), STAMP_ONE_IN_MAX))]
+    Stamp(u32),
     /// The system refused the memory.
     #[error(transparent)]
     Memory(#[from] MemoryRefused),

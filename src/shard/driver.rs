@@ -29,9 +29,10 @@ pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
             continue;
         }
         let idle_since = *idle_since.get_or_insert_with(Instant::now);
-        if wait == Wait::Park && cfg!(feature = "park") && idle_since.elapsed() >= PARK_AFTER {
-            shard.park(NAP);
-        } else {
+        let may_park = wait == Wait::Park && cfg!(feature = "park") && idle_since.elapsed() >= PARK_AFTER;
+        // A shard that may not sleep just now (its event is to be retried, or another shard pays for the barrier) lets
+        // others run: they may be what it waits for.
+        if !(may_park && shard.park(NAP)) {
             yield_now();
         }
     }

@@ -2,12 +2,12 @@
 //!
 //! # Mechanism
 //! A shard owns the reading ends of its lanes and its handler. [`Shard::poll`] never blocks: it looks at the bell,
-//! serves one burst of the class whose turn it is ([`schedule`]), and gives the slots back. A driver thread calls it
-//! in a loop and waits in between by a strategy ([`driver`]); a host application may call it from a loop of its own.
+//! serves one burst of the class whose turn it is (`schedule`), and gives the slots back. A driver thread calls it
+//! in a loop and waits in between by a strategy (`driver`); a host application may call it from a loop of its own.
 //!
 //! # Failure
 //! A burst runs inside one `catch_unwind`. A panic in the handler finds the lane's head still at its event: that one is
-//! counted `failed(panic)`, kept in the [`quarantine`] and passed, and the burst goes on with the next. Events before
+//! counted `failed(panic)`, kept in the `quarantine` and passed, and the burst goes on with the next. Events before
 //! and after it are not touched, nor are other lanes.
 
 pub(crate) mod placement;

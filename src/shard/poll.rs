@@ -21,6 +21,7 @@ use crate::wait::{Bell, NAP, bit};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 /// A shard with its handler.
@@ -46,7 +47,8 @@ struct Work<E, H> {
     stopping: bool,
     halted: bool,
     quarantine: Quarantine,
-    allocations_at_start: u64,
+    /// The thread that started the shard, and its allocations so far.
+    allocations_at_start: Option<(ThreadId, u64)>,
 }
 
 fn allocations() -> u64 {
@@ -75,7 +77,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             stopping: false,
             halted: false,
             quarantine: Quarantine::new(),
-            allocations_at_start: 0,
+            allocations_at_start: None,
             parts,
             handler,
         };
@@ -133,12 +135,12 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         if work.has_events() { None } else { Some(nap) }
     }
 
-    /// Sleeps, if there is nothing to do, until somebody rings, for at most `limit`.
-    pub(super) fn park(&mut self, limit: Duration) {
+    /// Sleeps, if there is nothing to do, until somebody rings, for at most `limit`. Says whether it might have slept.
+    pub(super) fn park(&mut self, limit: Duration) -> bool {
         let work = &self.work;
         let bell = &work.parts.bell;
         if work.has_events() || !bell.announce() {
-            return;
+            return false;
         }
         // As in `arm`: the last look comes after the announcement.
         if !work.has_events() && !bell.sleep(limit) && work.has_events() {
@@ -149,13 +151,16 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             }
         }
         bell.stay_up();
+        true
     }
 
     /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
     pub fn finish(self) -> ShardEnd<H::Output> {
         // Read before the question whether anybody counts, since asking it allocates.
-        let allocated = allocations() - self.work.allocations_at_start;
-        let allocations = allocations_are_counted().then_some(allocated);
+        let now = allocations();
+        let me = std::thread::current().id();
+        let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
+        let allocations = since.map(|(_, start)| now - start).filter(|_| allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
         let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
         lanes.iter_mut().flatten().for_each(LaneConsumer::close);
@@ -168,14 +173,17 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             gate: &gate,
         };
         let output = match catch_unwind(AssertUnwindSafe(|| handler.on_stop(&mut context))) {
-            Ok(output) => Some(output),
+            Ok(output) => {
+                mesh.publish();
+                Some(output)
+            }
             Err(panic) => {
+                mesh.abort();
                 quarantine.add(None, &*panic);
                 discard(panic);
                 None
             }
         };
-        mesh.abort();
         ShardEnd {
             output,
             quarantine,
@@ -311,8 +319,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if let Some(item) = lane.peek() {
             self.quarantine.add(Some((id, item.sequence(), Key(item.key()), item.payload())), panic);
         }
-        lane.advance();
         lane.shared().ledger.consumer.failed[Failure::Panic as usize].add(1);
+        lane.advance();
         self.after_panic();
     }
 
@@ -347,6 +355,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     /// Answers the bell.
     #[cold]
     fn attend_slow(&mut self) {
+        // Before the bits are taken: whoever sees the engine ready takes its mail, the mesh, with them.
+        let ready = self.parts.gate.ready.load(Ordering::Acquire);
         let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP);
         if calls & bit::STOP != 0 {
             self.stopping = true;
@@ -357,11 +367,11 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if calls & bit::MAIL != 0 && !self.read_mail() {
             return;
         }
-        // The mesh came with the mail, before `ready` was set: the handler may emit from its start on.
-        if !self.started && self.parts.gate.ready.load(Ordering::Acquire) {
+        // The mesh is there: the handler may emit from its start on.
+        if !self.started && ready {
             self.started = true;
             self.guarded(|handler, context| handler.on_start(context));
-            self.allocations_at_start = allocations();
+            self.allocations_at_start = Some((std::thread::current().id(), allocations()));
         }
         if calls & bit::LANES != 0 {
             self.refresh_live();
@@ -379,7 +389,13 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         drop(mailbox);
         for command in commands {
             match command {
-                Command::Ask(ask) => ask(&mut self.handler),
+                Command::Ask(ask) => {
+                    let handler = &mut self.handler;
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| ask(handler))) {
+                        self.quarantine.add(None, &*panic);
+                        discard(panic);
+                    }
+                }
                 #[cfg(feature = "latency")]
                 Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.latency, empty)),
                 Command::Mesh(lanes) => self.mesh = Mesh::new(lanes, self.parts.rules.len()),
