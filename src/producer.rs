@@ -98,7 +98,8 @@ impl<E> Registry<E> {
         if free.is_empty() {
             return Err(AttachError::AllAttached { max: self.attached.len() as u16 });
         }
-        let Some(at) = free.iter_mut().position(LaneSet::is_drained) else {
+        // From the end, where assembly put the first set, and where the one lies that was used last.
+        let Some(at) = free.iter_mut().rposition(LaneSet::is_drained) else {
             return Err(AttachError::Draining { draining: free.len() as u16 });
         };
         let mut set = free.remove(at);

@@ -29,8 +29,8 @@
 #![forbid(unsafe_code)]
 
 use crate::sync::{
-    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, forks,
-    futex, spin_loop, yield_now,
+    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, futex,
+    spin_loop, yield_now,
 };
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
@@ -170,7 +170,7 @@ impl BarrierTurn {
     #[cfg(not(loom))]
     fn take() -> Result<Self, ()> {
         use std::sync::atomic::Ordering::{Acquire, Relaxed};
-        let mine = forks::count() + 1;
+        let mine = crate::sync::forks::count() + 1;
         let holder = BARRIER_TAKEN.load(Relaxed);
         if holder == mine || BARRIER_TAKEN.compare_exchange(holder, mine, Acquire, Relaxed).is_err() {
             return Err(());

@@ -74,5 +74,5 @@ pub struct ShardEnd<T> {
     pub scratch_refused: u64,
     /// Latencies by class, since the last snapshot.
     #[cfg(feature = "latency")]
-    pub(crate) latency: Vec<ClassLatency>,
+    pub latency: Vec<ClassLatency>,
 }
