@@ -42,11 +42,13 @@ fn histogram() -> Histogram<u64> {
 /// Offers both classes for `span`; `send` offers one event and says whether it was taken.
 fn offer(origin: Instant, span: Duration, mut send: impl FnMut(Offer) -> bool) -> (u64, u64) {
     let (mut bulk_refused, mut critical) = (0, 0);
-    let mut due = CRITICAL_EVERY_NS;
-    let mut bulk_due = 0;
+    // The schedule begins now: what was laid out before it is nobody's wait.
+    let begun = origin.elapsed().as_nanos() as u64;
+    let mut due = begun + CRITICAL_EVERY_NS;
+    let mut bulk_due = begun;
     loop {
         let now = origin.elapsed().as_nanos() as u64;
-        if now >= span.as_nanos() as u64 {
+        if now >= begun + span.as_nanos() as u64 {
             return (critical, bulk_refused);
         }
         while due <= now {
@@ -57,7 +59,7 @@ fn offer(origin: Instant, span: Duration, mut send: impl FnMut(Offer) -> bool) -
         while bulk_due <= now && due > now {
             bulk_refused += u64::from(!send(Offer { meant_ns: bulk_due, critical: false }));
             bulk_due += HANDLER_NS / 2;
-            if bulk_due % 1_600 == 0 {
+            if (bulk_due - begun).is_multiple_of(1_600) {
                 break;
             }
         }
@@ -89,8 +91,7 @@ fn pelton(span: Duration, w: u64) -> Histogram<u64> {
     pin(0);
     let mut tx = engine.attach().unwrap();
     let mut key = 0u64;
-    // From the engine's start: the clock of the offers is the handler's.
-    let (sent, _) = offer(origin, origin.elapsed() + span, |offer| {
+    let (sent, _) = offer(origin, span, |offer| {
         key += 1;
         let class = if offer.critical { critical } else { bulk };
         tx.publish(class, key, |event| *event = offer) == Ok(pelton::Outcome::Accepted)
