@@ -17,6 +17,7 @@ use super::quarantine::{Quarantine, discard};
 use super::schedule::{Pick, Schedule};
 use crate::event::{Failure, Key, ShardId, Verdict};
 use crate::lane::LaneConsumer;
+use crate::memory;
 use crate::wait::{Bell, NAP, bit};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,20 +50,6 @@ struct Work<E, H> {
     quarantine: Quarantine,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
-}
-
-fn allocations() -> u64 {
-    #[cfg(feature = "audit")]
-    return crate::memory::audit::thread_allocations();
-    #[cfg(not(feature = "audit"))]
-    0
-}
-
-fn allocations_are_counted() -> bool {
-    #[cfg(feature = "audit")]
-    return crate::memory::audit::is_installed();
-    #[cfg(not(feature = "audit"))]
-    false
 }
 
 impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
@@ -157,10 +144,10 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
     pub fn finish(self) -> ShardEnd<H::Output> {
         // Read before the question whether anybody counts, since asking it allocates.
-        let now = allocations();
+        let now = memory::allocations();
         let me = std::thread::current().id();
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
-        let allocations = since.map(|(_, start)| now - start).filter(|_| allocations_are_counted());
+        let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
         let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
         lanes.iter_mut().flatten().for_each(LaneConsumer::close);
@@ -371,7 +358,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if !self.started && ready {
             self.started = true;
             self.guarded(|handler, context| handler.on_start(context));
-            self.allocations_at_start = Some((std::thread::current().id(), allocations()));
+            self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
         }
         if calls & bit::LANES != 0 {
             self.refresh_live();

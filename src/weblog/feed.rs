@@ -24,6 +24,7 @@ use std::time::Instant;
 use crate::class::ClassId;
 use crate::event::{Key, Rejection, Verdict};
 use crate::lane::Refusal;
+use crate::memory;
 use crate::producer::Producer;
 use crate::shard::{Context, Event, Handler};
 use crate::weblog::aggregate::{Aggregate, Limits};
@@ -251,10 +252,10 @@ impl<S: Source> Feed<S> {
 
     /// Reads, parses and publishes to the end. The producer is detached when this returns.
     pub fn run(mut self, control: &Control<'_>) -> (FeedCounts, Result<(), FeedError>) {
-        let counted = allocations_are_counted();
-        let before = allocations();
+        let counted = memory::allocations_are_counted();
+        let before = memory::allocations();
         let result = self.passes(control);
-        self.counts.allocations = counted.then(|| allocations() - before);
+        self.counts.allocations = counted.then(|| memory::allocations() - before);
         self.counts.bytes = self.reader.bytes_read();
         match &result {
             Ok(()) => {}
@@ -373,18 +374,4 @@ fn refused_slow(counts: &mut FeedCounts, refusal: Refusal, payload_bytes: usize)
 
 fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
-}
-
-fn allocations() -> u64 {
-    #[cfg(feature = "audit")]
-    return crate::memory::audit::thread_allocations();
-    #[cfg(not(feature = "audit"))]
-    0
-}
-
-fn allocations_are_counted() -> bool {
-    #[cfg(feature = "audit")]
-    return crate::memory::audit::is_installed();
-    #[cfg(not(feature = "audit"))]
-    false
 }
