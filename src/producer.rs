@@ -19,7 +19,7 @@ mod models;
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
-use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal};
+use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, write};
 use crate::route::Routes;
 use crate::sync::{Arc, Mutex};
 use crate::wait::{Bell, bit};
@@ -234,16 +234,11 @@ impl<E> Producer<E> {
         payload: &[u8],
         fill: impl FnOnce(&mut E),
     ) -> Result<Outcome, Refusal> {
-        match self.claim(class, key, payload.len()) {
-            Ok(mut claim) => {
-                let (event, bytes) = claim.parts_mut();
-                bytes.copy_from_slice(payload);
-                fill(event);
-                claim.publish();
-                Ok(Outcome::Accepted)
-            }
-            Err(refusal) => refusal.or_dropped(),
-        }
+        write(self.claim(class, key, payload.len()), |claim| {
+            let (event, bytes) = claim.parts_mut();
+            bytes.copy_from_slice(payload);
+            fill(event);
+        })
     }
 
     /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
@@ -272,14 +267,7 @@ impl<E> Producer<E> {
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
     ) -> Result<Outcome, Refusal> {
-        match self.try_claim(class, key) {
-            Ok(mut claim) => {
-                fill(&mut claim);
-                claim.publish();
-                Ok(Outcome::Accepted)
-            }
-            Err(refusal) => refusal.or_dropped(),
-        }
+        write(self.try_claim(class, key), |claim| fill(claim))
     }
 
     /// Publishes, and waits for room for at most `limit`, whatever the policy of the class.

@@ -32,6 +32,18 @@ impl Handler<u64> for Adder {
     }
 }
 
+/// A handler that says that it has come, and waits at the door with each event.
+fn waiting_at(
+    entered: Door,
+    door: Door,
+) -> Acting<impl FnMut(&mut Event<'_, Proof>, &mut Context<'_, Proof>) -> Verdict + 'static> {
+    acting(move |_, _| {
+        entered.open();
+        door.wait();
+        Verdict::Done
+    })
+}
+
 #[test]
 fn a_second_stop_says_that_there_was_a_first() {
     let _dog = watchdog();
@@ -217,15 +229,7 @@ fn a_stop_releases_a_blocked_producer() {
     let (here, open) = (entered.clone(), door.clone());
     let mut plan = plan();
     let class = plan.class(Class::strict("only").capacity(1).block());
-    let engine = plan.start(Proof::default, move |_| {
-        let (here, open) = (here.clone(), open.clone());
-        acting(move |_, _| {
-            here.open();
-            open.wait();
-            Verdict::Done
-        })
-    });
-    let engine = engine.unwrap();
+    let engine = plan.start(Proof::default, move |_| waiting_at(here.clone(), open.clone())).unwrap();
     let mut users =
         vec![(engine.attach().unwrap(), Source::new(0)), (engine.attach().unwrap(), Source::new(1))];
     let (tx, source) = &mut users[0];
@@ -303,15 +307,7 @@ fn drain_says_whether_every_event_has_left_its_lane() {
     let (here, open) = (entered.clone(), door.clone());
     let mut plan = plan();
     let class = plan.class(Class::strict("only").capacity(8).block());
-    let engine = plan.start(Proof::default, move |_| {
-        let (here, open) = (here.clone(), open.clone());
-        acting(move |_, _| {
-            here.open();
-            open.wait();
-            Verdict::Done
-        })
-    });
-    let engine = engine.unwrap();
+    let engine = plan.start(Proof::default, move |_| waiting_at(here.clone(), open.clone())).unwrap();
     assert!(engine.drain(Duration::ZERO), "nothing was ever published");
     let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
     source.publish(&mut tx, class, 1).unwrap();

@@ -23,6 +23,7 @@ mod consumer;
 mod models;
 
 pub use consumer::LaneConsumer;
+pub(crate) use producer::write;
 pub use producer::{LaneClaim, LaneProducer};
 pub use spec::{LaneId, Refusal};
 pub(crate) use spec::{LaneShared, LaneSpec, lane_bytes, shape_of};

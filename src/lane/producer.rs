@@ -86,14 +86,7 @@ impl<E> LaneProducer<E> {
     /// [`Refusal`]; a class that drops the newest gives `Ok(Outcome::Dropped)` instead.
     #[inline(always)]
     pub fn publish(&mut self, key: impl Into<Key>, fill: impl FnOnce(&mut E)) -> Result<Outcome, Refusal> {
-        match self.claim_by_policy(key, 0) {
-            Ok(mut claim) => {
-                fill(&mut claim);
-                claim.publish();
-                Ok(Outcome::Accepted)
-            }
-            Err(refusal) => refusal.or_dropped(),
-        }
+        write(self.claim_by_policy(key, 0), |claim| fill(claim))
     }
 
     /// Claims as the class's policy says.
@@ -206,6 +199,22 @@ fn refuse_slow(shared: &LaneShared, overflow: Overflow, refused: Refused) -> Ref
     };
     shared.ledger.producer.reject(reason);
     Refusal { reason, ..shared.closed() }
+}
+
+/// Lets `fill` write what was claimed, and publishes it; what a policy drops is no error.
+#[inline(always)]
+pub(crate) fn write<E>(
+    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    fill: impl FnOnce(&mut LaneClaim<'_, E>),
+) -> Result<Outcome, Refusal> {
+    match claimed {
+        Ok(mut claim) => {
+            fill(&mut claim);
+            claim.publish();
+            Ok(Outcome::Accepted)
+        }
+        Err(refusal) => refusal.or_dropped(),
+    }
 }
 
 /// A claimed slot of a lane; derefs to the event. Dropping it publishes nothing and counts as `aborted`.
