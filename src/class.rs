@@ -166,12 +166,34 @@ impl Class {
         self.ttl.is_some() || self.stamp != Stamp::Never
     }
 
-    /// The sequences that are measured are those with `sequence & mask == 0`; `None` measures none.
-    pub(crate) fn sample_mask(&self) -> Option<u64> {
+    /// Which events are measured.
+    pub(crate) fn measured(&self) -> Sample {
         match self.stamp {
-            Stamp::Every => Some(0),
-            Stamp::OneIn(n) => Some(u64::from(n) - 1),
-            Stamp::Never => None,
+            Stamp::Every => Sample::EVERY,
+            Stamp::OneIn(n) => Sample { mask: u64::from(n) - 1, hit: 0 },
+            Stamp::Never => Sample::NONE,
         }
+    }
+
+    /// Which events carry a stamp: those that are measured, and all of a class with a time to live.
+    pub(crate) fn stamped(&self) -> Sample {
+        if self.ttl.is_some() { Sample::EVERY } else { self.measured() }
+    }
+}
+
+/// Some of the sequences of a lane: one comparison tells which.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    mask: u64,
+    hit: u64,
+}
+
+impl Sample {
+    pub const EVERY: Sample = Sample { mask: 0, hit: 0 };
+    pub const NONE: Sample = Sample { mask: 0, hit: 1 };
+
+    #[inline(always)]
+    pub fn has(self, sequence: u64) -> bool {
+        sequence & self.mask == self.hit
     }
 }

@@ -69,6 +69,8 @@ pub mod event;
 
 #[cfg(feature = "latency")]
 pub mod latency;
+#[cfg(not(feature = "latency"))]
+pub(crate) mod latency;
 pub mod ledger;
 pub mod memory;
 pub mod route;

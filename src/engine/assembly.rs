@@ -11,12 +11,13 @@
 
 use super::config::{OnPanic, PlanErrors};
 use super::plan::Plan;
-use crate::class::ClassId;
+use crate::class::{ClassId, Sample};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{LaneConsumer, LaneId, LaneProducer, LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
+use crate::latency::Recorder;
 use crate::ledger::{LaneCounts, Ledger};
 use crate::memory::region::{Builder, MemoryRefused};
 use crate::memory::scratch::Scratch;
@@ -131,7 +132,12 @@ pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
 
 #[cfg(feature = "latency")]
 impl<E> State<E> {
-    /// Adds a shard's latencies to the sum of all.
+    /// Adds what a shard has counted to the sum of all.
+    pub fn absorb(&mut self, recorders: &[Recorder]) {
+        self.latency.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
+    }
+
+    /// Adds the latencies of a shard that has ended.
     pub fn add_latency(&mut self, more: &[ClassLatency]) {
         self.latency.iter_mut().zip(more).for_each(|(sum, more)| sum.add(more));
     }
@@ -307,8 +313,8 @@ impl<E: Send + 'static> Seat<E> {
         }
         let rule = |class: &crate::Class| ClassRule {
             ttl: class.ttl.map(|ttl| core.clock.ticks_of(ttl)),
-            sample_mask: class.sample_mask().unwrap_or(u64::MAX),
-            measured: class.sample_mask().is_some(),
+            stamped: class.stamped(),
+            measured: if cfg!(feature = "latency") { class.measured() } else { Sample::NONE },
         };
         let parts = Parts {
             id,
@@ -322,8 +328,7 @@ impl<E: Send + 'static> Seat<E> {
             lanes: reading,
             retries_max: plan.retries_max,
             stop_on_panic: plan.on_panic == OnPanic::StopShard,
-            #[cfg(feature = "latency")]
-            latency: vec![ClassLatency::default(); plan.classes.len()],
+            recorders: plan.classes.iter().map(|_| Recorder::new()).collect(),
         };
         core.deposit(id, writing);
         Ok((parts, Schedule::new(&plan.classes, plan.burst, plan.floor)))

@@ -16,7 +16,7 @@ use crate::class::ClassId;
 use crate::clock::Clock;
 use crate::event::ShardId;
 #[cfg(feature = "latency")]
-use crate::latency::ClassLatency;
+use crate::latency::{ClassLatency, Recorder};
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::producer::{AttachError, Producer};
@@ -193,7 +193,7 @@ impl<E: Send + 'static> Engine<E> {
         }
     }
 
-    /// Latencies by class, over all shards, since start. Stops nothing: each shard swaps its histograms between two
+    /// Latencies by class, over all shards, since start. Stops nothing: each shard swaps its tallies between two
     /// polls.
     ///
     /// # Errors
@@ -205,15 +205,15 @@ impl<E: Send + 'static> Engine<E> {
             if !self.is_running(shard) {
                 continue;
             }
-            let empty = vec![ClassLatency::default(); self.core.plan.classes.len()];
+            let empty = self.core.plan.classes.iter().map(|_| Recorder::new()).collect();
             let answer = Answer::new();
             let reply = answer.share();
             // The shard adds them up itself, so that an answer which comes too late is not lost. Not an `Arc`: the
             // command lies in what it would keep alive.
             let core = Arc::downgrade(&self.core);
-            let add = move |full: Vec<ClassLatency>| {
+            let add = move |full: Vec<Recorder>| {
                 if let Some(core) = core.upgrade() {
-                    core.change(|state| state.add_latency(&full));
+                    core.change(|state| state.absorb(&full));
                 }
                 reply.give(());
             };

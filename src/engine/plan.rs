@@ -301,11 +301,7 @@ impl Plan {
             if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 },
         );
         #[cfg(feature = "latency")]
-        sum.add(
-            "latency histograms",
-            shards * classes * crate::latency::HISTOGRAMS_PER_CLASS,
-            crate::latency::histogram_bytes(),
-        );
+        sum.add("latency tallies", shards * classes, crate::latency::Recorder::BYTES);
         sum.add("quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);
         sum.add("routes", 1, Routes::bytes(self.partitions));
         for (name, bytes) in &self.reserved {

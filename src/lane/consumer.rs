@@ -1,11 +1,11 @@
 //! The reading end of a lane: one event after the other, and what became of each.
 #![forbid(unsafe_code)]
 
-use super::spec::LaneShared;
+use super::spec::{LaneId, LaneShared};
 use crate::event::Failure;
-use crate::ledger::Counts;
+use crate::ledger::{ConsumerSide, Counts};
 use crate::ring::{self, Item};
-use crate::sync::Arc;
+use crate::sync::{Arc, Counter};
 use crate::wait::{Bell, bit};
 
 /// The reading end of a lane.
@@ -33,12 +33,11 @@ impl<E> LaneConsumer<E> {
         let mut burst = Burst { lane: self, handling: false };
         let mut handled = 0;
         while handled < max {
-            let Some(mut item) = burst.lane.ring.peek() else { break };
+            let Some(mut head) = burst.lane.head() else { break };
             burst.handling = true;
-            handle(&mut item);
+            handle(&mut head.item);
             burst.handling = false;
-            burst.lane.shared.ledger.consumer.handled.add(1);
-            burst.lane.advance();
+            head.handled();
             handled += 1;
         }
         handled
@@ -60,38 +59,11 @@ impl<E> LaneConsumer<E> {
         self.ring.is_ready()
     }
 
+    /// The event at the head of the lane, if there is one. It stays there until it leaves by one of `Head`'s ways.
     #[inline(always)]
-    pub(crate) fn peek(&mut self) -> Option<Item<'_, E>> {
-        self.ring.peek()
-    }
-
-    /// Passes the event at the head. Where that gave slots back in the middle of a burst, a producer that waits is
-    /// woken now: the burst may be slow. One that begins to wait at this very moment may be missed, since nothing
-    /// orders this look after the release; it has raised the bell, so the end of the burst finds it.
-    #[inline(always)]
-    pub(crate) fn advance(&mut self) {
-        if self.ring.advance() && self.shared.room.waits() {
-            self.offer_room();
-        }
-    }
-
-    /// Counts a retry of the event at the head; says how often it has been retried now.
-    pub(crate) fn retry_head(&mut self) -> u32 {
-        let head = self.ring.sequence();
-        let (sequence, times) = self.retried;
-        self.retried = (head, if sequence == head { times.saturating_add(1) } else { 1 });
-        self.shared.ledger.consumer.retried.add(1);
-        self.retried.1
-    }
-
-    /// Whether the event at the head has been retried.
-    pub(crate) fn is_head_retried(&self) -> bool {
-        self.retried.1 > 0 && self.retried.0 == self.ring.sequence()
-    }
-
-    #[inline(always)]
-    pub(crate) fn shared(&self) -> &LaneShared {
-        &self.shared
+    pub(crate) fn head(&mut self) -> Option<Head<'_, E>> {
+        let LaneConsumer { ring, shared, retried, .. } = self;
+        ring.peek().map(|item| Head { item, shared, retried })
     }
 
     /// Gives back what was passed.
@@ -112,6 +84,65 @@ impl<E> LaneConsumer<E> {
     }
 }
 
+/// The event at the head of a lane. It leaves as exactly one of handled, expired or failed, or is put off.
+pub(crate) struct Head<'a, E> {
+    pub item: Item<'a, E>,
+    shared: &'a LaneShared,
+    retried: &'a mut (u64, u32),
+}
+
+impl<'a, E> Head<'a, E> {
+    /// Which lane it came by.
+    #[inline(always)]
+    pub fn lane(&self) -> LaneId {
+        self.shared.id
+    }
+
+    /// It was handled.
+    #[inline(always)]
+    pub fn handled(self) {
+        self.leave(|counts| &counts.handled);
+    }
+
+    /// It was too old.
+    pub fn expired(self) {
+        self.leave(|counts| &counts.expired);
+    }
+
+    /// It could not be handled.
+    pub fn failed(self, why: Failure) {
+        self.leave(|counts| &counts.failed[why as usize]);
+    }
+
+    #[inline(always)]
+    fn leave(self, counter: impl FnOnce(&ConsumerSide) -> &Counter) {
+        let Head { item, shared, .. } = self;
+        // Counted before its slot may go back.
+        counter(&shared.ledger.consumer).add(1);
+        let passed = item.sequence().wrapping_add(1);
+        // Where slots went back in the middle of a burst, a producer that waits is woken now: the burst may be slow. One
+        // that begins to wait at this very moment may be missed, since nothing orders this look after the release; it
+        // has raised the bell, so the end of the burst finds it.
+        if item.pass() && shared.room.waits() {
+            shared.room.offer(passed);
+        }
+    }
+
+    /// It is put off: says how often it has been now.
+    pub fn put_off(&mut self) -> u32 {
+        let (sequence, times) = *self.retried;
+        let head = self.item.sequence();
+        *self.retried = (head, if sequence == head { times.saturating_add(1) } else { 1 });
+        self.shared.ledger.consumer.retried.add(1);
+        self.retried.1
+    }
+
+    /// Whether it has been put off before.
+    pub fn was_put_off(&self) -> bool {
+        self.retried.1 > 0 && self.retried.0 == self.item.sequence()
+    }
+}
+
 /// Ends a poll in good order, also when the handler panics.
 struct Burst<'a, E> {
     lane: &'a mut LaneConsumer<E>,
@@ -121,9 +152,10 @@ struct Burst<'a, E> {
 impl<E> Drop for Burst<'_, E> {
     #[inline]
     fn drop(&mut self) {
-        if self.handling {
-            self.lane.shared.ledger.consumer.failed[Failure::Panic as usize].add(1);
-            self.lane.advance();
+        if self.handling
+            && let Some(head) = self.lane.head()
+        {
+            head.failed(Failure::Panic);
         }
         self.lane.ring.release();
         if self.lane.room_wanted {

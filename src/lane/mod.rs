@@ -22,7 +22,9 @@ mod consumer;
 #[cfg(all(test, loom))]
 mod models;
 
+pub(crate) use consumer::Head;
 pub use consumer::LaneConsumer;
+use producer::LaneSide;
 pub(crate) use producer::write;
 pub use producer::{LaneClaim, LaneProducer};
 pub use spec::{LaneId, Refusal};
@@ -53,18 +55,14 @@ impl LaneSpec<'_> {
             ledger: LaneLedger::default(),
             room: RoomWait::new(),
         });
-        let producer = LaneProducer {
-            ring: tx,
+        let side = LaneSide {
             shared: shared.clone(),
             bell: self.bell.clone(),
             clock: self.clock.clone(),
-            stamp_mask: if self.class.ttl.is_some() {
-                0
-            } else {
-                self.class.sample_mask().unwrap_or(u64::MAX)
-            },
+            stamped: self.class.stamped(),
             overflow: self.class.overflow,
         };
+        let producer = LaneProducer { ring: tx, side };
         let bell = self.bell.clone();
         Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false, retried: (0, 0) }))
     }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::spec::{LaneShared, Refusal};
-use crate::class::Overflow;
+use crate::class::{Overflow, Sample};
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
 use crate::ring::{self, Refused};
@@ -12,14 +12,31 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 /// The writing end of a lane.
+// Whole lines, so that a look-up among many lanes is a shift, and no two share a line.
+#[repr(align(64))]
 pub struct LaneProducer<E> {
     pub(super) ring: ring::Producer<E>,
-    pub(super) shared: Arc<LaneShared>,
-    pub(super) bell: Arc<Bell>,
-    pub(super) clock: Clock,
-    /// Sequences that carry a stamp are those with `sequence & mask == 0`.
-    pub(super) stamp_mask: u64,
-    pub(super) overflow: Overflow,
+    pub(super) side: LaneSide,
+}
+
+/// What the writing end needs beside its ring.
+pub(super) struct LaneSide {
+    pub shared: Arc<LaneShared>,
+    pub bell: Arc<Bell>,
+    pub clock: Clock,
+    pub stamped: Sample,
+    pub overflow: Overflow,
+}
+
+/// What a claim does where there is no room.
+#[derive(Clone, Copy)]
+enum Patience {
+    /// Is refused.
+    None,
+    /// Waits, for at most so long.
+    Wait(Option<Duration>),
+    /// What the class says.
+    ByPolicy,
 }
 
 impl<E> LaneProducer<E> {
@@ -28,7 +45,7 @@ impl<E> LaneProducer<E> {
     }
 
     pub(crate) fn shared(&self) -> &Arc<LaneShared> {
-        &self.shared
+        &self.side.shared
     }
 
     /// Whether the lane takes no further events.
@@ -47,20 +64,7 @@ impl<E> LaneProducer<E> {
     /// [`Refusal`] says why; the ledger has it.
     #[inline(always)]
     pub fn try_claim(&mut self, key: impl Into<Key>, bytes: usize) -> Result<LaneClaim<'_, E>, Refusal> {
-        let claimed = if bytes == 0 { self.ring.try_claim() } else { self.ring.try_claim_bytes(bytes) };
-        match claimed {
-            Ok(mut claim) => {
-                claim.set_key(key.into().0);
-                Ok(LaneClaim {
-                    claim: Some(claim),
-                    shared: &self.shared,
-                    bell: &self.bell,
-                    clock: &self.clock,
-                    stamp_mask: self.stamp_mask,
-                })
-            }
-            Err(refused) => Err(refuse_slow(&self.shared, self.overflow, refused)),
-        }
+        self.claim(key.into(), bytes, Patience::None)
     }
 
     /// Claims a slot, and where there is none waits for it: for `limit` at most, or until the lane is closed.
@@ -74,10 +78,7 @@ impl<E> LaneProducer<E> {
         bytes: usize,
         limit: Option<Duration>,
     ) -> Result<LaneClaim<'_, E>, Refusal> {
-        if self.ring.seems_full(bytes) {
-            self.wait_for_room_slow(bytes, limit)?;
-        }
-        self.try_claim(key, bytes)
+        self.claim(key.into(), bytes, Patience::Wait(limit))
     }
 
     /// Publishes by the class's policy: `fill` writes the event in place and is called only if there is a slot.
@@ -96,10 +97,16 @@ impl<E> LaneProducer<E> {
         key: impl Into<Key>,
         bytes: usize,
     ) -> Result<LaneClaim<'_, E>, Refusal> {
-        match self.overflow {
-            Overflow::Block { limit } => self.claim_waiting(key, bytes, limit),
-            Overflow::Reject | Overflow::DropNewest => self.try_claim(key, bytes),
-        }
+        self.claim(key.into(), bytes, Patience::ByPolicy)
+    }
+
+    /// Claims the slot that is there; only where there seems to be none does it matter what to do then.
+    #[inline(always)]
+    fn claim(&mut self, key: Key, bytes: usize, patience: Patience) -> Result<LaneClaim<'_, E>, Refusal> {
+        let LaneProducer { ring, side } = self;
+        let mut claim = ring.claim_or(bytes, |ring| side.find_room_slow(ring, bytes, patience))?;
+        claim.set_key(key.0);
+        Ok(LaneClaim { claim: Some(claim), side })
     }
 
     /// Writes an event down to be published with others by [`Self::publish_staged`]. Never waits.
@@ -109,19 +116,14 @@ impl<E> LaneProducer<E> {
         payload: &[u8],
         fill: impl FnOnce(&mut E),
     ) -> Result<(), Refusal> {
-        match self.ring.claim_next_bytes(payload.len()) {
-            Ok(mut claim) => {
-                claim.set_key(key.0);
-                if claim.sequence() & self.stamp_mask == 0 {
-                    claim.set_stamp(self.clock.ticks());
-                }
-                fill(&mut claim);
-                claim.payload_mut().copy_from_slice(payload);
-                claim.stage_len(payload.len());
-                Ok(())
-            }
-            Err(refused) => Err(refuse_slow(&self.shared, self.overflow, refused)),
-        }
+        let LaneProducer { ring, side } = self;
+        let mut claim = ring.claim_staged(payload.len()).map_err(|refused| side.refuse_slow(refused))?;
+        claim.set_key(key.0);
+        side.stamp(&mut claim);
+        fill(&mut claim);
+        claim.payload_mut().copy_from_slice(payload);
+        claim.stage_len(payload.len());
+        Ok(())
     }
 
     pub(crate) fn staged(&self) -> u64 {
@@ -132,26 +134,58 @@ impl<E> LaneProducer<E> {
         let staged = self.ring.staged();
         if staged > 0 {
             // Counted before it shows, as in `LaneClaim::publish`.
-            self.shared.ledger.producer.accept(staged);
+            self.side.shared.ledger.producer.accept(staged);
             self.ring.publish_staged();
-            self.bell.ring();
+            self.side.bell.ring();
         }
     }
 
     pub(crate) fn abort_staged(&mut self) {
         let aborted = self.ring.abort_staged();
-        self.shared.ledger.producer.aborted.add(aborted);
+        self.side.shared.ledger.producer.aborted.add(aborted);
+    }
+}
+
+impl LaneSide {
+    /// Stamps the claim where its sequence is to be.
+    #[inline(always)]
+    fn stamp<E>(&self, claim: &mut ring::Claim<'_, E>) {
+        if self.stamped.has(claim.sequence()) {
+            claim.set_stamp(self.clock.ticks());
+        }
+    }
+
+    /// Looks around for room, waits for it where that is wanted, and counts the refusal where there is none.
+    #[cold]
+    #[inline(never)]
+    fn find_room_slow<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<(), Refusal> {
+        match (patience, self.overflow) {
+            (Patience::Wait(limit), _) | (Patience::ByPolicy, Overflow::Block { limit }) => {
+                self.wait_for_room(ring, bytes, limit)?;
+            }
+            _ => {}
+        }
+        ring.room_slow(bytes).map_err(|refused| self.refuse_slow(refused))
     }
 
     /// Waits until a claim of `bytes` would not be refused for lack of room.
-    #[cold]
-    fn wait_for_room_slow(&mut self, bytes: usize, limit: Option<Duration>) -> Result<(), Refusal> {
+    fn wait_for_room<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+        limit: Option<Duration>,
+    ) -> Result<(), Refusal> {
         let mut started = None;
         let mut backoff = Backoff::default();
         loop {
-            match self.ring.room(bytes) {
+            match ring.room_slow(bytes) {
                 Err(Refused::SlotsFull | Refused::BytesFull) if !self.shared.is_forked() => {}
-                // There is room, or waiting does not help: the claim that follows says so and counts it.
+                // There is room, or waiting does not help: the look that follows says so and counts it.
                 _ => return Ok(()),
             }
             let started = started.get_or_insert_with(Instant::now);
@@ -162,24 +196,24 @@ impl<E> LaneProducer<E> {
                 return Err(Refusal { reason: Rejection::TimedOut, ..self.shared.closed() });
             }
             if backoff.pause() && cfg!(feature = "park") {
-                self.sleep_for_room(bytes, left.min(NAP));
+                self.sleep_for_room(ring, bytes, left.min(NAP));
             }
         }
     }
 
     /// One sleep: says that it waits, looks once more, sleeps. See `wait` for why no wake-up is missed.
-    fn sleep_for_room(&mut self, bytes: usize, limit: Duration) {
+    fn sleep_for_room<E>(&self, ring: &mut ring::Producer<E>, bytes: usize, limit: Duration) {
         let room = &self.shared.room;
-        room.announce(self.ring.released_seen());
+        room.announce(ring.released_seen());
         // After the announcement: room that came before it shows here, and so does a lane that was closed.
-        if self.ring.room(bytes).is_err() && !self.ring.is_closed() {
+        if ring.room_slow(bytes).is_err() && !ring.is_closed() {
             self.bell.raise(bit::ROOM);
             let began = Instant::now();
             room.sleep(limit);
             // A whole nap, and room that nobody told of? The shard may be on the way to tell: give it a moment. (loom's
             // sleeps have no limit, and its runs must not depend on the time.)
             let whole = !cfg!(loom) && limit == NAP && began.elapsed() >= NAP;
-            if whole && room.waits() && self.ring.room(bytes).is_ok() {
+            if whole && room.waits() && ring.room_slow(bytes).is_ok() {
                 std::thread::sleep(Duration::from_millis(2));
                 if room.waits() {
                     room.rescues.add(1);
@@ -188,17 +222,18 @@ impl<E> LaneProducer<E> {
         }
         room.withdraw();
     }
-}
 
-#[cold]
-fn refuse_slow(shared: &LaneShared, overflow: Overflow, refused: Refused) -> Refusal {
-    let reason = match (refused, overflow) {
-        (Refused::SlotsFull | Refused::BytesFull, _) if shared.is_forked() => Rejection::Forked,
-        (Refused::SlotsFull | Refused::BytesFull, Overflow::DropNewest) => Rejection::DroppedNewest,
-        _ => refused.into(),
-    };
-    shared.ledger.producer.reject(reason);
-    Refusal { reason, ..shared.closed() }
+    #[cold]
+    fn refuse_slow(&self, refused: Refused) -> Refusal {
+        let shared = &self.shared;
+        let reason = match (refused, self.overflow) {
+            (Refused::SlotsFull | Refused::BytesFull, _) if shared.is_forked() => Rejection::Forked,
+            (Refused::SlotsFull | Refused::BytesFull, Overflow::DropNewest) => Rejection::DroppedNewest,
+            _ => refused.into(),
+        };
+        shared.ledger.producer.reject(reason);
+        Refusal { reason, ..shared.closed() }
+    }
 }
 
 /// Lets `fill` write what was claimed, and publishes it; what a policy drops is no error.
@@ -221,10 +256,7 @@ pub(crate) fn write<E>(
 #[must_use = "a claim that is dropped publishes nothing"]
 pub struct LaneClaim<'a, E> {
     claim: Option<ring::Claim<'a, E>>,
-    shared: &'a LaneShared,
-    bell: &'a Bell,
-    clock: &'a Clock,
-    stamp_mask: u64,
+    side: &'a LaneSide,
 }
 
 const LIVE: &str = "a claim is whole until it is published";
@@ -254,9 +286,9 @@ impl<E> LaneClaim<'_, E> {
         let claim = self.stamped();
         // Counted before it shows, so that nobody ever sees more handled than accepted, nor takes the engine for quiet
         // between the two. From here on nothing can fail.
-        self.shared.ledger.producer.accept(1);
+        self.side.shared.ledger.producer.accept(1);
         claim.publish();
-        self.bell.ring();
+        self.side.bell.ring();
     }
 
     /// Publishes the event with the first `used` of the claimed payload bytes.
@@ -271,9 +303,9 @@ impl<E> LaneClaim<'_, E> {
             "{used} payload bytes were used, which is more than claimed"
         );
         let claim = self.stamped();
-        self.shared.ledger.producer.accept(1);
+        self.side.shared.ledger.producer.accept(1);
         claim.publish_len(used);
-        self.bell.ring();
+        self.side.bell.ring();
     }
 }
 
@@ -282,9 +314,7 @@ impl<'a, E> LaneClaim<'a, E> {
     #[inline(always)]
     fn stamped(&mut self) -> ring::Claim<'a, E> {
         let mut claim = self.claim.take().expect(LIVE);
-        if claim.sequence() & self.stamp_mask == 0 {
-            claim.set_stamp(self.clock.ticks());
-        }
+        self.side.stamp(&mut claim);
         claim
     }
 }
@@ -308,7 +338,7 @@ impl<E> Drop for LaneClaim<'_, E> {
     #[inline]
     fn drop(&mut self) {
         if self.claim.is_some() {
-            self.shared.ledger.producer.aborted.add(1);
+            self.side.shared.ledger.producer.aborted.add(1);
         }
     }
 }

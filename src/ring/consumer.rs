@@ -25,10 +25,10 @@ pub struct Consumer<E> {
     slots: View<E>,
     /// The next sequence wanted.
     head: u64,
-    /// `head + 1` once the event at `head` was seen published; anything else before.
-    seen: u64,
     /// The released cursor as last stored.
     released: u64,
+    /// The sequence at which it is to be stored again, at the latest.
+    release_at: u64,
     release_every: u64,
     /// The payload position after the last event passed.
     bytes_head: u64,
@@ -41,8 +41,8 @@ impl<E> Consumer<E> {
         Consumer {
             slots: core.slots.view(),
             head: first,
-            seen: first,
             released: first,
+            release_at: first.wrapping_add(release_every),
             release_every,
             bytes_head: 0,
             core,
@@ -80,33 +80,11 @@ impl<E> Consumer<E> {
         self.core.close();
     }
 
-    /// The next event, which stays where it is until [`Self::advance`].
+    /// The next event, which stays where it is until [`Item::pass`].
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<Item<'_, E>> {
         let slot = self.slots.at(self.head);
-        if !slot.is_published(self.head) {
-            return None;
-        }
-        self.seen = self.head.wrapping_add(1);
-        Some(Item { consumer: self, slot })
-    }
-
-    /// Passes the event that the last [`Self::peek`] showed; without one it does nothing. Says whether slots were given
-    /// back.
-    #[inline(always)]
-    pub(crate) fn advance(&mut self) -> bool {
-        if self.seen != self.head.wrapping_add(1) {
-            return false;
-        }
-        if let Some(span) = self.slots.at(self.head).span() {
-            // SAFETY: `peek` saw the slot published and it is not released, so it is the consumer's. Model:
-            // `payload_wraps_without_overlap`.
-            let span = unsafe { span.read() };
-            let start = self.core.bytes.position_of(span, self.bytes_head);
-            self.bytes_head = start.wrapping_add(u64::from(span.len));
-        }
-        self.head = self.seen;
-        self.head.wrapping_sub(self.released) >= self.release_every && self.release()
+        if slot.is_published(self.head) { Some(Item { consumer: self, slot }) } else { None }
     }
 
     /// Gives everything that was passed back to the producer; says whether there was anything.
@@ -117,6 +95,7 @@ impl<E> Consumer<E> {
         }
         self.core.release(self.head, self.bytes_head);
         self.released = self.head;
+        self.release_at = self.head.wrapping_add(self.release_every);
         true
     }
 
@@ -163,9 +142,7 @@ impl<E> Batch<'_, E> {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an iterator could not lend one item at a time")]
     pub fn next(&mut self) -> Option<Item<'_, E>> {
-        if std::mem::take(&mut self.taken) {
-            self.consumer.advance();
-        }
+        self.pass_taken();
         if self.left == 0 {
             return None;
         }
@@ -174,13 +151,21 @@ impl<E> Batch<'_, E> {
         self.taken = true;
         Some(item)
     }
+
+    /// Passes the event that was lent last.
+    #[inline(always)]
+    fn pass_taken(&mut self) {
+        if std::mem::take(&mut self.taken)
+            && let Some(item) = self.consumer.peek()
+        {
+            item.pass();
+        }
+    }
 }
 
 impl<E> Drop for Batch<'_, E> {
     fn drop(&mut self) {
-        if self.taken {
-            self.consumer.advance();
-        }
+        self.pass_taken();
         self.consumer.release();
     }
 }
@@ -192,6 +177,21 @@ pub struct Item<'a, E> {
 }
 
 impl<E> Item<'_, E> {
+    /// Passes the event: it is done with. Says whether slots were given back.
+    #[inline(always)]
+    pub(crate) fn pass(self) -> bool {
+        let Item { consumer, slot } = self;
+        if let Some(span) = consumer.slots.span(slot) {
+            // SAFETY: the slot is published and not released, so it is the consumer's. Model:
+            // `payload_wraps_without_overlap`.
+            let span = unsafe { span.read() };
+            let start = consumer.core.bytes.position_of(span, consumer.bytes_head);
+            consumer.bytes_head = start.wrapping_add(u64::from(span.len));
+        }
+        consumer.head = consumer.head.wrapping_add(1);
+        consumer.head == consumer.release_at && consumer.release()
+    }
+
     /// The event's sequence.
     #[inline(always)]
     pub fn sequence(&self) -> u64 {
@@ -210,7 +210,7 @@ impl<E> Item<'_, E> {
     #[inline(always)]
     pub fn stamp(&self) -> u64 {
         // SAFETY: as for the key.
-        self.slot.stamp().map_or(0, |stamp| unsafe { stamp.read() })
+        self.consumer.slots.stamp(self.slot).map_or(0, |stamp| unsafe { stamp.read() })
     }
 
     /// The event's payload; empty where it has none.
@@ -227,12 +227,12 @@ impl<E> Item<'_, E> {
     pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
         let bytes = self.bytes();
         // SAFETY: as for `deref` and `payload`, with `&mut self`: the only references; the two do not overlap.
-        unsafe { (&mut *self.slot.event(), bytes.map_or(&mut [], |bytes| &mut *bytes)) }
+        unsafe { (&mut *self.consumer.slots.event(self.slot), bytes.map_or(&mut [], |bytes| &mut *bytes)) }
     }
 
     #[inline(always)]
     fn bytes(&self) -> Option<*mut [u8]> {
-        let span = self.slot.span()?;
+        let span = self.consumer.slots.span(self.slot)?;
         // SAFETY: as for the key.
         Some(self.consumer.core.bytes.slice(unsafe { span.read() }))
     }
@@ -244,7 +244,7 @@ impl<E> Deref for Item<'_, E> {
     fn deref(&self) -> &E {
         // SAFETY: the slot is published and not released, so it is the consumer's, and this item the only way to it.
         // Model: `publish_and_release`.
-        unsafe { &*self.slot.event() }
+        unsafe { &*self.consumer.slots.event(self.slot) }
     }
 }
 
@@ -252,6 +252,6 @@ impl<E> DerefMut for Item<'_, E> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut E {
         // SAFETY: as for `deref`, and `&mut self` makes the reference unique.
-        unsafe { &mut *self.slot.event() }
+        unsafe { &mut *self.consumer.slots.event(self.slot) }
     }
 }

@@ -1,11 +1,14 @@
 //! The producer's end: claim, write in place, publish.
 //!
 //! # Mechanism
-//! `tail` is the next sequence to publish, `next` the next to claim; what lies between is written and kept back
-//! (*staged*). The consumer's released cursor is cached as a limit, and looked at again only when that is reached. A published slot needs one Release
+//! `tail` is the next sequence to publish; `staged` events after it are written and kept back. The consumer's released
+//! cursor is cached as a `limit`, and looked at again only when that is reached. A published slot needs one Release
 //! store; there is nothing else to tell.
 //!
-//! Each publish asks for ownership of a slot some way ahead: its line was last read by the consumer, and to write it
+//! A claim in the usual case asks one question, whether `tail` has come to `granted`: that is the `limit`, or `tail`
+//! itself as long as anything is staged, so that whatever is unusual is found on the slow way alone.
+//!
+//! Each claim asks for ownership of a slot some way ahead: its line was last read by the consumer, and to write it
 //! the producer would otherwise wait for the line to come over. Asked for early, it is there in time.
 
 use super::core::Core;
@@ -26,12 +29,14 @@ pub struct Producer<E> {
     core: Arc<Core<E>>,
     /// A copy of what the slots' addresses are made of, so that they need no look at `core`.
     slots: View<E>,
-    /// The next sequence to claim; ahead of `tail` by what is staged.
-    next: u64,
     /// The next sequence to publish.
     tail: u64,
+    /// The first sequence that may not be claimed without a look around: `limit`, or `tail` while something is staged.
+    granted: u64,
     /// The first sequence that may not be claimed, going by the consumer's cursor when last looked at.
     limit: u64,
+    /// Events that are written and not published.
+    staged: u64,
     /// The payload position after the last claimed, and after the last published event.
     bytes_next: u64,
     bytes_tail: u64,
@@ -42,11 +47,13 @@ pub struct Producer<E> {
 
 impl<E> Producer<E> {
     pub(super) fn new(core: Arc<Core<E>>, first: u64) -> Self {
+        let limit = first.wrapping_add(core.slots.capacity());
         Producer {
             slots: core.slots.view(),
-            next: first,
             tail: first,
-            limit: first.wrapping_add(core.slots.capacity()),
+            granted: limit,
+            limit,
+            staged: 0,
             bytes_next: 0,
             bytes_tail: 0,
             bytes_released: 0,
@@ -90,8 +97,7 @@ impl<E> Producer<E> {
     /// [`Refused::SlotsFull`] or [`Refused::Closed`].
     #[inline(always)]
     pub fn try_claim(&mut self) -> Result<Claim<'_, E>, Refused> {
-        self.forget_staged();
-        self.claim_next()
+        self.claim_or(0, |ring| ring.room_slow(0))
     }
 
     /// Claims the next slot with at most `bytes` bytes of payload. Never waits.
@@ -100,44 +106,65 @@ impl<E> Producer<E> {
     /// [`Refused`]; a payload of more than half the payload ring is `TooLarge`.
     #[inline]
     pub fn try_claim_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
-        self.forget_staged();
-        self.claim_next_bytes(bytes)
+        self.claim_or(bytes, |ring| ring.room_slow(bytes))
     }
 
-    /// A stage that was given to `mem::forget` left its events behind; they are not to be published. Otherwise
-    /// nothing is staged here, since a stage borrows the producer.
+    /// Claims the next slot; where that takes a look around, `find_room` is to take it, by [`Self::room_slow`], as often
+    /// as it likes, and says whether there is room now.
     #[inline(always)]
-    fn forget_staged(&mut self) {
-        if self.next != self.tail {
-            self.abort_staged();
+    pub(crate) fn claim_or<X>(
+        &mut self,
+        bytes: usize,
+        mut find_room: impl FnMut(&mut Self) -> Result<(), X>,
+    ) -> Result<Claim<'_, E>, X> {
+        loop {
+            if let Some(position) = self.seek(bytes) {
+                let sequence = self.tail;
+                self.slots.at(sequence.wrapping_add(PREFETCH_SLOTS)).prefetch_write();
+                return Ok(Claim {
+                    slot: self.slots.at(sequence),
+                    sequence,
+                    position,
+                    bytes,
+                    producer: self,
+                });
+            }
+            find_room(self)?;
         }
     }
 
-    /// Claims the next slot, after what is staged.
+    /// Where the payload of a claim at `tail` starts; `None` where it cannot be granted without a look around.
     #[inline(always)]
-    fn claim_next(&mut self) -> Result<Claim<'_, E>, Refused> {
-        self.slot_ready()?;
-        Ok(Claim { slot: self.slots.at(self.next), position: 0, bytes: 0, producer: self })
+    fn seek(&mut self, bytes: usize) -> Option<u64> {
+        if self.tail == self.granted || self.core.is_closed() {
+            return None;
+        }
+        if bytes == 0 {
+            return Some(self.bytes_next);
+        }
+        let position = self.core.bytes.place(self.bytes_next, bytes as u64);
+        (bytes <= self.core.bytes.payload_max() && self.bytes_fit(position, bytes)).then_some(position)
     }
 
-    /// Claims the next slot, after what is staged, to be staged itself ([`Claim::stage_len`]).
-    #[inline]
-    pub(crate) fn claim_next_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
-        self.slot_ready()?;
-        let position = self.bytes_ready(bytes)?;
-        Ok(Claim { slot: self.slots.at(self.next), position, bytes, producer: self })
-    }
-
-    /// Whether a claim of this many payload bytes might be refused for lack of room, going by what was last seen.
-    #[inline(always)]
-    pub(crate) fn seems_full(&self, bytes: usize) -> bool {
-        self.next == self.limit || bytes > 0
-    }
-
-    /// Whether a claim of this many payload bytes would be granted now.
-    pub(crate) fn room(&mut self, bytes: usize) -> Result<(), Refused> {
+    /// Whether a claim of this many payload bytes would be granted now, after a look at the consumer's line.
+    ///
+    /// A stage that was given to `mem::forget` left its events behind; they are forgotten here. Otherwise nothing is
+    /// staged, since a stage borrows the producer.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn room_slow(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.abort_staged();
         self.slot_ready()?;
         self.bytes_ready(bytes).map(|_| ())
+    }
+
+    /// Claims the next slot after what is staged, to be staged itself ([`Claim::stage_len`]).
+    #[inline]
+    pub(crate) fn claim_staged(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
+        self.slot_ready()?;
+        let position = self.bytes_ready(bytes)?;
+        let sequence = self.tail.wrapping_add(self.staged);
+        Ok(Claim { slot: self.slots.at(sequence), sequence, position, bytes, producer: self })
     }
 
     /// The consumer's cursor as last seen.
@@ -153,49 +180,48 @@ impl<E> Producer<E> {
 
     /// How many events are staged.
     pub(crate) fn staged(&self) -> u64 {
-        self.next.wrapping_sub(self.tail)
+        self.staged
     }
 
     /// Publishes what is staged; says how many that were.
     pub(crate) fn publish_staged(&mut self) -> u64 {
-        let staged = self.staged();
+        let staged = self.staged;
         // From the last to the first: the consumer waits for the first, so it sees all of them or none.
         for i in (0..staged).rev() {
             let sequence = self.tail.wrapping_add(i);
             self.slots.at(sequence).publish(sequence);
         }
-        self.tail = self.next;
+        self.tail = self.tail.wrapping_add(staged);
         self.bytes_tail = self.bytes_next;
+        self.staged = 0;
+        self.granted = self.limit;
         staged
     }
 
     /// Forgets what is staged; says how many that were.
     pub(crate) fn abort_staged(&mut self) -> u64 {
-        let staged = self.staged();
-        self.next = self.tail;
         self.bytes_next = self.bytes_tail;
-        staged
+        self.granted = self.limit;
+        std::mem::take(&mut self.staged)
     }
 
-    #[inline(always)]
+    /// Finds a free slot after what is staged.
+    #[inline]
     fn slot_ready(&mut self) -> Result<(), Refused> {
         // Checked before the room is: a closed ring says so, full or not.
         if self.core.is_closed() {
             return Err(Refused::Closed);
         }
+        let next = self.tail.wrapping_add(self.staged);
         // Possibly full, going by what was last seen?
-        if self.next == self.limit {
-            return self.slot_ready_slow();
+        if next == self.limit {
+            self.look_at_released();
+            // Really full?
+            if next == self.limit {
+                return Err(Refused::SlotsFull);
+            }
         }
         Ok(())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn slot_ready_slow(&mut self) -> Result<(), Refused> {
-        self.limit = self.core.released_sequence().wrapping_add(self.slots.capacity());
-        // Really full.
-        if self.next == self.limit { Err(Refused::SlotsFull) } else { Ok(()) }
     }
 
     /// Finds room for `n` contiguous bytes; says at which position.
@@ -209,17 +235,28 @@ impl<E> Producer<E> {
             return Ok(self.bytes_next);
         }
         let position = self.core.bytes.place(self.bytes_next, n as u64);
-        let end = position.wrapping_add(n as u64);
         // Possibly full, and after a second look really full?
-        if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
+        if !self.bytes_fit(position, n) {
             // The cursor first: bytes that are seen later are then at least as new as the cursor that is waited on.
-            self.limit = self.core.released_sequence().wrapping_add(self.slots.capacity());
+            self.look_at_released();
             self.bytes_released = self.core.released_bytes();
-            if end.wrapping_sub(self.bytes_released) > self.core.bytes.len() {
+            if !self.bytes_fit(position, n) {
                 return Err(Refused::BytesFull);
             }
         }
         Ok(position)
+    }
+
+    #[inline(always)]
+    fn bytes_fit(&self, position: u64, n: usize) -> bool {
+        let end = position.wrapping_add(n as u64);
+        end.wrapping_sub(self.bytes_released) <= self.core.bytes.len()
+    }
+
+    #[cold]
+    fn look_at_released(&mut self) {
+        self.limit = self.core.released_sequence().wrapping_add(self.slots.capacity());
+        self.granted = if self.staged == 0 { self.limit } else { self.tail };
     }
 }
 
@@ -237,6 +274,7 @@ impl<E> Drop for Producer<E> {
 pub struct Claim<'a, E> {
     producer: &'a mut Producer<E>,
     slot: Slot<E>,
+    sequence: u64,
     position: u64,
     bytes: usize,
 }
@@ -245,7 +283,7 @@ impl<E> Claim<'_, E> {
     /// The sequence that the event will have.
     #[inline(always)]
     pub fn sequence(&self) -> u64 {
-        self.producer.next
+        self.sequence
     }
 
     /// Sets the event's key. Without it the slot keeps the key of an older event.
@@ -258,7 +296,7 @@ impl<E> Claim<'_, E> {
     /// Sets the event's stamp, where the ring is stamped; otherwise does nothing.
     #[inline(always)]
     pub fn set_stamp(&mut self, ticks: u64) {
-        if let Some(stamp) = self.slot.stamp() {
+        if let Some(stamp) = self.producer.slots.stamp(self.slot) {
             // SAFETY: as for the key.
             unsafe { stamp.write(ticks) }
         }
@@ -279,7 +317,7 @@ impl<E> Claim<'_, E> {
     /// The event and the claimed payload bytes at once.
     #[inline(always)]
     pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
-        let event = self.slot.event();
+        let event = self.producer.slots.event(self.slot);
         let payload = self.payload_mut();
         // SAFETY: as for `deref_mut`; the payload lies in another part of the region than the slot.
         (unsafe { &mut *event }, payload)
@@ -299,12 +337,8 @@ impl<E> Claim<'_, E> {
     #[inline(always)]
     pub fn publish_len(mut self, used: usize) {
         self.seal(used);
-        let Claim { producer, slot, bytes, .. } = self;
-        let sequence = producer.next;
-        let next = sequence.wrapping_add(1);
-        producer.next = next;
-        producer.slots.prefetch_write(sequence.wrapping_add(PREFETCH_SLOTS));
-        producer.tail = next;
+        let Claim { producer, slot, sequence, bytes, .. } = self;
+        producer.tail = sequence.wrapping_add(1);
         if bytes > 0 {
             producer.bytes_tail = producer.bytes_next;
         }
@@ -314,14 +348,16 @@ impl<E> Claim<'_, E> {
     /// Writes the event down as staged, with the first `used` payload bytes, and keeps it back.
     pub(crate) fn stage_len(mut self, used: usize) {
         self.seal(used);
-        self.producer.next = self.producer.next.wrapping_add(1);
+        let producer = self.producer;
+        producer.staged += 1;
+        producer.granted = producer.tail;
     }
 
     /// Writes the payload descriptor, and takes the used bytes.
     #[inline(always)]
     fn seal(&mut self, used: usize) {
         assert!(used <= self.bytes, "{used} payload bytes were used, but only {} claimed", self.bytes);
-        if let Some(span) = self.slot.span() {
+        if let Some(span) = self.producer.slots.span(self.slot) {
             let producer = &mut *self.producer;
             // No skip before an empty payload: the position stays where the last payload ended.
             let start = if used == 0 { producer.bytes_next } else { self.position };
@@ -339,7 +375,7 @@ impl<E> Deref for Claim<'_, E> {
     fn deref(&self) -> &E {
         // SAFETY: the slot is claimed: it is the producer's, and this guard the only way to it. Model:
         // `publish_and_release`.
-        unsafe { &*self.slot.event() }
+        unsafe { &*self.producer.slots.event(self.slot) }
     }
 }
 
@@ -347,7 +383,7 @@ impl<E> DerefMut for Claim<'_, E> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut E {
         // SAFETY: as for `deref`, and `&mut self` makes the reference unique.
-        unsafe { &mut *self.slot.event() }
+        unsafe { &mut *self.producer.slots.event(self.slot) }
     }
 }
 
@@ -377,7 +413,7 @@ impl<E> Stage<'_, E> {
     /// # Errors
     /// [`Refused`]; `fill` was not called then, and what is staged stays so.
     pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.claim_next()?;
+        let mut claim = self.producer.claim_staged(0)?;
         claim.set_key(key);
         fill(&mut claim);
         claim.stage_len(0);
@@ -389,7 +425,7 @@ impl<E> Stage<'_, E> {
     /// # Errors
     /// [`Refused`]; `fill` was not called then, and what is staged stays so.
     pub fn push_bytes(&mut self, key: u64, payload: &[u8], fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.claim_next_bytes(payload.len())?;
+        let mut claim = self.producer.claim_staged(payload.len())?;
         claim.set_key(key);
         fill(&mut claim);
         claim.payload_mut().copy_from_slice(payload);
@@ -404,7 +440,7 @@ impl<E> Stage<'_, E> {
 
     /// Whether nothing is staged.
     pub fn is_empty(&self) -> bool {
-        self.producer.staged() == 0
+        self.len() == 0
     }
 
     /// Publishes all of them: the consumer sees all or none.

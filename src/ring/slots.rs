@@ -17,13 +17,15 @@ use std::ptr::NonNull;
 /// A slot is aligned to, and a multiple of, one cache line.
 pub(crate) const SLOT_ALIGN: usize = 64;
 
-/// Where the fields of a slot are.
+/// Where the key is, in every slot: right behind the sequence word.
+const KEY_AT: usize = size_of::<AtomicU64>().next_multiple_of(align_of::<u64>());
+
+/// Where the other fields of a slot are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotLayout {
     /// Bytes from one slot to the next.
     pub stride: usize,
     align: usize,
-    key_at: u32,
     stamp_at: u32,
     span_at: u32,
     event_at: u32,
@@ -38,11 +40,12 @@ impl SlotLayout {
             at as u32
         };
         let key_at = place(Layout::new::<u64>());
+        debug_assert_eq!(key_at as usize, KEY_AT);
         let stamp_at = if stamped { place(Layout::new::<u64>()) } else { 0 };
         let span_at = if payload { place(Layout::new::<Span>()) } else { 0 };
         let event_at = place(Layout::new::<Tracked<E>>());
         let layout = layout.align_to(SLOT_ALIGN).expect("the alignment is a power of two").pad_to_align();
-        SlotLayout { stride: layout.size(), align: layout.align(), key_at, stamp_at, span_at, event_at }
+        SlotLayout { stride: layout.size(), align: layout.align(), stamp_at, span_at, event_at }
     }
 
     /// The layout of `capacity` slots; of the largest size there is where they would not fit the address space.
@@ -89,10 +92,9 @@ unsafe impl<E: Send> Send for View<E> {}
 // SAFETY: as above.
 unsafe impl<E: Send> Sync for View<E> {}
 
-/// One slot: where its fields are.
+/// One slot. Which fields it has, its [`View`] knows.
 pub(crate) struct Slot<E> {
     at: NonNull<u8>,
-    layout: SlotLayout,
     _event: PhantomData<*mut E>,
 }
 
@@ -129,7 +131,7 @@ impl<E> Slots<E> {
             unsafe {
                 let at = base.as_ptr().add(i as usize * layout.stride);
                 at.cast::<AtomicU64>().write(AtomicU64::new(sequence));
-                at.add(layout.key_at as usize).cast::<u64>().write(0);
+                at.add(KEY_AT).cast::<u64>().write(0);
                 if layout.stamp_at != 0 {
                     at.add(layout.stamp_at as usize).cast::<u64>().write(0);
                 }
@@ -164,13 +166,31 @@ impl<E> View<E> {
         let offset = (sequence & self.mask) as usize * self.layout.stride;
         // SAFETY: the index is below the capacity, so the slot lies within the part.
         let at = unsafe { self.base.add(offset) };
-        Slot { at, layout: self.layout, _event: PhantomData }
+        Slot { at, _event: PhantomData }
     }
 
-    /// Asks for ownership of the line of a slot that will be claimed soon.
+    /// Where the stamp of a slot is, in a ring that is stamped. (Offset 0 is the sequence word: no stamp.)
     #[inline(always)]
-    pub fn prefetch_write(&self, sequence: u64) {
-        prefetch_write(self.at(sequence).at.as_ptr());
+    pub fn stamp(&self, slot: Slot<E>) -> Option<*mut u64> {
+        let at = self.layout.stamp_at as usize;
+        (at != 0).then(|| slot.field(at))
+    }
+
+    /// Where the payload descriptor of a slot is, in a ring that has payloads.
+    #[inline(always)]
+    pub fn span(&self, slot: Slot<E>) -> Option<*mut Span> {
+        let at = self.layout.span_at as usize;
+        (at != 0).then(|| slot.field(at))
+    }
+
+    /// Where the event of a slot is.
+    #[inline(always)]
+    pub fn event(&self, slot: Slot<E>) -> *mut E {
+        // SAFETY: the field is there in every layout and always initialised; a shared reference to the cell is fine
+        // whoever owns its contents at the moment.
+        let cell = unsafe { &*slot.field::<Tracked<E>>(self.layout.event_at as usize) };
+        cell.check();
+        cell.get()
     }
 }
 
@@ -197,37 +217,21 @@ impl<E> Slot<E> {
     }
 
     #[inline(always)]
-    fn field<T>(self, at: u32) -> *mut T {
+    fn field<T>(self, at: usize) -> *mut T {
         // The offset is below the stride, so the pointer stays within the slot.
-        self.at.as_ptr().wrapping_add(at as usize).cast()
+        self.at.as_ptr().wrapping_add(at).cast()
     }
 
     /// Where the key is.
     #[inline(always)]
     pub fn key(self) -> *mut u64 {
-        self.field(self.layout.key_at)
+        self.field(KEY_AT)
     }
 
-    /// Where the stamp is, in a ring that is stamped. (Offset 0 is the sequence word: no stamp.)
+    /// Asks for ownership of the slot's line, to be written soon.
     #[inline(always)]
-    pub fn stamp(self) -> Option<*mut u64> {
-        (self.layout.stamp_at != 0).then(|| self.field(self.layout.stamp_at))
-    }
-
-    /// Where the payload descriptor is, in a ring that has payloads.
-    #[inline(always)]
-    pub fn span(self) -> Option<*mut Span> {
-        (self.layout.span_at != 0).then(|| self.field(self.layout.span_at))
-    }
-
-    /// Where the event is.
-    #[inline(always)]
-    pub fn event(self) -> *mut E {
-        // SAFETY: the field is there in every layout and always initialised; a shared reference to the cell is fine
-        // whoever owns its contents at the moment.
-        let cell = unsafe { &*self.field::<Tracked<E>>(self.layout.event_at) };
-        cell.check();
-        cell.get()
+    pub fn prefetch_write(self) {
+        prefetch_write(self.at.as_ptr());
     }
 }
 

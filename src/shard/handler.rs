@@ -5,10 +5,9 @@ use super::mesh::Mesh;
 use crate::class::ClassId;
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, ProducerId, ShardId, Verdict};
-use crate::lane::{LaneId, Refusal};
+use crate::lane::{Head, Refusal};
 use crate::memory::scratch::Scratch;
 use crate::producer::Gate;
-use crate::ring::Item;
 use std::ops::{Deref, DerefMut};
 
 /// Handles the events of one shard, on that shard's thread alone.
@@ -56,8 +55,7 @@ where
 
 /// One event, in its slot; derefs to what the producer wrote.
 pub struct Event<'a, E> {
-    pub(super) item: Item<'a, E>,
-    pub(super) lane: LaneId,
+    pub(super) head: Head<'a, E>,
     pub(super) stamp: Option<u64>,
 }
 
@@ -65,37 +63,37 @@ impl<E> Event<'_, E> {
     /// The key by which it was routed.
     #[inline]
     pub fn key(&self) -> Key {
-        Key(self.item.key())
+        Key(self.head.item.key())
     }
 
     /// Its class.
     #[inline]
     pub fn class(&self) -> ClassId {
-        self.lane.class
+        self.head.lane().class
     }
 
     /// Who published it.
     #[inline]
     pub fn producer(&self) -> ProducerId {
-        self.lane.producer
+        self.head.lane().producer
     }
 
     /// Its sequence in its lane.
     #[inline]
     pub fn sequence(&self) -> u64 {
-        self.item.sequence()
+        self.head.item.sequence()
     }
 
     /// Its payload; empty where it has none.
     #[inline]
     pub fn payload(&self) -> &[u8] {
-        self.item.payload()
+        self.head.item.payload()
     }
 
     /// The event and its payload at once, both to be changed in place.
     #[inline]
     pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
-        self.item.parts_mut()
+        self.head.item.parts_mut()
     }
 
     /// The producer's stamp in ticks of the engine's clock; `None` where this event has none.
@@ -109,14 +107,14 @@ impl<E> Deref for Event<'_, E> {
     type Target = E;
     #[inline(always)]
     fn deref(&self) -> &E {
-        &self.item
+        &self.head.item
     }
 }
 
 impl<E> DerefMut for Event<'_, E> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut E {
-        &mut self.item
+        &mut self.head.item
     }
 }
 

@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::quarantine::Quarantine;
+use crate::class::Sample;
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{LaneConsumer, LaneProducer};
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
+use crate::latency::Recorder;
 use crate::memory::scratch::Scratch;
 use crate::producer::Gate;
 use crate::wait::Bell;
@@ -16,17 +18,17 @@ use std::sync::{Arc, Mutex};
 /// A look at the handler, whose type the question knows.
 pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
 
-/// Where the histograms go.
+/// Where the tallies go.
 #[cfg(feature = "latency")]
-pub(crate) type Reply = Box<dyn FnOnce(Vec<ClassLatency>) + Send>;
+pub(crate) type Reply = Box<dyn FnOnce(Vec<Recorder>) + Send>;
 
 /// What the control plane asks of a shard; carried out between two polls.
 pub(crate) enum Command<E> {
     /// Look at the handler.
     Ask(Question),
-    /// Swap the histograms for the empty ones that are given, and hand the full ones over.
+    /// Swap the tallies for the empty ones that are given, and hand the full ones over.
     #[cfg(feature = "latency")]
-    Latency(Vec<ClassLatency>, Reply),
+    Latency(Vec<Recorder>, Reply),
     /// The writing ends of the mesh.
     Mesh(Box<[LaneProducer<E>]>),
 }
@@ -38,9 +40,24 @@ pub(crate) type Mailbox<E> = Mutex<Vec<Command<E>>>;
 pub(crate) struct ClassRule {
     /// Age after which an event expires, in ticks.
     pub ttl: Option<u64>,
-    /// Sequences that are measured: those with `sequence & mask == 0`; `u64::MAX` with `measured == false` for none.
-    pub sample_mask: u64,
-    pub measured: bool,
+    /// Which events carry a stamp.
+    pub stamped: Sample,
+    /// Which of them are measured.
+    pub measured: Sample,
+}
+
+impl ClassRule {
+    /// Whether anything is made of the stamps but to show them to the handler.
+    #[inline(always)]
+    pub fn takes_clock(&self) -> bool {
+        cfg!(feature = "latency") || self.ttl.is_some()
+    }
+
+    /// How much too late an event of this age is, in ticks; `None` where it is not.
+    #[inline(always)]
+    pub fn lateness(&self, age: u64) -> Option<u64> {
+        self.ttl.filter(|ttl| age > *ttl).map(|ttl| age - ttl)
+    }
 }
 
 /// All that a shard is made of.
@@ -57,8 +74,8 @@ pub(crate) struct Parts<E> {
     pub lanes: Vec<Vec<LaneConsumer<E>>>,
     pub retries_max: u32,
     pub stop_on_panic: bool,
-    #[cfg(feature = "latency")]
-    pub latency: Vec<ClassLatency>,
+    /// Class by class.
+    pub recorders: Vec<Recorder>,
 }
 
 /// What is left of a shard that has stopped.

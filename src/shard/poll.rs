@@ -17,6 +17,8 @@ use super::quarantine::{Quarantine, discard};
 use super::schedule::{Pick, Schedule};
 use crate::event::{Failure, Key, ShardId, Verdict};
 use crate::lane::LaneConsumer;
+#[cfg(feature = "latency")]
+use crate::latency::ClassLatency;
 use crate::memory;
 use crate::wait::{Bell, NAP, bit};
 use std::any::Any;
@@ -177,7 +179,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             allocations,
             scratch_refused: scratch.refused(),
             #[cfg(feature = "latency")]
-            latency: parts.latency,
+            latency: parts.recorders.iter().map(ClassLatency::from).collect(),
         }
     }
 }
@@ -233,9 +235,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         let parts = &mut self.parts;
         let rule = &parts.rules[class];
         let lane = &mut parts.lanes[class][set];
-        let lane_id = lane.shared().id;
-        #[cfg(feature = "latency")]
-        let latency = &mut parts.latency[class];
+        let recorder = &mut parts.recorders[class];
         let retries_max = parts.retries_max;
         let mut context = Context {
             shard: parts.id,
@@ -245,52 +245,57 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             mesh_id: parts.mesh_id,
             gate: &parts.gate,
         };
+        // The clock, as it was read when the event before had been handled.
+        let mut read = None;
         while *left > 0 {
-            let Some(item) = lane.peek() else { break };
-            let stamp = item.stamp();
-            let sampled = rule.measured && item.sequence() & rule.sample_mask == 0;
-            let measured = cfg!(feature = "latency") && sampled;
-            let begun = if measured || rule.ttl.is_some() { context.clock.ticks() } else { 0 };
-            if let Some(ttl) = rule.ttl {
-                let age = begun.saturating_sub(stamp);
-                if age > ttl {
-                    let consumer = &lane.shared().ledger.consumer;
-                    if lane.is_head_retried() {
+            let Some(head) = lane.head() else { break };
+            let sequence = head.item.sequence();
+            let mut event = Event { head, stamp: None };
+            let mut begun = 0;
+            // One question for all that takes the clock: only what is stamped expires or is measured. (The slots of
+            // other events keep what older ones left there.)
+            if rule.stamped.has(sequence) {
+                let stamp = event.head.item.stamp();
+                // One reading ends an event and begins the next, if that was there by then.
+                begun = match read.take() {
+                    Some(read) if read >= stamp => read,
+                    _ if rule.takes_clock() => context.clock.ticks(),
+                    _ => stamp,
+                };
+                if let Some(lateness) = rule.lateness(begun.saturating_sub(stamp)) {
+                    if event.head.was_put_off() {
                         // It was in time, and was put off until it was too late.
-                        consumer.failed[Failure::Retry as usize].add(1);
+                        event.head.failed(Failure::Retry);
                     } else {
-                        #[cfg(feature = "latency")]
-                        latency.lateness_ns.saturating_record(context.clock.nanos_between(ttl, age).max(1));
-                        consumer.expired.add(1);
+                        recorder.expired(context.clock.nanos_between(0, lateness));
+                        event.head.expired();
                     }
-                    lane.advance();
                     *left -= 1;
                     continue;
                 }
+                event.stamp = Some(stamp);
             }
-            // The slots of events that are not stamped keep what older ones left there.
-            let stamp_of_event = (sampled || rule.ttl.is_some()).then_some(stamp);
-            let mut event = Event { item, lane: lane_id, stamp: stamp_of_event };
             match self.handler.on_event(&mut event, &mut context) {
                 Verdict::Done => {
                     context.mesh.publish();
-                    lane.shared().ledger.consumer.handled.add(1);
-                    lane.advance();
-                    #[cfg(feature = "latency")]
-                    if measured {
+                    let Event { head, stamp } = event;
+                    head.handled();
+                    *left -= 1;
+                    if let Some(stamp) = stamp
+                        && rule.measured.has(sequence)
+                    {
                         let ended = context.clock.ticks();
                         let wait_ns = context.clock.nanos_between(stamp, begun);
-                        latency.record(wait_ns, context.clock.nanos_between(begun, ended));
+                        recorder.handled(wait_ns, context.clock.nanos_between(begun, ended));
+                        read = Some(ended);
                     }
-                    *left -= 1;
                 }
                 Verdict::Retry => {
                     context.mesh.abort();
-                    if lane.retry_head() <= retries_max {
+                    if event.head.put_off() <= retries_max {
                         break;
                     }
-                    lane.shared().ledger.consumer.failed[Failure::Retry as usize].add(1);
-                    lane.advance();
+                    event.head.failed(Failure::Retry);
                     *left -= 1;
                 }
             }
@@ -302,12 +307,12 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     fn quarantine_head_slow(&mut self, class: usize, set: usize, panic: &(dyn Any + Send)) {
         self.mesh.abort();
         let lane = &mut self.parts.lanes[class][set];
-        let id = lane.shared().id;
-        if let Some(item) = lane.peek() {
-            self.quarantine.add(Some((id, item.sequence(), Key(item.key()), item.payload())), panic);
+        if let Some(head) = lane.head() {
+            let item = &head.item;
+            let place = (head.lane(), item.sequence(), Key(item.key()), item.payload());
+            self.quarantine.add(Some(place), panic);
+            head.failed(Failure::Panic);
         }
-        lane.shared().ledger.consumer.failed[Failure::Panic as usize].add(1);
-        lane.advance();
         self.after_panic();
     }
 
@@ -384,7 +389,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                     }
                 }
                 #[cfg(feature = "latency")]
-                Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.latency, empty)),
+                Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.recorders, empty)),
                 Command::Mesh(lanes) => self.mesh = Mesh::new(lanes, self.parts.rules.len()),
             }
         }
