@@ -1,0 +1,34 @@
+//! How many instructions does an event cost, and does that grow?
+//!
+//! Time on a shared machine is noisy; callgrind's counts are not. Everything runs on one thread: a host-driven engine
+//! is published to and polled in turn, so that each side can be counted alone. The clock is virtual: a stamp costs a
+//! load where the machine's clock would cost `rdtsc` and a shift. Counted are instructions, not time: cache lines that
+//! travel between CPUs, which most of an event's nanoseconds go into, do not show here.
+//!
+//! Every figure is per event and net: what the loop, the event and the check of the handler take by themselves is
+//! counted too, and taken off.
+//!
+//! ```sh
+//! .ci/instructions                            # installs what is missing, and gates
+//! cargo bench --bench instructions            # valgrind and gungraun-runner are there already
+//! cargo bench --bench instructions -- engine  # only what has `engine` in its name; budgets of the others are not asked
+//! ```
+
+#[path = "instructions/budgets.rs"]
+mod budgets;
+#[path = "instructions/suite.rs"]
+mod suite;
+
+fn main() -> std::process::ExitCode {
+    // The runner starts this program again, under callgrind, for each count.
+    if std::env::args().nth(1).is_some_and(|arg| arg == "--gungraun-run") {
+        suite::run();
+        return std::process::ExitCode::SUCCESS;
+    }
+    // And this is how the runner itself is started; its output is what the parent reads.
+    if std::env::var_os(budgets::COUNTING).is_some() {
+        suite::run();
+        return std::process::ExitCode::SUCCESS;
+    }
+    budgets::count_and_compare()
+}
