@@ -22,7 +22,7 @@ use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
 use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, write};
 use crate::route::Routes;
 use crate::sync::{Arc, Mutex};
-use crate::wait::{Bell, bit};
+use crate::wait::Bell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -68,26 +68,20 @@ pub enum AttachError {
     NotReady,
 }
 
-/// The lane sets that nobody uses, and which are in use.
+/// The lane sets that nobody uses.
 pub(crate) struct Registry<E> {
     free: Mutex<Vec<LaneSet<E>>>,
-    attached: Box<[AtomicBool]>,
+    sets: u16,
 }
 
 impl<E> Registry<E> {
     pub fn new(sets: u16) -> Self {
-        Registry {
-            free: Mutex::new(Vec::with_capacity(usize::from(sets))),
-            attached: (0..sets).map(|_| AtomicBool::new(false)).collect(),
-        }
+        Registry { free: Mutex::new(Vec::with_capacity(usize::from(sets))), sets }
     }
 
     /// Puts a set in: a new one, or that of a producer that is gone.
     pub fn put(&self, set: LaneSet<E>) {
         let mut free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(attached) = self.attached.get(set.id.index()) {
-            attached.store(false, Ordering::Release);
-        }
         // Within the capacity that was reserved: there are never more sets than were planned.
         free.push(set);
     }
@@ -96,7 +90,7 @@ impl<E> Registry<E> {
     pub fn take(&self) -> Result<LaneSet<E>, AttachError> {
         let mut free = self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if free.is_empty() {
-            return Err(AttachError::AllAttached { max: self.attached.len() as u16 });
+            return Err(AttachError::AllAttached { max: self.sets });
         }
         // From the end, where assembly put the first set, and where the one lies that was used last.
         let Some(at) = free.iter_mut().rposition(LaneSet::is_drained) else {
@@ -104,14 +98,7 @@ impl<E> Registry<E> {
         };
         let mut set = free.remove(at);
         set.generation = set.generation.wrapping_add(1);
-        self.attached[set.id.index()].store(true, Ordering::Release);
         Ok(set)
-    }
-
-    /// Whether the set is in use.
-    pub fn is_attached(&self, set: usize) -> bool {
-        // A set past the registry's is one of the mesh, which is always in use.
-        self.attached.get(set).is_none_or(|attached| attached.load(Ordering::Acquire))
     }
 }
 
@@ -128,11 +115,6 @@ pub(crate) struct Gate<E> {
 }
 
 impl<E> Gate<E> {
-    /// Tells every shard that producers came or went.
-    pub fn announce(&self) {
-        self.bells.iter().for_each(|bell| bell.raise(bit::LANES));
-    }
-
     /// Counts and describes an event for a shard that is not there.
     #[cold]
     pub fn no_route(&self, producer: ProducerId, shard: ShardId, class: ClassId) -> Refusal {
@@ -165,7 +147,6 @@ pub struct Producer<E> {
 
 impl<E> Producer<E> {
     pub(crate) fn new(set: LaneSet<E>, gate: Arc<Gate<E>>) -> Self {
-        gate.announce();
         let LaneSet { id, generation, lanes } = set;
         Producer { lanes, classes: gate.classes, routes: gate.routes.clone(), id, generation, gate }
     }
@@ -352,7 +333,6 @@ impl<E> Drop for Producer<E> {
     fn drop(&mut self) {
         let lanes = std::mem::take(&mut self.lanes);
         self.gate.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
-        self.gate.announce();
     }
 }
 

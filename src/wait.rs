@@ -1,20 +1,9 @@
 //! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and how neither is missed.
 //!
-//! # The bell
-//! Each shard has one `Bell`: a word of bits on a line of its own, which is read by every publisher and written
-//! almost never. Bit 0 says that the shard is asleep, the others that somebody wants its attention.
-//!
-//! ```text
-//!   publisher                                shard that goes to sleep
-//!   store the slot's word (Release)          set PARKED in the bell
-//!   fence_light          ◀── SYNC: park ──▶  fence_heavy
-//!   load the bell: PARKED? then wake         look at every lane once more: an event? then stay awake
-//!                                            sleep while the bell says PARKED and nothing else
-//! ```
-//!
-//! The two fences make one store-load barrier: at least one of the two sees the other's store. The shard pays for it
-//! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while the shard is awake. As
-//! that barrier interrupts every running thread of the process, one shard at a time may use it: the others poll on.
+//! # Sleep
+//! A shard sleeps on its [`bell`], after it has let all its lane sets doze ([`door`]) and has looked at everything once
+//! more: whoever publishes then rings. A publisher pays a load, a test and a branch for that; the sleeper pays the
+//! barrier.
 //!
 //! # Room
 //! A producer that waits for room in a lane says so in the lane's `RoomWait` and raises `ROOM` in the bell. It pays
@@ -28,169 +17,17 @@
 //! *rescue*. The count stands in reports and is 0 in every test: it would mean that the reasoning above is wrong.
 #![forbid(unsafe_code)]
 
+mod bell;
+mod door;
+
+pub(crate) use bell::{Bell, NAP, bit, settle};
+pub(crate) use door::Doorbell;
+
 use crate::sync::{
-    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, fence_heavy, fence_light, futex,
-    spin_loop, yield_now,
+    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, futex, spin_loop, yield_now,
 };
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
-
-/// The longest sleep without a look around.
-pub(crate) const NAP: Duration = Duration::from_millis(100);
-
-/// Bits of the bell.
-pub(crate) mod bit {
-    /// The shard sleeps, or is about to.
-    pub const PARKED: u32 = 1;
-    /// There is a command in the shard's mailbox.
-    pub const MAIL: u32 = 1 << 1;
-    /// Producers came or went.
-    pub const LANES: u32 = 1 << 2;
-    /// A producer waits for room.
-    pub const ROOM: u32 = 1 << 3;
-    /// The shard is to stop.
-    pub const STOP: u32 = 1 << 4;
-    /// The kernel has no process-wide barrier: each publish needs a fence of its own.
-    pub const FENCED: u32 = 1 << 31;
-}
-
-/// What publishers and the control plane ring to wake a shard or to call for its attention.
-pub(crate) struct Bell {
-    word: CachePadded<AtomicU32>,
-    /// Written by the shard alone.
-    pub parks: Counter,
-    /// Sleeps that ended by themselves although there was something to do; written by the shard alone.
-    pub rescues: Counter,
-}
-
-impl Bell {
-    pub fn new() -> Self {
-        let fences = if asymmetric_fences() { 0 } else { bit::FENCED };
-        Bell {
-            word: CachePadded::new(AtomicU32::new(fences)),
-            parks: Counter::default(),
-            rescues: Counter::default(),
-        }
-    }
-
-    /// Called after every publish.
-    #[inline(always)]
-    pub fn ring(&self) {
-        // SYNC: park (light half); pairs with the heavy half in `Bell::announce`.
-        fence_light();
-        // Relaxed: the fences order it, and waking carries no data.
-        if self.word.load(Ordering::Relaxed) & (bit::PARKED | bit::FENCED) != 0 {
-            self.ring_slow();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn ring_slow(&self) {
-        // Where the light half is not enough, the publisher pays for a whole one. The bit stands from the start.
-        if self.word.load(Ordering::Relaxed) & bit::FENCED != 0 {
-            fence(Ordering::SeqCst);
-        }
-        if self.word.load(Ordering::Relaxed) & bit::PARKED != 0 {
-            self.wake_slow();
-        }
-    }
-
-    #[cold]
-    fn wake_slow(&self) {
-        if self.word.fetch_and(!bit::PARKED, Ordering::Relaxed) & bit::PARKED != 0 {
-            futex::wake(&self.word);
-        }
-    }
-
-    /// Calls for the shard's attention, and wakes it. For the control plane and for producers that wait.
-    pub fn raise(&self, bits: u32) {
-        // SYNC: raise (Release); pairs with `Bell::take`. A read-modify-write reads the latest value of the word, so
-        // here no fence is needed to see PARKED: either this sees it, or the shard's setting of PARKED sees `bits`.
-        if self.word.fetch_or(bits, Ordering::AcqRel) & bit::PARKED != 0 {
-            self.wake_slow();
-        }
-    }
-
-    /// What the shard is called for; 0 nearly always. One load.
-    #[inline(always)]
-    pub fn calls(&self) -> u32 {
-        self.word.load(Ordering::Relaxed) & !bit::FENCED
-    }
-
-    /// Takes the given bits off; says which of them were there.
-    pub fn take(&self, bits: u32) -> u32 {
-        // SYNC: raise (Acquire); pairs with `Bell::raise`.
-        self.word.fetch_and(!bits, Ordering::AcqRel) & bits
-    }
-
-    /// Announces a sleep. After it the caller looks at everything once more and then either sleeps or stays up.
-    /// Returns false when the caller must not sleep now: somebody calls, or another shard is paying for the barrier.
-    pub fn announce(&self) -> bool {
-        // One barrier at a time, process-wide. The loser polls on: it is late by the length of a system call.
-        let Ok(_turn) = BarrierTurn::take() else { return false };
-        if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) & !bit::FENCED != 0 {
-            self.take(bit::PARKED);
-            return false;
-        }
-        // SYNC: park (heavy half); pairs with the light half in `Bell::ring`.
-        fence_heavy();
-        true
-    }
-
-    /// Takes an announcement back.
-    pub fn stay_up(&self) {
-        self.take(bit::PARKED);
-    }
-
-    /// Sleeps until somebody rings, for `limit` at most. The caller has announced it and has found nothing to do.
-    /// Says whether somebody rang (or wants attention).
-    pub fn sleep(&self, limit: Duration) -> bool {
-        self.parks.add(1);
-        let fenced = self.word.load(Ordering::Relaxed) & bit::FENCED;
-        futex::wait(&self.word, bit::PARKED | fenced, limit);
-        self.calls() != bit::PARKED
-    }
-
-    /// Whether an announcement stands: nobody has rung since.
-    pub fn is_announced(&self) -> bool {
-        self.calls() & bit::PARKED != 0
-    }
-}
-
-/// The right to use the heavy fence on the way to sleep.
-struct BarrierTurn;
-
-/// 0 while nobody pays for the barrier; otherwise one more than the payer's count of forks, since the child of a
-/// process inherits the turn of a thread that it does not have.
-#[cfg(not(loom))]
-static BARRIER_TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-
-impl BarrierTurn {
-    #[cfg(not(loom))]
-    fn take() -> Result<Self, ()> {
-        use std::sync::atomic::Ordering::{Acquire, Relaxed};
-        let mine = crate::sync::forks::count() + 1;
-        let holder = BARRIER_TAKEN.load(Relaxed);
-        if holder == mine || BARRIER_TAKEN.compare_exchange(holder, mine, Acquire, Relaxed).is_err() {
-            return Err(());
-        }
-        Ok(BarrierTurn)
-    }
-
-    // The models have one shard, so its turn always comes.
-    #[cfg(loom)]
-    fn take() -> Result<Self, ()> {
-        Ok(BarrierTurn)
-    }
-}
-
-impl Drop for BarrierTurn {
-    fn drop(&mut self) {
-        #[cfg(not(loom))]
-        BARRIER_TAKEN.store(0, std::sync::atomic::Ordering::Release);
-    }
-}
 
 /// Where the producer of one lane waits for room.
 pub(crate) struct RoomWait {

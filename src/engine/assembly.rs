@@ -24,12 +24,13 @@ use crate::memory::scratch::Scratch;
 use crate::producer::{Gate, LaneSet, Registry};
 use crate::ring::{self, ShapeError};
 use crate::route::Routes;
+use crate::shard::lanes::Lanes;
 use crate::shard::parts::{ClassRule, Command, Mailbox, Parts};
 use crate::shard::placement::{Placement, choose};
 use crate::shard::schedule::Schedule;
 use crate::shard::{Handler, Shard, ShardEnd};
 use crate::sync::forks;
-use crate::wait::{Bell, bit};
+use crate::wait::{Bell, Doorbell, bit};
 use std::any::Any;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -232,7 +233,7 @@ impl<E: Send + 'static> Core<E> {
             state.lanes = Arc::new(self.assemble(ends));
             state.assembled = true;
             self.gate.ready.store(true, Ordering::Release);
-            self.gate.announce();
+            self.gate.bells.iter().for_each(|bell| bell.raise(bit::LANES));
         }
         drop(state);
         self.changed.notify_all();
@@ -287,7 +288,6 @@ impl<E: Send + 'static> Seat<E> {
     fn lay_out(self) -> Result<(Parts<E>, Schedule), StartError> {
         let Seat { core, id, make } = self;
         let plan = &core.plan;
-        let bell = &core.gate.bells[id.index()];
         let memory = |error| match error {
             ShapeError::Memory(error) => StartError::Memory { shard: id, error },
             // The plan was checked; a shape that is out of range all the same is memory that cannot be had.
@@ -297,6 +297,8 @@ impl<E: Send + 'static> Seat<E> {
         };
         let mut region = Builder::new(plan.region_bytes::<E>()).map_err(|error| memory(error.into()))?;
         let sets = usize::from(plan.sets());
+        let bell = &core.gate.bells[id.index()];
+        let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();
         let mut writing: Vec<Vec<LaneProducer<E>>> = (0..sets).map(|_| Vec::new()).collect();
         let mut reading: Vec<Vec<LaneConsumer<E>>> = Vec::new();
         for (at, class) in plan.classes.iter().enumerate() {
@@ -304,7 +306,7 @@ impl<E: Send + 'static> Seat<E> {
             let shape = ring::Shape { first_sequence: plan.first_sequence, ..shape_of(class) };
             for (set, ends) in writing.iter_mut().enumerate() {
                 let lane = LaneId { producer: ProducerId(set as u16), shard: id, class: ClassId(at as u8) };
-                let spec = LaneSpec { id: lane, class, clock: &core.clock, bell };
+                let spec = LaneSpec { id: lane, class, clock: &core.clock, door: &doors[set] };
                 let (tx, rx) = spec.build(shape, &mut region, || make()).map_err(memory)?;
                 ends.push(tx);
                 lanes.push(rx);
@@ -325,7 +327,7 @@ impl<E: Send + 'static> Seat<E> {
             clock: core.clock.clone(),
             scratch: Scratch::new(plan.scratch_bytes as usize),
             rules: plan.classes.iter().map(rule).collect(),
-            lanes: reading,
+            lanes: Lanes::new(reading, doors),
             retries_max: plan.retries_max,
             stop_on_panic: plan.on_panic == OnPanic::StopShard,
             recorders: plan.classes.iter().map(|_| Recorder::new()).collect(),

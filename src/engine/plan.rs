@@ -16,7 +16,7 @@ use crate::ring::nearest_power;
 use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
 use crate::shard::placement::choose;
 use crate::shard::{Placement, QUARANTINE_MAX, Quarantined, nameable};
-use crate::wait::Wait;
+use crate::wait::{Doorbell, Wait};
 use std::time::Duration;
 
 /// An engine in the making.
@@ -294,6 +294,7 @@ impl Plan {
         let classes = self.classes.len() as u64;
         sum.add("region: alignment and header", shards, REGION_SLACK as u64);
         sum.add("lanes: cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
+        sum.add("lane sets: doorbells", lanes, size_of::<Doorbell>() as u64);
         // The arena rounds itself up to whole pages.
         sum.add(
             "scratch",

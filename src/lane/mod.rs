@@ -3,7 +3,7 @@
 //! # Mechanism
 //! The producer's end claims a slot in the ring, and where that is refused acts by the policy of the class: it waits,
 //! says why not, or drops. Each outcome goes into the ledger exactly once, at the moment at which it is known. After
-//! a publish it rings the shard's bell, which is one load while the shard is awake.
+//! a publish it rings the doorbell of its lane set, which is one load while the shard looks at that set.
 //!
 //! The consumer's end gives out one event at a time and counts what became of it.
 //!
@@ -37,7 +37,7 @@ use crate::ledger::LaneLedger;
 use crate::memory::region::Builder;
 use crate::ring::{self, Shape, ShapeError};
 use crate::sync::{Arc, forks};
-use crate::wait::{Bell, RoomWait};
+use crate::wait::{Bell, Doorbell, RoomWait};
 
 impl LaneSpec<'_> {
     /// Makes the lane in a region that has room for it.
@@ -57,13 +57,13 @@ impl LaneSpec<'_> {
         });
         let side = LaneSide {
             shared: shared.clone(),
-            bell: self.bell.clone(),
+            door: self.door.clone(),
             clock: self.clock.clone(),
             stamped: self.class.stamped(),
             overflow: self.class.overflow,
         };
         let producer = LaneProducer { ring: tx, side };
-        let bell = self.bell.clone();
+        let bell = self.door.bell().clone();
         Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false, retried: (0, 0) }))
     }
 }
@@ -96,5 +96,8 @@ pub fn lane<E: Send + 'static>(
     let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
-    LaneSpec { id, class, clock: &clock, bell: &Arc::new(Bell::new()) }.build(shape, &mut region, make)
+    let door = Doorbell::new(Arc::new(Bell::new()));
+    // Whoever holds the reading end looks at it whenever he likes: there is nobody to be woken.
+    door.answer();
+    LaneSpec { id, class, clock: &clock, door: &Arc::new(door) }.build(shape, &mut region, make)
 }

@@ -4,7 +4,8 @@
 use super::{LaneConsumer, LaneProducer, lane};
 use crate::class::Class;
 use crate::event::Rejection;
-use crate::wait::bit;
+use crate::sync::Arc;
+use crate::wait::{Doorbell, bit, settle};
 use loom::thread;
 use std::time::Duration;
 
@@ -12,20 +13,29 @@ fn lane_of(class: Class) -> (LaneProducer<u64>, LaneConsumer<u64>) {
     lane(&class.stamp(crate::class::Stamp::Never), || 0u64).unwrap()
 }
 
-/// What a shard with nothing to do does: announce, look once more, sleep.
-fn park(rx: &LaneConsumer<u64>) {
+fn door_of(tx: &LaneProducer<u64>) -> Arc<Doorbell> {
+    tx.side.door.clone()
+}
+
+/// What a shard with nothing to do does: let the lane's set doze, announce, look once more, sleep.
+fn park(rx: &LaneConsumer<u64>, door: &Doorbell) {
+    // As a shard does when it is called: the look that follows finds what was rung for.
+    rx.bell.take(bit::LANES);
+    door.doze();
     if rx.bell.announce() {
         if !rx.is_ready() {
             rx.bell.sleep(Duration::MAX);
         }
         rx.bell.stay_up();
     }
+    door.answer();
 }
 
 #[test]
 fn a_publish_wakes_a_parked_shard() {
     loom::model(|| {
         let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2));
+        let door = door_of(&tx);
         let producer = thread::spawn(move || {
             tx.publish(1, |event| *event = 1).unwrap();
             tx.publish(2, |event| *event = 2).unwrap();
@@ -35,7 +45,7 @@ fn a_publish_wakes_a_parked_shard() {
         let mut seen = 0;
         while seen < 2 {
             if rx.poll(2, |event| assert!(**event > 0)) == 0 {
-                park(&rx);
+                park(&rx, &door);
             } else {
                 seen = rx.counts().handled;
             }
@@ -46,14 +56,45 @@ fn a_publish_wakes_a_parked_shard() {
     });
 }
 
+/// A shard that looks at a set no more and stays awake sees its next event by the bell alone.
+#[test]
+fn an_event_rings_for_a_dozing_set() {
+    loom::model(|| {
+        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2));
+        let door = door_of(&tx);
+        let producer = thread::spawn(move || {
+            tx.publish(1, |event| *event = 1).unwrap();
+            tx
+        });
+        door.doze();
+        assert!(settle());
+        if rx.is_ready() {
+            door.answer();
+        } else {
+            while rx.bell.take(bit::LANES) == 0 {
+                if rx.bell.announce() {
+                    rx.bell.sleep(Duration::MAX);
+                    rx.bell.stay_up();
+                }
+            }
+            assert!(!door.is_dozing());
+        }
+        assert_eq!(rx.poll(2, |event| assert_eq!(**event, 1)), 1);
+        let tx = producer.join().unwrap();
+        assert!(rx.counts().is_closed());
+        drop(tx);
+    });
+}
+
 #[test]
 fn a_call_for_attention_wakes_a_parked_shard() {
     loom::model(|| {
         let (tx, rx) = lane_of(Class::strict("a").capacity(1));
+        let door = door_of(&tx);
         let bell = rx.bell.clone();
         let control = thread::spawn(move || bell.raise(bit::STOP));
         while rx.bell.take(bit::STOP) == 0 {
-            park(&rx);
+            park(&rx, &door);
         }
         control.join().unwrap();
         drop(tx);
@@ -64,6 +105,7 @@ fn a_call_for_attention_wakes_a_parked_shard() {
 fn a_blocked_producer_is_released_by_room() {
     loom::model(|| {
         let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+        let door = door_of(&tx);
         let producer = thread::spawn(move || {
             tx.publish(1, |event| *event = 1).unwrap();
             tx.publish(2, |event| *event = 2).unwrap();
@@ -76,8 +118,8 @@ fn a_blocked_producer_is_released_by_room() {
                 assert_eq!(**event, seen);
             });
             // A shard that has nothing to do sleeps, so it is woken by the producer's call for room alone.
-            if seen < 2 && rx.bell.calls() == 0 && !rx.is_ready() && !rx.room_wanted {
-                park(&rx);
+            if seen < 2 && rx.bell.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
+                park(&rx, &door);
             }
         }
         let tx = producer.join().unwrap();

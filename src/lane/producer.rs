@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
 use crate::ring::{self, Refused};
 use crate::sync::Arc;
-use crate::wait::{Backoff, Bell, NAP, bit};
+use crate::wait::{Backoff, Doorbell, NAP, bit};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub struct LaneProducer<E> {
 /// What the writing end needs beside its ring.
 pub(super) struct LaneSide {
     pub shared: Arc<LaneShared>,
-    pub bell: Arc<Bell>,
+    pub door: Arc<Doorbell>,
     pub clock: Clock,
     pub stamped: Sample,
     pub overflow: Overflow,
@@ -136,7 +136,7 @@ impl<E> LaneProducer<E> {
             // Counted before it shows, as in `LaneClaim::publish`.
             self.side.shared.ledger.producer.accept(staged);
             self.ring.publish_staged();
-            self.side.bell.ring();
+            self.side.door.ring();
         }
     }
 
@@ -207,7 +207,7 @@ impl LaneSide {
         room.announce(ring.released_seen());
         // After the announcement: room that came before it shows here, and so does a lane that was closed.
         if ring.room_slow(bytes).is_err() && !ring.is_closed() {
-            self.bell.raise(bit::ROOM);
+            self.door.bell().raise(bit::ROOM);
             let began = Instant::now();
             room.sleep(limit);
             // A whole nap, and room that nobody told of? The shard may be on the way to tell: give it a moment. (loom's
@@ -288,7 +288,7 @@ impl<E> LaneClaim<'_, E> {
         // between the two. From here on nothing can fail.
         self.side.shared.ledger.producer.accept(1);
         claim.publish();
-        self.side.bell.ring();
+        self.side.door.ring();
     }
 
     /// Publishes the event with the first `used` of the claimed payload bytes.
@@ -305,7 +305,7 @@ impl<E> LaneClaim<'_, E> {
         let claim = self.stamped();
         self.side.shared.ledger.producer.accept(1);
         claim.publish_len(used);
-        self.side.bell.ring();
+        self.side.door.ring();
     }
 }
 

@@ -7,7 +7,7 @@ use crate::event::{Outcome, ProducerId, Rejection, ShardId};
 use crate::ledger::LaneLedger;
 use crate::ring::{self, Shape};
 use crate::sync::{Arc, forks};
-use crate::wait::{Bell, RoomWait};
+use crate::wait::{Doorbell, RoomWait};
 
 /// Which lane: its producer, its shard and its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ pub(crate) struct LaneSpec<'a> {
     pub id: LaneId,
     pub class: &'a Class,
     pub clock: &'a Clock,
-    pub bell: &'a Arc<Bell>,
+    pub door: &'a Arc<Doorbell>,
 }
 
 /// The shape of the lanes of a class.

@@ -12,6 +12,8 @@ pub struct Scratch {
     arena: Bump,
     bytes: usize,
     refused: u64,
+    /// Somebody has asked for it since it was last emptied.
+    lent: bool,
 }
 
 /// The scratch arena has no room left in this batch.
@@ -33,7 +35,7 @@ impl Scratch {
             let _ = arena.try_alloc_slice_fill_copy(bytes, 0u8);
             arena.reset();
         }
-        Scratch { arena, bytes, refused: 0 }
+        Scratch { arena, bytes, refused: 0, lent: false }
     }
 
     /// A slice of `len` copies of `value`, valid until the end of the batch.
@@ -75,8 +77,19 @@ impl Scratch {
         self.refused
     }
 
+    /// Whoever gets it may use it.
+    #[inline(always)]
+    pub(crate) fn lend(&mut self) -> &mut Self {
+        self.lent = true;
+        self
+    }
+
+    /// Empties it, if it was lent.
+    #[inline(always)]
     pub(crate) fn reset(&mut self) {
-        self.arena.reset();
+        if std::mem::take(&mut self.lent) {
+            self.arena.reset();
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl<E> Context<'_, E> {
     /// Memory for the length of this batch.
     #[inline]
     pub fn scratch(&mut self) -> &mut Scratch {
-        self.scratch
+        self.scratch.lend()
     }
 
     /// Emits an event to the shard of its key (which may be this one). It is published when the handler says

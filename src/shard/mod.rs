@@ -14,13 +14,16 @@ pub(crate) mod placement;
 pub(crate) mod schedule;
 pub(crate) mod mesh;
 pub(crate) mod handler;
+pub(crate) mod lanes;
+mod nap;
 pub(crate) mod quarantine;
 pub(crate) mod parts;
 pub(crate) mod poll;
 pub(crate) mod driver;
 
 pub use handler::{Context, Event, Handler};
+pub use nap::Nap;
 pub use parts::ShardEnd;
 pub use placement::{Placement, available, nameable, parse_list, pin};
-pub use poll::{Nap, Shard};
+pub use poll::Shard;
 pub use quarantine::{MESSAGE_BYTES, PAYLOAD_BYTES, QUARANTINE_MAX, Quarantine, Quarantined};

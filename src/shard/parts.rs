@@ -1,11 +1,12 @@
 //! What a shard is made of, what it can be told, and what is left of it.
 #![forbid(unsafe_code)]
 
+use super::lanes::Lanes;
 use super::quarantine::Quarantine;
 use crate::class::Sample;
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
-use crate::lane::{LaneConsumer, LaneProducer};
+use crate::lane::LaneProducer;
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
 use crate::latency::Recorder;
@@ -70,8 +71,7 @@ pub(crate) struct Parts<E> {
     pub clock: Clock,
     pub scratch: Scratch,
     pub rules: Vec<ClassRule>,
-    /// Class by class, lane set by lane set.
-    pub lanes: Vec<Vec<LaneConsumer<E>>>,
+    pub lanes: Lanes<E>,
     pub retries_max: u32,
     pub stop_on_panic: bool,
     /// Class by class.

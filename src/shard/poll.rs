@@ -1,17 +1,17 @@
 //! Polling: one burst after the other, and all that may happen to an event on the way.
 //!
 //! # What a poll costs when there is nothing
-//! One load of the bell, and for each class one load a live lane: that of the slot which it wants next.
+//! One load of the bell, and for each class one load a lane that is awake: that of the slot which it wants next.
 //!
 //! # Invariants
 //! - An event leaves its lane as exactly one of handled, expired or failed; the counter is written before the slot is
 //!   released, and what it emitted is published before that.
 //! - A lane whose head is to be retried rests for the rest of the poll. Other lanes go on.
-//! - Lanes of a producer that is gone stay live until they are empty.
 #![forbid(unsafe_code)]
 
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
+use super::nap::Nap;
 use super::parts::{Command, Parts, ShardEnd};
 use super::quarantine::{Quarantine, discard};
 use super::schedule::{Pick, Schedule};
@@ -20,7 +20,7 @@ use crate::lane::LaneConsumer;
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
 use crate::memory;
-use crate::wait::{Bell, NAP, bit};
+use crate::wait::bit;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -40,10 +40,6 @@ struct Work<E, H> {
     parts: Parts<E>,
     handler: H,
     mesh: Mesh<E>,
-    /// Lane sets that are attached or not empty.
-    live: Vec<usize>,
-    /// Lane sets start their bursts in turn.
-    rotation: usize,
     /// A producer waits for room in one of the lanes.
     room_wanted: bool,
     started: bool,
@@ -56,11 +52,8 @@ struct Work<E, H> {
 
 impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     pub(crate) fn new(parts: Parts<E>, schedule: Schedule, handler: H) -> Self {
-        let sets = parts.lanes.first().map_or(0, Vec::len);
         let work = Work {
             mesh: Mesh::none(parts.rules.len()),
-            live: Vec::with_capacity(sets),
-            rotation: 0,
             room_wanted: false,
             started: false,
             stopping: false,
@@ -101,46 +94,28 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         if !work.started || work.halted {
             return 0;
         }
-        let served = schedule.next(|pick| work.burst(pick));
+        // The look is cheap and done at once; a burst is worth a call.
+        let served =
+            schedule.next(|pick| if work.parts.lanes.is_ready(pick.class) { work.burst(pick) } else { 0 });
         if served == 0 {
             work.guarded(|handler, context| handler.on_idle(context));
         }
         if work.room_wanted {
             work.offer_room_slow();
         }
+        work.parts.lanes.after_poll();
         served
     }
 
     /// Prepares a sleep. `None` says that there is something to do: poll on. Otherwise [`Nap::wait`] sleeps until an
     /// event, a command or a stop comes; dropping the nap goes on without sleeping.
-    pub fn arm(&mut self) -> Option<Nap<'_>> {
-        let work = &self.work;
-        if work.has_events() || !work.parts.bell.announce() {
-            return None;
-        }
-        let nap = Nap { bell: &work.parts.bell };
-        // After the announcement: an event that was published before it shows here. A producer that has begun to wait
-        // for room has raised the bell, so `announce` refused, or its `raise` finds the announcement and wakes.
-        if work.has_events() { None } else { Some(nap) }
+    pub fn arm(&mut self) -> Option<Nap<'_, E>> {
+        Nap::announce(&self.work.parts.lanes, &self.work.parts.bell)
     }
 
     /// Sleeps, if there is nothing to do, until somebody rings, for at most `limit`. Says whether it might have slept.
     pub(super) fn park(&mut self, limit: Duration) -> bool {
-        let work = &self.work;
-        let bell = &work.parts.bell;
-        if work.has_events() || !bell.announce() {
-            return false;
-        }
-        // As in `arm`: the last look comes after the announcement.
-        if !work.has_events() && !bell.sleep(limit) && work.has_events() {
-            // Nobody rang, and there is an event. Its publisher may be on the way to the bell: give it a moment.
-            std::thread::sleep(Duration::from_millis(2));
-            if bell.is_announced() {
-                bell.rescues.add(1);
-            }
-        }
-        bell.stay_up();
-        true
+        self.arm().map(|nap| nap.sleep(limit)).is_some()
     }
 
     /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
@@ -152,7 +127,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
         let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
-        lanes.iter_mut().flatten().for_each(LaneConsumer::close);
+        lanes.all().for_each(LaneConsumer::close);
         let mut context = Context {
             shard: id,
             clock: &clock,
@@ -185,56 +160,51 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
 }
 
 impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
-    /// Serves `pick.limit` events of a class, across its live lanes.
-    #[inline]
+    /// Serves `pick.limit` events of a class, across its lanes that are awake.
+    #[inline(never)]
     fn burst(&mut self, pick: Pick) -> u64 {
-        let sets = self.live.len();
-        let mut left = pick.limit;
-        let mut tried = false;
-        for turn in 0..sets {
-            let at = self.rotation + turn;
-            let set = self.live[if at >= sets { at - sets } else { at }];
-            if !self.parts.lanes[pick.class][set].is_ready() {
-                continue;
-            }
-            tried = true;
-            self.serve_lane(pick.class, set, &mut left);
-            if left == 0 || self.halted {
-                break;
-            }
-        }
-        let served = pick.limit - left;
-        if served > 0 {
-            self.rotation = if self.rotation + 1 >= sets { 0 } else { self.rotation + 1 };
-            self.guarded(|handler, context| handler.on_batch_end(context));
-        } else if tried {
-            // All that was tried is to be retried: a burst all the same, and it may have used scratch.
-            self.parts.scratch.reset();
-        }
-        served
-    }
-
-    /// Serves one lane until it is empty, rests, or nothing is left of the burst.
-    #[inline]
-    fn serve_lane(&mut self, class: usize, set: usize, left: &mut u64) {
-        loop {
-            let caught = catch_unwind(AssertUnwindSafe(|| self.serve_events(class, set, left)));
-            let Err(panic) = caught else { break };
-            self.quarantine_head_slow(class, set, &*panic);
+        let lanes = &self.parts.lanes;
+        let mut burst = Burst {
+            class: pick.class,
+            place: lanes.first(),
+            places: lanes.awake(),
+            left: pick.limit,
+            limit: pick.limit,
+            ending: false,
+        };
+        // One catch for all of it; after a panic it goes on where it was.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut burst))) {
+            self.survive_slow(&mut burst, &*panic);
             discard(panic);
-            *left -= 1;
-            if *left == 0 || self.halted {
-                break;
-            }
         }
-        self.parts.lanes[class][set].release();
+        self.parts.scratch.reset();
+        burst.served()
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, burst: &mut Burst) {
+        while burst.places > 0 && burst.left > 0 && !self.halted {
+            if self.parts.lanes.at(burst.class, burst.place).is_ready() {
+                self.parts.lanes.mark_busy(burst.place);
+                self.serve_events(burst.class, burst.place, &mut burst.left);
+                self.parts.lanes.at(burst.class, burst.place).release();
+            }
+            burst.place = self.parts.lanes.after(burst.place);
+            burst.places -= 1;
+        }
+        if burst.served() > 0 && !burst.ending {
+            burst.ending = true;
+            self.parts.lanes.rotate();
+            self.call(|handler, context| handler.on_batch_end(context));
+            self.mesh.publish();
+        }
     }
 
     #[inline]
-    fn serve_events(&mut self, class: usize, set: usize, left: &mut u64) {
+    fn serve_events(&mut self, class: usize, place: usize, left: &mut u64) {
         let parts = &mut self.parts;
         let rule = &parts.rules[class];
-        let lane = &mut parts.lanes[class][set];
+        let lane = parts.lanes.at(class, place);
         let recorder = &mut parts.recorders[class];
         let retries_max = parts.retries_max;
         let mut context = Context {
@@ -302,16 +272,23 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         }
     }
 
-    /// The handler panicked on the event at the head of this lane: keeps its particulars and passes it.
+    /// The handler panicked: on the event at the head of a lane, whose particulars are kept and which is passed, or
+    /// after the last one.
     #[cold]
-    fn quarantine_head_slow(&mut self, class: usize, set: usize, panic: &(dyn Any + Send)) {
+    fn survive_slow(&mut self, burst: &mut Burst, panic: &(dyn Any + Send)) {
         self.mesh.abort();
-        let lane = &mut self.parts.lanes[class][set];
-        if let Some(head) = lane.head() {
-            let item = &head.item;
-            let place = (head.lane(), item.sequence(), Key(item.key()), item.payload());
-            self.quarantine.add(Some(place), panic);
-            head.failed(Failure::Panic);
+        if burst.ending {
+            self.quarantine.add(None, panic);
+        } else {
+            let lane = self.parts.lanes.at(burst.class, burst.place);
+            if let Some(head) = lane.head() {
+                let item = &head.item;
+                let place = (head.lane(), item.sequence(), Key(item.key()), item.payload());
+                self.quarantine.add(Some(place), panic);
+                head.failed(Failure::Panic);
+            }
+            lane.release();
+            burst.left -= 1;
         }
         self.after_panic();
     }
@@ -321,18 +298,14 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.halted = true;
             self.stopping = true;
             // Nobody will handle what comes now: refuse it at the door.
-            self.parts.lanes.iter_mut().flatten().for_each(LaneConsumer::close);
+            self.parts.lanes.all().for_each(LaneConsumer::close);
         }
     }
 
     /// Calls one of the handler's methods that are given no event, and empties the scratch after it.
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
-        let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
-        let mut context =
-            Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
-        let handler = &mut self.handler;
-        match catch_unwind(AssertUnwindSafe(|| call(handler, &mut context))) {
+        match catch_unwind(AssertUnwindSafe(|| self.call(call))) {
             Ok(()) => self.mesh.publish(),
             Err(panic) => {
                 self.mesh.abort();
@@ -342,6 +315,14 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             }
         }
         self.parts.scratch.reset();
+    }
+
+    #[inline(always)]
+    fn call(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
+        let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
+        let mut context =
+            Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
+        call(&mut self.handler, &mut context);
     }
 
     /// Answers the bell.
@@ -366,7 +347,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
         }
         if calls & bit::LANES != 0 {
-            self.refresh_live();
+            self.parts.lanes.wake();
         }
     }
 
@@ -396,48 +377,32 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         true
     }
 
-    /// Looks anew which lane sets are attached or hold events.
-    fn refresh_live(&mut self) {
-        self.live.clear();
-        self.rotation = 0;
-        let sets = self.parts.lanes.first().map_or(0, Vec::len);
-        for set in 0..sets {
-            let holds = self.parts.lanes.iter().any(|lanes| lanes[set].is_ready());
-            if holds || self.parts.gate.registry.is_attached(set) {
-                self.live.push(set);
-            }
-        }
-    }
-
     #[cold]
     fn offer_room_slow(&mut self) {
         let mut wanted = false;
-        for lane in self.parts.lanes.iter_mut().flatten() {
+        for lane in self.parts.lanes.all() {
             wanted |= lane.offer_room();
         }
         self.room_wanted = wanted;
     }
-
-    fn has_events(&self) -> bool {
-        let lanes = &self.parts.lanes;
-        self.live.iter().any(|set| lanes.iter().any(|class| class[*set].is_ready()))
-    }
 }
 
-/// An announced sleep; see [`Shard::arm`].
-pub struct Nap<'a> {
-    bell: &'a Bell,
+/// How far a burst has come.
+struct Burst {
+    class: usize,
+    /// The place of the lane that is served.
+    place: usize,
+    /// How many lanes are still to be looked at, this one included.
+    places: usize,
+    left: u64,
+    limit: u64,
+    /// All events are served.
+    ending: bool,
 }
 
-impl Nap<'_> {
-    /// Sleeps until somebody rings, for at most `limit` (and 100 ms). Says whether somebody did.
-    pub fn wait(self, limit: Duration) -> bool {
-        self.bell.sleep(limit.min(NAP))
-    }
-}
-
-impl Drop for Nap<'_> {
-    fn drop(&mut self) {
-        self.bell.stay_up();
+impl Burst {
+    #[inline(always)]
+    fn served(&self) -> u64 {
+        self.limit - self.left
     }
 }

@@ -1,0 +1,169 @@
+//! A shard's lanes, and which of them it looks at.
+//!
+//! # Mechanism
+//! A lane set is *awake* or *dozes*. The lanes of sets that are awake come first, class by class, in the same order in
+//! each class, so to look for an event is to walk along the front of one slice. A set wakes up by its doorbell (see
+//! `wait`), with the first event that is published to it; it dozes again when nothing has come of it during [`LOOK`]
+//! polls, so that producers which are attached and idle cost nothing. Up to [`AWAKE`] sets are kept awake in any case:
+//! to look at them costs less than to wake them.
+//!
+//! # Invariants
+//! - A set that dozes holds no event that its publisher has not rung for, or is about to.
+//! - Whoever sleeps has let all sets doze, and has looked at those that were awake once more after a heavy fence.
+#![forbid(unsafe_code)]
+
+use crate::lane::LaneConsumer;
+use crate::sync::Arc;
+use crate::wait::{Doorbell, settle};
+
+/// Sets that are kept awake though they have nothing.
+pub const AWAKE: usize = 4;
+/// Polls between two looks for sets that may doze: about half a millisecond of a shard that has nothing to do.
+pub const LOOK: u32 = 1 << 14;
+
+pub(crate) struct Lanes<E> {
+    /// Class by class, in the order of `sets`.
+    classes: Vec<Vec<LaneConsumer<E>>>,
+    /// Those that are awake come first.
+    sets: Vec<Set>,
+    awake: usize,
+    /// Where bursts start looking: at another set each time.
+    first: usize,
+    /// Polls until the next look for sets that may doze.
+    look_in: u32,
+}
+
+struct Set {
+    door: Arc<Doorbell>,
+    /// Something has come of it since the last look.
+    busy: bool,
+}
+
+impl<E> Lanes<E> {
+    /// Lanes class by class, set by set; all sets doze.
+    pub fn new(classes: Vec<Vec<LaneConsumer<E>>>, doors: Vec<Arc<Doorbell>>) -> Self {
+        let sets = doors.into_iter().map(|door| Set { door, busy: false }).collect();
+        Lanes { classes, sets, awake: 0, first: 0, look_in: LOOK }
+    }
+
+    /// Every lane there is.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut LaneConsumer<E>> {
+        self.classes.iter_mut().flatten()
+    }
+
+    /// Sets that are awake.
+    #[inline(always)]
+    pub fn awake(&self) -> usize {
+        self.awake
+    }
+
+    /// Whether an event of the class is there, in a set that is awake.
+    #[inline(always)]
+    pub fn is_ready(&self, class: usize) -> bool {
+        self.classes[class][..self.awake].iter().any(LaneConsumer::is_ready)
+    }
+
+    /// Whether any event is there, in a set that is awake.
+    pub fn any_ready(&self) -> bool {
+        (0..self.classes.len()).any(|class| self.is_ready(class))
+    }
+
+    /// The place at which a burst starts looking.
+    #[inline(always)]
+    pub fn first(&self) -> usize {
+        self.first
+    }
+
+    /// The place after this one, in turn.
+    #[inline(always)]
+    pub fn after(&self, place: usize) -> usize {
+        if place + 1 >= self.awake { 0 } else { place + 1 }
+    }
+
+    /// The next burst starts one further on.
+    #[inline(always)]
+    pub fn rotate(&mut self) {
+        self.first = self.after(self.first);
+    }
+
+    /// The lane of a class at a place, to be served.
+    #[inline(always)]
+    pub fn at(&mut self, class: usize, place: usize) -> &mut LaneConsumer<E> {
+        &mut self.classes[class][place]
+    }
+
+    /// Something came of the set at this place.
+    #[inline(always)]
+    pub fn mark_busy(&mut self, place: usize) {
+        self.sets[place].busy = true;
+    }
+
+    /// Wakes the sets that have rung.
+    pub fn wake(&mut self) {
+        for place in 0..self.sets.len() {
+            if place >= self.awake && !self.sets[place].door.is_dozing() {
+                self.sets[place].busy = true;
+                self.swap(place, self.awake);
+                self.awake += 1;
+            }
+        }
+    }
+
+    /// After each poll: now and then lets sets doze that have had nothing for long.
+    #[inline(always)]
+    pub fn after_poll(&mut self) {
+        self.look_in -= 1;
+        if self.look_in == 0 {
+            self.look_slow();
+        }
+    }
+
+    #[cold]
+    fn look_slow(&mut self) {
+        self.look_in = LOOK;
+        let idle = self.sets[..self.awake].iter().filter(|set| !set.busy).count();
+        let mut may_doze = idle.min(self.awake.saturating_sub(AWAKE));
+        if may_doze > 0 {
+            // From the end, so that those that stay are in front, and dozing ones form the tail that is looked at last.
+            let awake = self.awake;
+            for place in (0..awake).rev() {
+                if may_doze > 0 && !self.sets[place].busy {
+                    self.sets[place].door.doze();
+                    self.awake -= 1;
+                    self.swap(place, self.awake);
+                    may_doze -= 1;
+                }
+            }
+            let settled = settle();
+            for place in self.awake..awake {
+                if !settled || self.is_set_ready(place) {
+                    self.sets[place].door.answer();
+                }
+            }
+            self.wake();
+            self.first = 0;
+        }
+        self.sets.iter_mut().for_each(|set| set.busy = false);
+    }
+
+    /// Lets the sets that are awake ring, for the length of a sleep.
+    pub fn all_doze(&self) {
+        self.sets[..self.awake].iter().for_each(|set| set.door.doze());
+    }
+
+    /// Ends what [`Self::all_doze`] began.
+    pub fn stay_up(&self) {
+        for set in self.sets[..self.awake].iter().filter(|set| set.door.is_dozing()) {
+            set.door.answer();
+        }
+    }
+
+    fn is_set_ready(&self, place: usize) -> bool {
+        self.classes.iter().any(|lanes| lanes[place].is_ready())
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        self.sets.swap(one, other);
+        self.classes.iter_mut().for_each(|lanes| lanes.swap(one, other));
+    }
+}

@@ -1,0 +1,156 @@
+//! The bell: how a shard sleeps, and how it is called.
+//!
+//! # Mechanism
+//! A word of bits on a line of its own, which the shard reads at every poll. Bit 0 says that the shard is asleep, the
+//! others that somebody wants its attention. To call is a read-modify-write, so either the caller sees the sleep or the
+//! shard, which announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell,
+//! which rings it where the shard would not see an event by itself.
+//!
+//! # The barrier
+//! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers who pay for none:
+//! the kernel's process-wide one. As that interrupts every running thread of the process, one shard at a time may use
+//! it; the others poll on.
+#![forbid(unsafe_code)]
+
+use crate::sync::{AtomicU32, Counter, Ordering, fence_heavy, futex};
+use crossbeam_utils::CachePadded;
+use std::time::Duration;
+
+/// The longest sleep without a look around.
+pub(crate) const NAP: Duration = Duration::from_millis(100);
+
+/// Bits of the bell.
+pub(crate) mod bit {
+    /// The shard sleeps, or is about to.
+    pub const PARKED: u32 = 1;
+    /// There is a command in the shard's mailbox.
+    pub const MAIL: u32 = 1 << 1;
+    /// A lane set that dozed has an event, or the engine is complete.
+    pub const LANES: u32 = 1 << 2;
+    /// A producer waits for room.
+    pub const ROOM: u32 = 1 << 3;
+    /// The shard is to stop.
+    pub const STOP: u32 = 1 << 4;
+}
+
+/// What wakes a shard and calls for its attention.
+pub(crate) struct Bell {
+    word: CachePadded<AtomicU32>,
+    /// Written by the shard alone.
+    pub parks: Counter,
+    /// Sleeps that ended by themselves although there was something to do; written by the shard alone.
+    pub rescues: Counter,
+}
+
+impl Bell {
+    pub fn new() -> Self {
+        Bell {
+            word: CachePadded::new(AtomicU32::new(0)),
+            parks: Counter::default(),
+            rescues: Counter::default(),
+        }
+    }
+
+    #[cold]
+    fn wake_slow(&self) {
+        if self.word.fetch_and(!bit::PARKED, Ordering::Relaxed) & bit::PARKED != 0 {
+            futex::wake(&self.word);
+        }
+    }
+
+    /// Calls for the shard's attention, and wakes it. For the control plane and for producers that wait.
+    pub fn raise(&self, bits: u32) {
+        // SYNC: raise (Release); pairs with `Bell::take`. A read-modify-write reads the latest value of the word, so
+        // here no fence is needed to see PARKED: either this sees it, or the shard's setting of PARKED sees `bits`.
+        if self.word.fetch_or(bits, Ordering::AcqRel) & bit::PARKED != 0 {
+            self.wake_slow();
+        }
+    }
+
+    /// What the shard is called for; 0 nearly always. One load.
+    #[inline(always)]
+    pub fn calls(&self) -> u32 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// Takes the given bits off; says which of them were there.
+    pub fn take(&self, bits: u32) -> u32 {
+        // SYNC: raise (Acquire); pairs with `Bell::raise`.
+        self.word.fetch_and(!bits, Ordering::AcqRel) & bits
+    }
+
+    /// Announces a sleep, of a shard whose lane sets doze. After it the caller looks at everything once more and then either sleeps or stays up.
+    /// Returns false when the caller must not sleep now: somebody calls, or another shard is paying for the barrier.
+    pub fn announce(&self) -> bool {
+        // One barrier at a time, process-wide. The loser polls on: it is late by the length of a system call.
+        let Ok(_turn) = BarrierTurn::take() else { return false };
+        if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) != 0 {
+            self.take(bit::PARKED);
+            return false;
+        }
+        // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
+        fence_heavy();
+        true
+    }
+
+    /// Takes an announcement back.
+    pub fn stay_up(&self) {
+        self.take(bit::PARKED);
+    }
+
+    /// Sleeps until somebody rings, for `limit` at most. The caller has announced it and has found nothing to do.
+    /// Says whether somebody rang (or wants attention).
+    pub fn sleep(&self, limit: Duration) -> bool {
+        self.parks.add(1);
+        futex::wait(&self.word, bit::PARKED, limit);
+        self.calls() != bit::PARKED
+    }
+
+    /// Whether an announcement stands: nobody has rung since.
+    pub fn is_announced(&self) -> bool {
+        self.calls() & bit::PARKED != 0
+    }
+}
+
+/// Makes sure that whoever publishes to a set that was let doze before this call sees it, or is seen by a look at its
+/// lanes after it. Returns false when that is not to be had now: another shard is paying for the barrier.
+pub(crate) fn settle() -> bool {
+    let Ok(_turn) = BarrierTurn::take() else { return false };
+    // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
+    fence_heavy();
+    true
+}
+
+/// The right to use the heavy fence.
+struct BarrierTurn;
+
+/// 0 while nobody pays for the barrier; otherwise one more than the payer's count of forks, since the child of a
+/// process inherits the turn of a thread that it does not have.
+#[cfg(not(loom))]
+static BARRIER_TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+impl BarrierTurn {
+    #[cfg(not(loom))]
+    fn take() -> Result<Self, ()> {
+        use std::sync::atomic::Ordering::{Acquire, Relaxed};
+        let mine = crate::sync::forks::count() + 1;
+        let holder = BARRIER_TAKEN.load(Relaxed);
+        if holder == mine || BARRIER_TAKEN.compare_exchange(holder, mine, Acquire, Relaxed).is_err() {
+            return Err(());
+        }
+        Ok(BarrierTurn)
+    }
+
+    // The models have one shard, so its turn always comes.
+    #[cfg(loom)]
+    fn take() -> Result<Self, ()> {
+        Ok(BarrierTurn)
+    }
+}
+
+impl Drop for BarrierTurn {
+    fn drop(&mut self) {
+        #[cfg(not(loom))]
+        BARRIER_TAKEN.store(0, std::sync::atomic::Ordering::Release);
+    }
+}

@@ -1,0 +1,87 @@
+//! The doorbell: how the publishers of one lane set tell their shard that it is to look at their lanes again.
+//!
+//! # Mechanism
+//! A shard polls the lanes of sets that are *awake*. A set that has had nothing for long *dozes*: the shard looks at it
+//! no more, so a hundred idle producers cost it nothing. Each set has a doorbell for each shard, one word on a line of
+//! its own, which its publisher reads after each publish and which is written almost never.
+//!
+//! ```text
+//!   publisher                                  shard that lets a set doze, or goes to sleep itself
+//!   store the slot's word (Release)            set DOZING in the doorbell (of each set, if it goes to sleep)
+//!   fence_light             ◀── SYNC: doze ──▶ fence_heavy
+//!   load the doorbell: DOZING? then ring       look at the set's lanes once more: an event? then stay awake
+//!                                              look at the set no more until it rings
+//! ```
+//!
+//! The two fences make one store-load barrier: at least one of the two sees the other's store. The shard pays for it
+//! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while its set is awake. To ring
+//! is to take `DOZING` off and to call for the shard's attention by its [`Bell`], which also wakes the shard.
+//!
+//! Sets doze from the start, before they have a publisher, so attaching and detaching need not tell the shard.
+#![forbid(unsafe_code)]
+
+use super::bell::{Bell, bit};
+use crate::sync::{Arc, AtomicU32, Ordering, asymmetric_fences, fence, fence_light};
+use crossbeam_utils::CachePadded;
+
+/// The shard does not look at the set.
+const DOZING: u32 = 1;
+/// The kernel has no process-wide barrier: each publish needs a fence of its own.
+const FENCED: u32 = 1 << 31;
+
+/// What a publisher looks at after each publish.
+pub(crate) struct Doorbell {
+    word: CachePadded<AtomicU32>,
+    bell: Arc<Bell>,
+}
+
+impl Doorbell {
+    /// The doorbell of a set that dozes.
+    pub fn new(bell: Arc<Bell>) -> Self {
+        let fences = if asymmetric_fences() { 0 } else { FENCED };
+        Doorbell { word: CachePadded::new(AtomicU32::new(fences | DOZING)), bell }
+    }
+
+    /// The shard's bell.
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// Called after every publish.
+    #[inline(always)]
+    pub fn ring(&self) {
+        // SYNC: doze (light half); pairs with the heavy half that follows `Doorbell::doze`.
+        fence_light();
+        // Relaxed: the fences order it, and ringing carries no data.
+        if self.word.load(Ordering::Relaxed) != 0 {
+            self.ring_slow();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ring_slow(&self) {
+        // Where the light half is not enough, the publisher pays for a whole one. The bit stands from the start.
+        if self.word.load(Ordering::Relaxed) & FENCED != 0 {
+            fence(Ordering::SeqCst);
+        }
+        if self.word.load(Ordering::Relaxed) & DOZING != 0 && self.answer() {
+            self.bell.raise(bit::LANES);
+        }
+    }
+
+    /// Shard: will look at the set no more. A heavy fence and a last look must follow.
+    pub fn doze(&self) {
+        self.word.fetch_or(DOZING, Ordering::Relaxed);
+    }
+
+    /// Takes `DOZING` off; says whether it was on.
+    pub fn answer(&self) -> bool {
+        self.word.fetch_and(!DOZING, Ordering::Relaxed) & DOZING != 0
+    }
+
+    /// Shard: whether nobody has rung since it dozed.
+    pub fn is_dozing(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & DOZING != 0
+    }
+}
