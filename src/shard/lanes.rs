@@ -64,8 +64,10 @@ impl<E> Lanes<E> {
     }
 
     /// Whether any event is there, in a set that is awake.
+    #[inline(always)]
     pub fn any_ready(&self) -> bool {
-        (0..self.classes.len()).any(|class| self.is_ready(class))
+        let awake = self.awake;
+        self.classes.iter().any(|lanes| lanes[..awake].iter().any(LaneConsumer::is_ready))
     }
 
     /// The place at which a burst starts looking.

@@ -94,9 +94,13 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         if !work.started || work.halted {
             return 0;
         }
-        // The look is cheap and done at once; a burst is worth a call.
-        let served =
-            schedule.next(|pick| if work.parts.lanes.is_ready(pick.class) { work.burst(pick) } else { 0 });
+        // A look is cheap, and most polls of a shard that waits find nothing; a burst is worth a call.
+        let served = if work.parts.lanes.any_ready() {
+            schedule.next(|pick| if work.parts.lanes.is_ready(pick.class) { work.burst(pick) } else { 0 })
+        } else {
+            schedule.rest();
+            0
+        };
         if served == 0 {
             work.guarded(|handler, context| handler.on_idle(context));
         }

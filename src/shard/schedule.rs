@@ -82,6 +82,12 @@ impl Schedule {
         if floor { 0 } else { self.serve_lowest(higher, &mut serve) }
     }
 
+    /// There was nothing to serve.
+    #[inline(always)]
+    pub fn rest(&mut self) {
+        self.passed_over = 0;
+    }
+
     #[inline]
     fn serve_lowest(&mut self, higher: usize, serve: &mut impl FnMut(Pick) -> u64) -> u64 {
         self.passed_over = 0;
@@ -97,7 +103,7 @@ impl Schedule {
             entry.left = entry.left.saturating_sub(served);
             if served == 0 || entry.left == 0 {
                 entry.left = entry.share;
-                self.turn = (at + 1) % self.tier.len();
+                self.turn = if at + 1 == self.tier.len() { 0 } else { at + 1 };
             }
             if served > 0 {
                 return served;
