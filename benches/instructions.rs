@@ -9,9 +9,9 @@
 //! counted too, and taken off.
 //!
 //! ```sh
-//! .ci/instructions                            # installs what is missing, and gates
-//! cargo bench --bench instructions            # valgrind and gungraun-runner are there already
-//! cargo bench --bench instructions -- engine  # only what has `engine` in its name; budgets of the others are not asked
+//! .ci/instructions                                # installs what is missing, and gates
+//! cargo bench --bench instructions                # valgrind and gungraun-runner are there already
+//! cargo bench --bench instructions -- '*engine*'  # a part: names that fit
 //! ```
 
 #[path = "instructions/budgets.rs"]
