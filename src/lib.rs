@@ -89,6 +89,9 @@ pub mod engine;
 #[cfg(feature = "weblog")]
 pub mod weblog;
 
+#[cfg(feature = "measure")]
+pub mod measure;
+
 pub use class::{Class, ClassId};
 pub use engine::{Engine, Plan, Profile, Report};
 pub use event::{Key, Outcome, Rejection, ShardId, Verdict};

@@ -36,10 +36,13 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ],
     )],
     &[("engine", &["config", "plan", "report", "assembly", "lifecycle", "builder"])],
-    &[(
-        "weblog",
-        &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"],
-    )],
+    &[
+        (
+            "weblog",
+            &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"],
+        ),
+        ("measure", &["event", "machine", "rounds", "settings", "answer", "peers", "lane", "cliff"]),
+    ],
 ];
 
 /// The rooms in which `unsafe` may stand.

@@ -1,0 +1,92 @@
+//! The machine on which something was measured, and the CPUs that are used for it.
+#![forbid(unsafe_code)]
+
+use crate::shard::{available, nameable, parse_list, pin};
+use serde::Serialize;
+
+/// Where figures come from: nobody can compare them without knowing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// The CPU's model, as the system names it; empty where it does not.
+    pub model: String,
+    /// CPUs that the machine has.
+    pub cpus_online: usize,
+    /// The CPUs used: the producer's, the consumer's, those of further producers.
+    pub cpus: Vec<usize>,
+    /// Whether threads can be pinned to them.
+    pub pinned: bool,
+    /// Whether the first two are one core, shared by two hardware threads.
+    pub siblings: bool,
+    /// Operating system and architecture: `linux x86_64`.
+    pub system: String,
+    /// The version of Pelton.
+    pub version: &'static str,
+    /// The compile-time features that were on, among those which change what is measured.
+    pub features: Vec<&'static str>,
+    /// Whether this is a build without optimisations, whose figures say nothing.
+    pub debug: bool,
+}
+
+impl Machine {
+    /// What there is to see of it.
+    pub fn look(cpus: &[usize]) -> Self {
+        let features = [
+            (cfg!(feature = "affinity"), "affinity"),
+            (cfg!(feature = "park"), "park"),
+            (cfg!(feature = "latency"), "latency"),
+            (cfg!(feature = "audit"), "audit"),
+            (cfg!(feature = "mimalloc"), "mimalloc"),
+        ];
+        // Tried on threads that end: this one stays where it may run.
+        let pins = |cpu: usize| std::thread::spawn(move || pin(cpu)).join().unwrap_or(false);
+        Machine {
+            model: model().unwrap_or_default(),
+            cpus_online: nameable().len(),
+            cpus: cpus.to_vec(),
+            pinned: cpus.iter().all(|cpu| pins(*cpu)),
+            siblings: cpus.len() > 1 && siblings(cpus[0]).contains(&cpus[1]),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            version: env!("CARGO_PKG_VERSION"),
+            features: features.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect(),
+            debug: cfg!(debug_assertions),
+        }
+    }
+}
+
+/// The CPU's model, as the system names it; `None` where it does not.
+pub fn model() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}
+
+/// The CPUs that a measurement uses unless they are named: the first of this process's mask, then those that share no
+/// core with it, then the others. Two hardware threads of one core would share what they are measured with.
+pub(crate) fn choose() -> Vec<usize> {
+    order(available(), &siblings(available()[0]))
+}
+
+fn order(there: &[usize], siblings: &[usize]) -> Vec<usize> {
+    let first = there[0];
+    let (near, far): (Vec<usize>, Vec<usize>) = there[1..].iter().partition(|cpu| siblings.contains(cpu));
+    [first].into_iter().chain(far).chain(near).collect()
+}
+
+/// The CPUs that share this one's core, itself among them; none where the system does not say.
+fn siblings(cpu: usize) -> Vec<usize> {
+    let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+    std::fs::read_to_string(path).map(|list| parse_list(list.trim())).unwrap_or_default()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_cpu_shares_no_core_with_the_first_where_there_is_another() {
+        assert_eq!(order(&[0, 1, 2, 3], &[0, 1]), [0, 2, 3, 1]);
+        assert_eq!(order(&[0, 1, 2, 3], &[0, 2]), [0, 1, 3, 2]);
+        assert_eq!(order(&[0, 1], &[0, 1]), [0, 1]);
+        assert_eq!(order(&[3], &[]), [3]);
+    }
+}

@@ -1,0 +1,131 @@
+//! Measuring: the questions that decide whether an engine like this one is worth its while, each asked of Pelton, of the
+//! peers that people would use instead, and of the bare machine, on the machine at hand.
+//!
+//! # Mechanism
+//! ```text
+//!   Question + Settings ─▶ Bench ─▶ rounds in which all contenders take turns ─▶ Answer ─▶ text, JSON
+//! ```
+//! [`Question::ask`] does it; the program's `pelton bench` and the benches print what comes of it. [`rounds`] says how
+//! figures are made of runs, [`event`] what is moved, [`peers`] how every contender is used, [`answer`] what is told.
+//!
+//! # What it does not do
+//! It does not fail where a figure misses its limit: that is for whoever reads it. It does not say why a figure is as it
+//! is: that is a profiler's work.
+//!
+//! # Examples
+//! ```no_run
+//! use pelton::measure::{Question, Settings};
+//! let settings = Settings { rounds: 5, ..Settings::default() };
+//! let answer = Question::Lane.ask(&settings, &mut |_| ())?;
+//! println!("{answer}");
+//! # Ok::<(), pelton::measure::MeasureError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod machine;
+pub mod rounds;
+
+mod settings;
+
+pub mod answer;
+pub mod peers;
+
+mod lane;
+
+mod cliff;
+
+pub use answer::Answer;
+pub use machine::Machine;
+pub use settings::{Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings};
+
+use rounds::Step;
+use settings::Spec;
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What does it cost to hand one event from one thread to another?
+    Lane,
+    /// What does a hand-off cost over the work that its producer does before each event?
+    Cliff,
+}
+
+type Ask = fn(&mut Bench<'_>) -> Result<Answer, MeasureError>;
+
+impl Question {
+    /// All of them.
+    pub const ALL: [Question; 2] = [Question::Lane, Question::Cliff];
+
+    fn spec(self) -> (Spec, Ask) {
+        match self {
+            Question::Lane => (lane::SPEC, lane::ask),
+            Question::Cliff => (cliff::SPEC, cliff::ask),
+        }
+    }
+
+    /// Its name: `lane`.
+    pub fn name(self) -> &'static str {
+        self.spec().0.name
+    }
+
+    /// The question, in one sentence.
+    pub fn asks(self) -> &'static str {
+        self.spec().0.asks
+    }
+
+    /// Events of one run, unless the settings say otherwise.
+    pub fn events(self) -> u64 {
+        self.spec().0.events
+    }
+
+    /// Whether the settings will do for this question, before anything is run.
+    ///
+    /// # Errors
+    /// [`MeasureError::Settings`] with all that is wrong; [`MeasureError::OneCpu`].
+    pub fn check(self, settings: &Settings) -> Result<(), MeasureError> {
+        settings.check(&self.spec().0)
+    }
+
+    /// Measures. `watch` is told before each run which one it is; nothing else runs meanwhile.
+    ///
+    /// Call it from a thread that is not pinned: what it pins are threads of its own.
+    ///
+    /// # Errors
+    /// As for [`Self::check`]; [`MeasureError::Run`] where a run fails.
+    pub fn ask(self, settings: &Settings, watch: &mut dyn FnMut(Step<'_>)) -> Result<Answer, MeasureError> {
+        let (spec, ask) = self.spec();
+        ask(&mut Bench::new(spec, settings, watch)?)
+    }
+}
+
+impl std::str::FromStr for Question {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|question| question.name() == name);
+        known.ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|question| question.name()).collect();
+            format!("'{name}' is no question; {} are", names.join(", "))
+        })
+    }
+}
+
+/// Asks one question as a bench does: with `PELTON_BENCH_ROUNDS` rounds and `PELTON_BENCH_EVENTS` events where the
+/// environment has them. Prints the answer.
+///
+/// # Panics
+/// Where there is no answer.
+pub fn bench_main(question: Question) {
+    let read = |name: &str| {
+        std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap_or_else(|_| panic!("{name}: no number")))
+    };
+    let mut settings = Settings { events: read("PELTON_BENCH_EVENTS"), ..Settings::default() };
+    if let Some(rounds) = read("PELTON_BENCH_ROUNDS") {
+        settings.rounds = rounds.try_into().unwrap_or(u32::MAX);
+    }
+    match question.ask(&settings, &mut |_| ()) {
+        Ok(answer) => print!("{answer}"),
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -1,0 +1,326 @@
+//! What a measurement can be told, which of it each question takes, and the bench that is made of it.
+//!
+//! # Invariants
+//! - Nothing is rounded, clamped or ignored: a value that cannot be, and an option that a question has no use for, are
+//!   refused as a [`PlanError`] with what would work; all that is wrong is told at once.
+//! - Two CPUs or nothing: ends that take turns on one CPU would measure the system's scheduler.
+#![forbid(unsafe_code)]
+
+use super::machine::{Machine, choose};
+use super::rounds::{Peer, RunError, Runs, Step, alternate};
+use crate::engine::{BURST_MAX, Plan, PlanError, PlanErrors, Profile};
+use crate::shard::{available, nameable};
+use crate::wait::Wait;
+
+/// The most rounds of a measurement.
+pub const ROUNDS_MAX: u32 = 999;
+/// The most events of one run.
+pub const EVENTS_MAX: u64 = 1 << 32;
+/// The most slots of a ring: more would measure the memory.
+pub const CAPACITY_MAX: u32 = 1 << 20;
+/// The most CPUs that a question uses.
+pub const CPUS_MAX: usize = 64;
+
+/// The settings of a measurement. What is `None` is as the question has it by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Rounds that count, 1 to [`ROUNDS_MAX`].
+    pub rounds: u32,
+    /// Events of one run, 1 to [`EVENTS_MAX`].
+    pub events: Option<u64>,
+    /// The CPUs: the producer's, the consumer's, and those of further producers where the question has some. Without
+    /// them, CPUs that share no core are chosen where there are any.
+    pub cpus: Option<Vec<usize>>,
+    /// What a shard with nothing to do does. Without it, it polls on.
+    pub wait: Option<Wait>,
+    /// Slots of each ring, ours and the others', a power of two from 2 to [`CAPACITY_MAX`].
+    pub capacity: Option<u32>,
+    /// Events of a lower class that a strict one waits for at most; see [`Plan::burst`].
+    pub burst: Option<u32>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { rounds: 15, events: None, cpus: None, wait: None, capacity: None, burst: None }
+    }
+}
+
+/// What a question is, and which settings it takes besides rounds, events and CPUs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    /// Its name, as the program has it.
+    pub name: &'static str,
+    /// The question, in one sentence.
+    pub asks: &'static str,
+    /// How to read the answer.
+    pub hint: &'static str,
+    /// Events of one run, unless said otherwise.
+    pub events: u64,
+    /// CPUs that it can use, 2 or more.
+    pub cpus_max: usize,
+    /// Slots of each ring, where that can be set.
+    pub capacity: Option<u32>,
+    /// Whether it has a shard whose waiting can be set.
+    pub waits: bool,
+    /// The burst, where that can be set.
+    pub burst: Option<u32>,
+}
+
+impl Spec {
+    fn takes(&self) -> String {
+        let options = [
+            (true, "rounds, events and cpus"),
+            (self.capacity.is_some(), "capacity"),
+            (self.waits, "wait"),
+            (self.burst.is_some(), "burst"),
+        ];
+        let taken: Vec<_> = options.into_iter().filter(|(takes, _)| *takes).map(|(_, name)| name).collect();
+        taken.join(", ")
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MeasureError {
+    /// Settings that cannot be, or that the question has no use for.
+    #[error(transparent)]
+    Settings(#[from] PlanErrors),
+    /// This process may run on one CPU alone.
+    #[error(
+        "a measurement needs two CPUs, and this process may run on CPU {0} alone: both ends would take turns there, and \
+         the figures would mean nothing; run it on a machine with more, or with a wider mask (taskset)"
+    )]
+    OneCpu(usize),
+    /// A run did not end well.
+    #[error("a run failed, so there are no figures; {0}")]
+    Run(#[from] RunError),
+}
+
+/// A question's settings, complete and checked, and whoever watches.
+pub struct Bench<'a> {
+    pub(crate) spec: Spec,
+    /// Rounds that count.
+    pub rounds: u32,
+    /// Events of one run.
+    pub events: u64,
+    /// The CPUs: the producer's, the consumer's, and those of further producers. Two or more, all different.
+    pub cpus: Vec<usize>,
+    /// What a shard with nothing to do does.
+    pub wait: Wait,
+    /// Slots of each ring.
+    pub capacity: u32,
+    /// Events of a lower class that a strict one waits for at most.
+    pub burst: u32,
+    /// The machine, as it was found before anything was pinned.
+    pub machine: Machine,
+    watch: &'a mut dyn FnMut(Step<'_>),
+}
+
+impl std::fmt::Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench")
+            .field("spec", &self.spec)
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Says all that is wrong, for a question.
+    pub(crate) fn check(&self, spec: &Spec) -> Result<(), MeasureError> {
+        let mut errors = Vec::new();
+        let mut unless = |holds: bool, setting: &str, value: String, limit: String, works: String| {
+            if !holds {
+                errors.push(PlanError { setting: setting.into(), value, limit, works });
+            }
+        };
+        let rounds = 1..=ROUNDS_MAX;
+        let limit = format!("from 1 to {ROUNDS_MAX}");
+        unless(rounds.contains(&self.rounds), "rounds", self.rounds.to_string(), limit, "15".into());
+        if let Some(events) = self.events {
+            let limit = format!("from 1 to {EVENTS_MAX}");
+            let holds = (1..=EVENTS_MAX).contains(&events);
+            unless(holds, "events", events.to_string(), limit, spec.events.to_string());
+        }
+        let absent = || format!("left out for {}, which takes {}", spec.name, spec.takes());
+        let none = |option: &str| format!("the question without {option}");
+        if let Some(capacity) = self.capacity {
+            let value = capacity.to_string();
+            let fits = capacity.is_power_of_two() && (2..=CAPACITY_MAX).contains(&capacity);
+            match spec.capacity {
+                None => unless(false, "capacity", value, absent(), none("--capacity")),
+                Some(works) => {
+                    let limit = format!("a power of two from 2 to {CAPACITY_MAX}");
+                    unless(fits, "capacity", value, limit, works.to_string());
+                }
+            }
+        }
+        if let Some(wait) = self.wait {
+            unless(spec.waits, "wait", wait.to_string(), absent(), none("--wait"));
+        }
+        if let Some(burst) = self.burst {
+            let value = burst.to_string();
+            match spec.burst {
+                None => unless(false, "burst", value, absent(), none("--burst")),
+                Some(works) => {
+                    let limit = format!("from 1 to {}", BURST_MAX);
+                    let fits = (1..=BURST_MAX).contains(&burst);
+                    unless(fits, "burst", value, limit, works.to_string());
+                }
+            }
+        }
+        if let Some(cpus) = &self.cpus {
+            self.check_cpus(cpus, spec, &mut unless);
+        } else if errors.is_empty() && available().len() < 2 {
+            return Err(MeasureError::OneCpu(available()[0]));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(PlanErrors(errors).into()) }
+    }
+
+    fn check_cpus(
+        &self,
+        cpus: &[usize],
+        spec: &Spec,
+        unless: &mut impl FnMut(bool, &str, String, String, String),
+    ) {
+        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let there = nameable();
+        let works = || match there.len() {
+            // There is no list that would do.
+            1 => "a machine with two CPUs".to_string(),
+            _ => list(&choose().iter().chain(&there).copied().take(2).collect::<Vec<_>>()),
+        };
+        let most = spec.cpus_max;
+        let number = if most == 2 { "two".to_string() } else { format!("2 to {most}") };
+        let limit = format!("{number} different CPUs for {}: the producer's, then the consumer's", spec.name);
+        let all_differ = cpus.iter().enumerate().all(|(at, cpu)| !cpus[..at].contains(cpu));
+        unless((2..=most).contains(&cpus.len()) && all_differ, "cpus", list(cpus), limit, works());
+        for cpu in cpus.iter().filter(|cpu| !there.contains(cpu)) {
+            unless(false, "cpus", cpu.to_string(), format!("among {}", list(&there)), works());
+        }
+    }
+}
+
+impl<'a> Bench<'a> {
+    /// Completes the settings for a question.
+    pub(crate) fn new(
+        spec: Spec,
+        settings: &Settings,
+        watch: &'a mut dyn FnMut(Step<'_>),
+    ) -> Result<Self, MeasureError> {
+        settings.check(&spec)?;
+        let mut cpus = settings.cpus.clone().unwrap_or_else(choose);
+        cpus.truncate(spec.cpus_max);
+        Ok(Bench {
+            rounds: settings.rounds,
+            events: settings.events.unwrap_or(spec.events),
+            wait: settings.wait.unwrap_or(Wait::Spin),
+            capacity: settings.capacity.or(spec.capacity).unwrap_or(1_024),
+            burst: settings.burst.or(spec.burst).unwrap_or(64),
+            machine: Machine::look(&cpus),
+            cpus,
+            spec,
+            watch,
+        })
+    }
+
+    /// Runs all contenders in turn; see [`alternate`].
+    ///
+    /// # Errors
+    /// As for [`alternate`].
+    pub fn alternate<T: Send>(
+        &mut self,
+        at: &str,
+        peers: Vec<Peer<'_, T>>,
+    ) -> Result<Vec<Runs<T>>, MeasureError> {
+        Ok(alternate(self.rounds, at, peers, self.watch)?)
+    }
+
+    /// What runs need to know of it.
+    pub fn load(&self) -> Load {
+        Load {
+            events: self.events,
+            work: 0,
+            cpus: [self.cpus[0], self.cpus[1]],
+            capacity: self.capacity,
+            wait: self.wait,
+            burst: self.burst,
+        }
+    }
+}
+
+/// What one run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Events.
+    pub events: u64,
+    /// Dependent multiplications before each.
+    pub work: u64,
+    /// The producer's CPU and the consumer's.
+    pub cpus: [usize; 2],
+    /// Slots of each ring.
+    pub capacity: u32,
+    /// What a shard with nothing to do does.
+    pub wait: Wait,
+    /// Events of a lower class that a strict one waits for at most.
+    pub burst: u32,
+}
+
+impl Load {
+    /// The same with some work before each event.
+    pub fn with_work(self, work: u64) -> Self {
+        Load { work, ..self }
+    }
+
+    /// The engine's plan: one producer, and a shard on the consumer's CPU.
+    pub fn plan(&self) -> Plan {
+        Plan::new(Profile::Latency).producers_max(1).cpus([self.cpus[1]]).wait(self.wait).burst(self.burst)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const SPEC: Spec = Spec {
+        name: "lane",
+        asks: "?",
+        hint: "",
+        events: 7,
+        cpus_max: 2,
+        capacity: Some(1_024),
+        waits: false,
+        burst: None,
+    };
+
+    fn refused(settings: Settings, spec: Spec) -> String {
+        settings.check(&spec).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_would_work() {
+        let settings = || Settings { cpus: None, ..Settings::default() };
+        let text = refused(Settings { rounds: 0, events: Some(0), capacity: Some(3), ..settings() }, SPEC);
+        for part in ["rounds is 0", "events is 0", "7 would work", "capacity is 3", "a power of two from 2"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        for cpus in [vec![], vec![0], vec![0, 0], vec![0, 1, 2]] {
+            let text = refused(Settings { cpus: Some(cpus), ..settings() }, SPEC);
+            assert!(text.contains("two different CPUs for lane"), "{text}");
+        }
+        let text = refused(Settings { cpus: Some(vec![0, 99_999]), ..settings() }, SPEC);
+        assert!(text.contains("cpus is 99999, but must be among"), "{text}");
+    }
+
+    #[test]
+    fn an_option_without_a_use_is_refused() {
+        let bare = Spec { capacity: None, ..SPEC };
+        let settings =
+            Settings { wait: Some(Wait::Park), capacity: Some(64), burst: Some(8), ..Settings::default() };
+        let text = refused(settings, bare);
+        for option in ["wait", "capacity", "burst"] {
+            assert!(text.contains(&format!("the question without --{option} would work")), "{text}");
+        }
+        assert!(text.contains("left out for lane, which takes rounds, events and cpus;"), "{text}");
+    }
+}
