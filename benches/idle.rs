@@ -3,13 +3,11 @@
 //! CPU time is the kernel's own account of each shard's thread (`/proc/self/task/*/schedstat`), over some seconds of silence
 //! between two rounds of events.
 
-mod support;
-
+use pelton::measure::event::Body;
 use pelton::wait::Wait;
 use pelton::{Class, Context, Event, Plan, Profile, ShardId};
 use std::fs;
 use std::time::Duration;
-use support::*;
 
 const SHARDS: u16 = 8;
 
@@ -24,14 +22,14 @@ fn cpu_ns(name: &str) -> u64 {
 }
 
 fn main() {
-    banner("idle: eight parked shards");
+    println!("idle: {SHARDS} parked shards");
     let mut plan =
         Plan::new(Profile::Dev).shards(SHARDS).producers_max(1).thread_name("idle").wait(Wait::Park);
     let class = plan.class(Class::strict("only").capacity(256).block());
     let handler = |_: ShardId| |_: &mut Event<'_, Body>, _: &mut Context<'_, Body>| ();
     let engine = plan.start(Body::default, handler).unwrap();
     let mut tx = engine.attach().unwrap();
-    let n = events(100_000);
+    let n = 100_000;
     let mut round = |from: u64| {
         for i in from..from + n {
             tx.publish(class, i, |event| *event = Body::new(i, i)).unwrap();

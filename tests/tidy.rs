@@ -41,7 +41,24 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "weblog",
             &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"],
         ),
-        ("measure", &["event", "machine", "rounds", "settings", "answer", "peers", "lane", "cliff"]),
+        (
+            "measure",
+            &[
+                "event",
+                "machine",
+                "rounds",
+                "settings",
+                "answer",
+                "peers",
+                "lane",
+                "cliff",
+                "engine",
+                "mesh",
+                "priority",
+                "wake",
+                "producers",
+            ],
+        ),
     ],
 ];
 

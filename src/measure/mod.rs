@@ -35,6 +35,16 @@ mod lane;
 
 mod cliff;
 
+mod engine;
+
+mod mesh;
+
+mod priority;
+
+mod wake;
+
+mod producers;
+
 pub use answer::Answer;
 pub use machine::Machine;
 pub use settings::{Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings};
@@ -49,18 +59,41 @@ pub enum Question {
     Lane,
     /// What does a hand-off cost over the work that its producer does before each event?
     Cliff,
+    /// What does a whole engine cost an event, against a bare disruptor that only hands it over?
+    Engine,
+    /// How long does a critical event wait while bulk events saturate the shard?
+    Priority,
+    /// How long does it take to wake a shard that sleeps, beside a bare futex?
+    Wake,
+    /// How long does a request and its reply take, shard to shard, beside the bare cache line there and back?
+    Mesh,
+    /// How many events a second do several producers bring through one shard?
+    Producers,
 }
 
 type Ask = fn(&mut Bench<'_>) -> Result<Answer, MeasureError>;
 
 impl Question {
     /// All of them.
-    pub const ALL: [Question; 2] = [Question::Lane, Question::Cliff];
+    pub const ALL: [Question; 7] = [
+        Question::Lane,
+        Question::Cliff,
+        Question::Engine,
+        Question::Priority,
+        Question::Wake,
+        Question::Mesh,
+        Question::Producers,
+    ];
 
     fn spec(self) -> (Spec, Ask) {
         match self {
             Question::Lane => (lane::SPEC, lane::ask),
             Question::Cliff => (cliff::SPEC, cliff::ask),
+            Question::Engine => (engine::SPEC, engine::ask),
+            Question::Priority => (priority::SPEC, priority::ask),
+            Question::Wake => (wake::SPEC, wake::ask),
+            Question::Mesh => (mesh::SPEC, mesh::ask),
+            Question::Producers => (producers::SPEC, producers::ask),
         }
     }
 

@@ -1,0 +1,284 @@
+//! How long does a request and its reply take, shard to shard and lane to lane, beside the bare cache line?
+//!
+//! Two pinned threads, one event under way at a time. The bare line: two words, each stored by one side and polled by
+//! the other; nothing that two CPUs do together can be faster. `rtrb` and `crossbeam-channel` with both sides spinning.
+//! Each trip holds one reading of the clock, the same for all.
+#![forbid(unsafe_code)]
+
+use super::answer::{Answer, Limit, Point, Table, Unit};
+use super::engine::STOP;
+use super::event::{Body, Checker, Element};
+use super::rounds::{Peer, Runs};
+use super::settings::{Bench, Load, MeasureError, Spec};
+use crate::class::{Class, ClassId, Stamp};
+use crate::event::{ShardId, Verdict};
+use crate::lane::lane;
+use crate::shard::{Context, Event, Handler, pin};
+use crate::wait::Pacer;
+use crossbeam_utils::CachePadded;
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+pub(crate) const SPEC: Spec = Spec {
+    name: "mesh",
+    asks: "How long does a request and its reply take, shard to shard, beside the bare cache line there and back?",
+    hint: "nothing that two CPUs do together is faster than the bare line; each figure holds one reading of the clock",
+    events: 200_000,
+    cpus_max: 2,
+    capacity: Some(1_024),
+    waits: true,
+    burst: None,
+};
+
+/// Keys of the requests.
+const KEYS: u64 = 7;
+
+/// What is told of all trips of a run: its name, the quantile in permille, and what ours may be of the bare line.
+const QUANTILES: [(&str, usize, f64, f64); 2] = [("p50", 500, 1.2, 1.08), ("p99", 990, 1.5, 1.2)];
+
+/// The quantiles of single trips, in nanoseconds.
+fn quantiles(mut trips: Vec<u32>) -> [f64; 2] {
+    trips.sort_unstable();
+    QUANTILES.map(|(_, permille, ..)| f64::from(trips[(trips.len() - 1) * permille / 1_000]))
+}
+
+/// Asks `load.events` times on this thread, while `echo` answers on the other.
+fn trips(load: Load, echo: impl FnOnce() + Send + 'static, mut trip: impl FnMut(u64)) -> [f64; 2] {
+    let echo = std::thread::spawn(move || {
+        pin(load.cpus[1]);
+        echo();
+    });
+    pin(load.cpus[0]);
+    let mut trips = Vec::with_capacity(load.events as usize);
+    for i in 1..=load.events {
+        let begun = Instant::now();
+        trip(i);
+        trips.push(nanos(begun));
+    }
+    echo.join().expect("the other side panicked");
+    quantiles(trips)
+}
+
+fn nanos(begun: Instant) -> u32 {
+    begun.elapsed().as_nanos().try_into().unwrap_or(u32::MAX)
+}
+
+/// A cache line of its own, with one word.
+#[derive(Default)]
+struct Line(CachePadded<AtomicU64>);
+
+impl Line {
+    fn store(&self, i: u64) {
+        // SYNC: line (Release); pairs with `Line::wait_for`.
+        self.0.store(i, Ordering::Release);
+    }
+
+    fn wait_for(&self, i: u64) {
+        // SYNC: line (Acquire); pairs with `Line::store`.
+        while self.0.load(Ordering::Acquire) != i {
+            spin_loop();
+        }
+    }
+}
+
+fn bare(load: Load) -> [f64; 2] {
+    let lines = Arc::new([Line::default(), Line::default()]);
+    let other = lines.clone();
+    let echo = move || {
+        for i in 1..=load.events {
+            other[0].wait_for(i);
+            other[1].store(i);
+        }
+    };
+    trips(load, echo, |i| {
+        lines[0].store(i);
+        lines[1].wait_for(i);
+    })
+}
+
+fn lanes(load: Load) -> [f64; 2] {
+    let class = Class::strict("only").capacity(load.capacity).stamp(Stamp::Never);
+    let make = || lane(&class, Body::default).expect("a lane of a checked capacity");
+    let ((mut ask, mut asked), (mut reply, mut replied)) = (make(), make());
+    let echo = move || {
+        let mut checker = Checker::starting_at(1);
+        let mut pace = Pacer::default();
+        for _ in 0..load.events {
+            let mut body = Body::default();
+            loop {
+                let found = asked.poll(1, |event| {
+                    checker.see(event.key(), event);
+                    body = **event;
+                });
+                if found > 0 {
+                    break;
+                }
+                pace.after(found);
+            }
+            reply.publish(body.extra, |event| *event = body).expect("one event at a time");
+            pace.after(1);
+        }
+        checker.finish();
+    };
+    let mut checker = Checker::starting_at(1);
+    let figures = trips(load, echo, |i| {
+        ask.publish(i & KEYS, |event| *event = Body::new(i, i & KEYS)).expect("one event at a time");
+        while replied.poll(1, |event| checker.see(event.key(), event)) == 0 {
+            spin_loop();
+        }
+    });
+    checker.finish();
+    figures
+}
+
+/// Shard 0 asks over the mesh and takes the time, shard 1 answers over the mesh.
+struct Trips {
+    class: ClassId,
+    trips: Vec<u32>,
+    begun: Instant,
+    events: u64,
+    checker: Checker,
+    done: mpsc::Sender<(Vec<u32>, Checker)>,
+}
+
+impl Trips {
+    /// Says whether the request went out: with one event under way it always does.
+    fn ask(&mut self, context: &mut Context<'_, Body>) -> bool {
+        let i = self.checker.next();
+        self.begun = Instant::now();
+        context.emit_to(ShardId(1), self.class, i & KEYS, &[], |ask| *ask = Body::new(i, i & KEYS)).is_ok()
+    }
+}
+
+impl Handler<Body> for Trips {
+    type Output = ();
+
+    fn on_event(&mut self, event: &mut Event<'_, Body>, context: &mut Context<'_, Body>) -> Verdict {
+        if context.shard() == ShardId(1) {
+            let body = **event;
+            return match context.emit_to(ShardId(0), self.class, body.extra, &[], |reply| *reply = body) {
+                Ok(_) => Verdict::Done,
+                Err(_) => Verdict::Retry,
+            };
+        }
+        // Event 0 comes from outside and begins it all.
+        if event.sequence > 0 {
+            self.trips.push(nanos(self.begun));
+            self.checker.see(event.key().0, event);
+        }
+        let is_asked = self.checker.next() <= self.events && self.ask(context);
+        if !is_asked {
+            // Nobody listens any more where the run has failed.
+            let _ = self.done.send((std::mem::take(&mut self.trips), self.checker));
+        }
+        Verdict::Done
+    }
+
+    fn on_stop(self, _: &mut Context<'_, Body>) {}
+}
+
+fn shards(load: Load) -> [f64; 2] {
+    let mut plan = load.plan().shards(2).cpus(load.cpus).mesh(true);
+    let class = plan.class(Class::strict("only").capacity(load.capacity).stamp(Stamp::Never));
+    let (done, end) = mpsc::channel();
+    let handler = move |_| Trips {
+        class,
+        trips: Vec::with_capacity(load.events as usize),
+        begun: Instant::now(),
+        events: load.events,
+        checker: Checker::starting_at(1),
+        done: done.clone(),
+    };
+    let engine = plan.start(Body::default, handler).expect("the plan was checked");
+    let mut tx = engine.attach().expect("room for one producer");
+    tx.publish_to(ShardId(0), class, 0, |event| *event = Body::new(0, 0)).expect("an empty lane");
+    let (trips, checker) = end.recv().expect("a shard panicked");
+    drop(tx);
+    let report = engine.stop(STOP).expect("stopped once");
+    assert!(report.ledger.is_closed(), "the ledger is not closed");
+    assert_eq!(report.ledger.total().handled, 2 * load.events + 1, "events handled");
+    checker.finish();
+    quantiles(trips)
+}
+
+fn rtrb(load: Load) -> [f64; 2] {
+    let make = || rtrb::RingBuffer::<Element>::new(load.capacity as usize);
+    let ((mut ask, mut asked), (mut reply, mut replied)) = (make(), make());
+    let pop = |from: &mut rtrb::Consumer<Element>| loop {
+        match from.pop() {
+            Ok(element) => return element,
+            Err(_) => spin_loop(),
+        }
+    };
+    let echo = move || {
+        let mut checker = Checker::starting_at(1);
+        for _ in 0..load.events {
+            let element = pop(&mut asked);
+            checker.see(element.key, &element.body);
+            reply.push(element).expect("one event at a time");
+        }
+        checker.finish();
+    };
+    let mut checker = Checker::starting_at(1);
+    let figures = trips(load, echo, |i| {
+        ask.push(Element::new(i, i & KEYS)).expect("one event at a time");
+        let element = pop(&mut replied);
+        checker.see(element.key, &element.body);
+    });
+    checker.finish();
+    figures
+}
+
+fn channel(load: Load) -> [f64; 2] {
+    let make = || crossbeam_channel::bounded::<Element>(load.capacity as usize);
+    let ((ask, asked), (reply, replied)) = (make(), make());
+    let receive = |from: &crossbeam_channel::Receiver<Element>| loop {
+        match from.try_recv() {
+            Ok(element) => return element,
+            Err(_) => spin_loop(),
+        }
+    };
+    let echo = move || {
+        let mut checker = Checker::starting_at(1);
+        for _ in 0..load.events {
+            let element = receive(&asked);
+            checker.see(element.key, &element.body);
+            reply.try_send(element).expect("one event at a time");
+        }
+        checker.finish();
+    };
+    let mut checker = Checker::starting_at(1);
+    let figures = trips(load, echo, |i| {
+        ask.try_send(Element::new(i, i & KEYS)).expect("one event at a time");
+        let element = receive(&replied);
+        checker.see(element.key, &element.body);
+    });
+    checker.finish();
+    figures
+}
+
+pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
+    let load = bench.load();
+    let peers = vec![
+        Peer::ours("pelton, shard to shard", move || shards(load)),
+        Peer::ours("pelton, lane to lane", move || lanes(load)),
+        Peer::baseline("the bare cache line", move || bare(load)),
+        Peer::other("rtrb, push and pop", move || rtrb(load)),
+        Peer::other("crossbeam-channel", move || channel(load)),
+    ];
+    let runs = bench.alternate("one at a time", peers)?;
+    let tables = QUANTILES.iter().enumerate().map(|(at, (name, _, limit, goal))| {
+        let runs: Vec<Runs> = runs.iter().map(|runs| runs.figure(at)).collect();
+        let limit = Limit::ratio("shard to shard / the bare line", &runs[0], &runs[2], *limit, *goal);
+        Table {
+            what: format!("A request and its reply, {name}"),
+            unit: Unit::Ns,
+            axis: None,
+            points: vec![Point::new(0.0, "", &runs, [limit])],
+        }
+    });
+    let tables = tables.collect();
+    Ok(Answer::new(bench, tables, Vec::new()))
+}

@@ -1,0 +1,212 @@
+//! How long does it take to wake a shard that sleeps?
+//!
+//! From just before an event is published until its handler runs, on a shard that has gone to sleep in the kernel: the
+//! publisher is silent for longer than a shard polls on, for spans that differ. Beside it, in the same rounds, what the
+//! kernel itself takes: a word is stored and its sleeper woken by a bare futex call; and what people would use
+//! otherwise: `std`'s park and unpark, and `crossbeam-channel`'s `send` and `recv`.
+#![forbid(unsafe_code)]
+
+use super::answer::{Answer, Limit, Point, Table, Unit};
+use super::engine::STOP;
+use super::event::Body;
+use super::rounds::{Peer, Runs};
+use super::settings::{Bench, Load, MeasureError, Spec};
+use crate::class::{Class, Stamp};
+use crate::event::Verdict;
+use crate::shard::{Context, Event, Handler, pin};
+use crate::wait::{PARK_AFTER, Wait};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) const SPEC: Spec = Spec {
+    name: "wake",
+    asks: "How long does it take to wake a shard that sleeps, beside a bare futex?",
+    hint: "from just before the event is published until its handler runs; most of it is the kernel's, as the bare futex shows",
+    events: 1_000,
+    cpus_max: 2,
+    capacity: None,
+    waits: false,
+    burst: None,
+};
+
+/// The publisher's silence before each event: at least this long, and at most twice as long.
+const SILENCE: Duration = Duration::from_micros(200);
+
+const _: () = assert!(SILENCE.as_nanos() > 3 * PARK_AFTER.as_nanos());
+
+/// What is told of all wake-ups of a run.
+const QUANTILES: [(&str, usize); 2] = [("p50", 500), ("p99", 990)];
+
+/// p50 and p99 in nanoseconds, and in how many of all cases the sleeper was known to sleep.
+type Woken = [f64; 3];
+
+fn woken(mut waits_ns: Vec<u64>, asleep: f64) -> Woken {
+    waits_ns.sort_unstable();
+    let [p50, p99] = QUANTILES.map(|(_, permille)| waits_ns[(waits_ns.len() - 1) * permille / 1_000] as f64);
+    [p50, p99, asleep]
+}
+
+/// Calls `wake` with the time since `origin`, again and again, with silence before each.
+fn silences(load: Load, origin: Instant, mut wake: impl FnMut(u64, u64)) {
+    pin(load.cpus[0]);
+    let mut seed = 1u64;
+    for i in 0..load.events {
+        // Spans that differ, so that no timer of the system can keep step with them.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let silence = SILENCE + Duration::from_nanos((seed >> 33) % SILENCE.as_nanos() as u64);
+        let begun = Instant::now();
+        while begun.elapsed() < silence {
+            std::hint::spin_loop();
+        }
+        wake(i, nanos_since(origin));
+    }
+}
+
+fn nanos_since(origin: Instant) -> u64 {
+    origin.elapsed().as_nanos() as u64
+}
+
+struct Waits {
+    origin: Instant,
+    waits_ns: Vec<u64>,
+}
+
+impl Handler<Body> for Waits {
+    type Output = Vec<u64>;
+
+    fn on_event(&mut self, event: &mut Event<'_, Body>, _: &mut Context<'_, Body>) -> Verdict {
+        self.waits_ns.push(nanos_since(self.origin).saturating_sub(event.value));
+        Verdict::Done
+    }
+
+    fn on_stop(self, _: &mut Context<'_, Body>) -> Vec<u64> {
+        self.waits_ns
+    }
+}
+
+fn shard(load: Load) -> Woken {
+    let mut plan = load.plan().wait(Wait::Park);
+    let class = plan.class(Class::strict("only").capacity(64).stamp(Stamp::Never));
+    let origin = Instant::now();
+    let handler = move |_| Waits { origin, waits_ns: Vec::with_capacity(load.events as usize) };
+    let engine = plan.start(Body::default, handler).expect("the plan was checked");
+    let mut tx = engine.attach().expect("room for one producer");
+    silences(load, origin, |i, now| {
+        tx.publish(class, i, |event| *event = Body { value: now, ..Body::new(i, i) })
+            .expect("the class blocks");
+    });
+    assert!(engine.drain(STOP), "the shard did not wake up");
+    drop(tx);
+    let mut report = engine.stop(STOP).expect("stopped once");
+    assert!(report.ledger.is_closed(), "the ledger is not closed");
+    let parks = report.shards[0].parks;
+    let waits: Vec<u64> = report.outputs().pop().expect("one shard");
+    assert_eq!(waits.len() as u64, load.events, "events handled");
+    woken(waits, parks.min(load.events) as f64 / load.events as f64)
+}
+
+/// A sleeper that `sleep`s until the word is above what it last saw, and takes the time.
+fn sleeper(
+    load: Load,
+    origin: Instant,
+    sent_ns: Arc<AtomicU64>,
+    mut sleep: impl FnMut(u64) + Send + 'static,
+) -> std::thread::JoinHandle<Vec<u64>> {
+    std::thread::spawn(move || {
+        pin(load.cpus[1]);
+        let mut waits_ns = Vec::with_capacity(load.events as usize);
+        for i in 0..load.events {
+            sleep(i);
+            waits_ns.push(nanos_since(origin).saturating_sub(sent_ns.load(Ordering::Relaxed)));
+        }
+        waits_ns
+    })
+}
+
+/// What the kernel takes: one word, one call to sleep, one to wake.
+#[cfg(all(feature = "park", target_os = "linux"))]
+fn bare(load: Load) -> Woken {
+    use crate::sync::{AtomicU32, futex};
+    let origin = Instant::now();
+    let sent_ns = Arc::new(AtomicU64::new(0));
+    let word = Arc::new(AtomicU32::new(0));
+    let slept_on = word.clone();
+    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
+        // SYNC: wake (Acquire); pairs with the store before the wake-up.
+        while slept_on.load(Ordering::Acquire) == i as u32 {
+            futex::wait(&slept_on, i as u32, STOP);
+        }
+    });
+    silences(load, origin, |i, now| {
+        sent_ns.store(now, Ordering::Relaxed);
+        // SYNC: wake (Release).
+        word.store(i as u32 + 1, Ordering::Release);
+        futex::wake(&word);
+    });
+    woken(sleeper.join().expect("the sleeper panicked"), 1.0)
+}
+
+fn park(load: Load) -> Woken {
+    let origin = Instant::now();
+    let sent_ns = Arc::new(AtomicU64::new(0));
+    let count = Arc::new(AtomicU64::new(0));
+    let slept_on = count.clone();
+    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
+        // SYNC: unpark (Acquire); pairs with the store before `unpark`.
+        while slept_on.load(Ordering::Acquire) == i {
+            std::thread::park();
+        }
+    });
+    silences(load, origin, |i, now| {
+        sent_ns.store(now, Ordering::Relaxed);
+        // SYNC: unpark (Release).
+        count.store(i + 1, Ordering::Release);
+        sleeper.thread().unpark();
+    });
+    woken(sleeper.join().expect("the sleeper panicked"), 1.0)
+}
+
+fn channel(load: Load) -> Woken {
+    let origin = Instant::now();
+    let sent_ns = Arc::new(AtomicU64::new(0));
+    let (tx, rx) = crossbeam_channel::bounded::<u64>(64);
+    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
+        assert_eq!(rx.recv(), Ok(i), "an event was lost");
+    });
+    silences(load, origin, |i, now| {
+        sent_ns.store(now, Ordering::Relaxed);
+        tx.send(i).expect("the sleeper lives");
+    });
+    woken(sleeper.join().expect("the sleeper panicked"), 1.0)
+}
+
+pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
+    let load = bench.load();
+    let peers = vec![
+        Peer::ours("pelton, a parked shard", move || shard(load)),
+        #[cfg(all(feature = "park", target_os = "linux"))]
+        Peer::baseline("a bare futex", move || bare(load)),
+        Peer::other("std, park and unpark", move || park(load)),
+        Peer::other("crossbeam-channel, send and recv", move || channel(load)),
+    ];
+    let runs = bench.alternate("waking", peers)?;
+    let tables = QUANTILES.iter().enumerate().map(|(at, (name, _))| {
+        let runs: Vec<Runs> = runs.iter().map(|runs| runs.figure(at)).collect();
+        let is_limited = at == 0 && cfg!(all(feature = "park", target_os = "linux"));
+        let limit = is_limited.then(|| Limit::ratio("a shard / a bare futex", &runs[0], &runs[1], 1.3, 1.1));
+        Table {
+            what: format!("From publish to handler, {name}"),
+            unit: Unit::Ns,
+            axis: None,
+            points: vec![Point::new(0.0, "", &runs, [limit.flatten()])],
+        }
+    });
+    let tables = tables.collect();
+    let asleep = runs[0].figure(2).runs.into_iter().fold(1.0, f64::min);
+    let mut notes = Vec::new();
+    if asleep < 1.0 {
+        notes.push(format!("in one run the shard slept before only {:.1} % of all events", asleep * 100.0));
+    }
+    Ok(Answer::new(bench, tables, notes))
+}
