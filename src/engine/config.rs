@@ -1,6 +1,7 @@
 //! The settings of an engine, their bounds, and how a wrong one is told.
 #![forbid(unsafe_code)]
 
+use crate::shard::{available, parse_list};
 use std::fmt;
 
 /// The largest number of shards.
@@ -88,6 +89,28 @@ impl fmt::Display for PlanErrors {
 }
 
 impl std::error::Error for PlanErrors {}
+
+/// Reads the CPUs that a user names, in the notation of the kernel: `0-3,7`.
+///
+/// # Errors
+/// [`PlanError`] where a part is neither a number nor a range.
+pub fn cpu_list(text: &str) -> Result<Vec<usize>, PlanError> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let read = parse_list(part);
+        if read.is_empty() {
+            let there: Vec<_> = available().iter().map(usize::to_string).collect();
+            return Err(PlanError {
+                setting: "cpus".into(),
+                value: format!("'{text}'"),
+                limit: "numbers and ranges with commas between them, as in 0-3,7".into(),
+                works: there.join(","),
+            });
+        }
+        cpus.extend(read);
+    }
+    Ok(cpus)
+}
 
 /// Collects what is wrong.
 #[derive(Default)]

@@ -17,7 +17,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod builder;
 
 pub use assembly::{Seat, StartError};
-pub use config::{BURST_MAX, OnPanic, PlanError, PlanErrors, Profile};
+pub use config::{BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, cpu_list};
 pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};

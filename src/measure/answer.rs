@@ -35,7 +35,7 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Unit::NsPerEvent => "ns/event",
-            Unit::Ns => "ns",
+            Unit::Ns => "time",
             Unit::EventsPerS => "events/s",
             Unit::Times => "×",
         }
@@ -188,13 +188,16 @@ pub struct Answer {
     pub settings: Used,
     /// What was measured.
     pub tables: Vec<Table>,
-    /// What the figures do not tell by themselves, and what was odd.
+    /// What the figures do not tell by themselves.
     pub notes: Vec<String>,
+    /// What was odd, and makes the figures worth less.
+    pub warnings: Vec<String>,
 }
 
 impl Answer {
-    /// Of what a bench has measured; notes that follow from machine and settings are put before `notes`.
-    pub fn new(bench: &Bench<'_>, tables: Vec<Table>, notes: Vec<String>) -> Self {
+    /// Of what a bench has measured. It warns of what is odd about machine and settings; notes and warnings of the
+    /// question's own are added by [`Self::note`] and [`Self::warn`].
+    pub fn new(bench: &Bench<'_>, tables: Vec<Table>) -> Self {
         let machine = bench.machine.clone();
         let warnings = [
             (machine.debug, "built without optimisations: these figures say nothing of a release build"),
@@ -217,18 +220,36 @@ impl Answer {
                 burst: spec.burst.map(|_| bench.burst),
             },
             tables,
-            notes: warnings.chain(notes).collect(),
+            notes: Vec::new(),
+            warnings: warnings.collect(),
         }
+    }
+
+    /// Adds what the figures do not tell by themselves.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Adds something odd, where it `holds`.
+    pub fn warn(mut self, holds: bool, warning: impl Into<String>) -> Self {
+        if holds {
+            self.warnings.push(warning.into());
+        }
+        self
     }
 }
 
-/// A figure to the digits that a person compares.
+/// A figure to the digits that a person compares; its unit is in the head, or it has its own.
 pub fn short(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::Times => format!("{value:.2}"),
-        Unit::EventsPerS => format!("{:.2} M", value / 1e6),
-        Unit::NsPerEvent | Unit::Ns if value.abs() < 999.5 => format!("{value:.1}"),
-        Unit::NsPerEvent | Unit::Ns => format!("{value:.0}"),
+    match (unit, value.abs()) {
+        (Unit::Times, _) => format!("{value:.2}"),
+        (Unit::EventsPerS, _) => format!("{:.2} M", value / 1e6),
+        (Unit::NsPerEvent, ..999.5) => format!("{value:.1}"),
+        (Unit::NsPerEvent, _) => format!("{value:.0}"),
+        (Unit::Ns, ..999.5) => format!("{value:.1} ns"),
+        (Unit::Ns, ..999_500.0) => format!("{:.1} µs", value / 1e3),
+        (Unit::Ns, _) => format!("{:.1} ms", value / 1e6),
     }
 }
 
@@ -242,10 +263,13 @@ impl fmt::Display for Limit {
         };
         let text = |value: f64| short(value, *unit);
         let (median, low, high) = (text(measured.median), text(measured.low), text(measured.high));
-        let unit = unit.name();
+        // A time says its unit by itself.
+        let unit = if *unit == Unit::Ns { "" } else { unit.name() };
+        let median = [median.as_str(), unit].join(" ");
+        let median = median.trim_end();
         write!(
             f,
-            "{what}: {median} {unit} ({low} to {high}), limit {}, goal {}: {verdict}",
+            "{what}: {median} ({low} to {high}), limit {}, goal {}: {verdict}",
             text(*limit),
             text(*goal)
         )
@@ -268,12 +292,12 @@ impl fmt::Display for Answer {
                     if point.label.is_empty() { "" } else { ", " },
                     point.label
                 )?;
-                writeln!(f, "  {:<34} {:>10} {:>23}  ours / it", "", table.unit.name(), "95 %")?;
+                writeln!(f, "  {:<34} {:>10} {:>24}  ours / it", "", table.unit.name(), "95 %")?;
                 for figure in &point.figures {
                     let text = |value| short(value, table.unit);
                     let Estimate { median, low, high } = figure.estimate;
                     let interval = format!("{} to {}", text(low), text(high));
-                    write!(f, "  {:<34} {:>10} {interval:>23}", figure.peer, text(median))?;
+                    write!(f, "  {:<34} {:>10} {interval:>24}", figure.peer, text(median))?;
                     match figure.ours_to_it {
                         Some(Estimate { median, low, high }) => {
                             writeln!(f, "  {median:.2} ({low:.2} to {high:.2})")?;
@@ -286,7 +310,8 @@ impl fmt::Display for Answer {
                 }
             }
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "  note: {note}"))
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "  ! {warning}"))
     }
 }
 
@@ -323,7 +348,10 @@ mod tests {
     fn figures_have_the_digits_that_count() {
         assert_eq!(short(0.349, Unit::Times), "0.35");
         assert_eq!(short(6.94, Unit::NsPerEvent), "6.9");
-        assert_eq!(short(999.6, Unit::Ns), "1000");
+        assert_eq!(short(1_000.4, Unit::NsPerEvent), "1000");
+        assert_eq!(short(170.04, Unit::Ns), "170.0 ns");
+        assert_eq!(short(999.6, Unit::Ns), "1.0 µs");
+        assert_eq!(short(2_340_000.0, Unit::Ns), "2.3 ms");
         assert_eq!(short(42_345_678.0, Unit::EventsPerS), "42.35 M");
     }
 }

@@ -16,8 +16,7 @@ use std::time::Instant;
 pub(crate) const SPEC: Spec = Spec {
     name: "cliff",
     asks: "What does a hand-off cost over the work that its producer does before each event?",
-    hint: "a hand-off costs what is above the slower of both ends alone; where a row is dearer than the one below it, \
-           there is a cliff",
+    hint: "a hand-off costs what is above the slower of both ends alone; a hill in the middle of the sweep is the cliff",
     events: 2_000_000,
     ..super::lane::SPEC
 };
@@ -72,5 +71,5 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         axis: Some("dependent multiplications before each event".into()),
         points,
     };
-    Ok(Answer::new(bench, vec![table], Vec::new()))
+    Ok(Answer::new(bench, vec![table]))
 }

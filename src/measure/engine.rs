@@ -106,7 +106,7 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         axis: Some("dependent multiplications before each event".into()),
         points,
     };
-    Ok(Answer::new(bench, vec![table], Vec::new()))
+    Ok(Answer::new(bench, vec![table]))
 }
 
 /// What stamping every event costs beside stamping 1 in 64.

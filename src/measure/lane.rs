@@ -52,5 +52,5 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         axis: None,
         points: vec![Point::new(0.0, "", &runs, limits(&runs))],
     };
-    Ok(Answer::new(bench, vec![table], Vec::new()))
+    Ok(Answer::new(bench, vec![table]))
 }

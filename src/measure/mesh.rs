@@ -2,7 +2,7 @@
 //!
 //! Two pinned threads, one event under way at a time. The bare line: two words, each stored by one side and polled by
 //! the other; nothing that two CPUs do together can be faster. `rtrb` and `crossbeam-channel` with both sides spinning.
-//! Each trip holds one reading of the clock, the same for all.
+//! Each trip holds one reading of the clock, which is measured too.
 #![forbid(unsafe_code)]
 
 use super::answer::{Answer, Limit, Point, Table, Unit};
@@ -11,6 +11,7 @@ use super::event::{Body, Checker, Element};
 use super::rounds::{Peer, Runs};
 use super::settings::{Bench, Load, MeasureError, Spec};
 use crate::class::{Class, ClassId, Stamp};
+use crate::clock::Clock;
 use crate::event::{ShardId, Verdict};
 use crate::lane::lane;
 use crate::shard::{Context, Event, Handler, pin};
@@ -19,7 +20,6 @@ use crossbeam_utils::CachePadded;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
 pub(crate) const SPEC: Spec = Spec {
     name: "mesh",
@@ -38,10 +38,15 @@ const KEYS: u64 = 7;
 /// What is told of all trips of a run: its name, the quantile in permille, and what ours may be of the bare line.
 const QUANTILES: [(&str, usize, f64, f64); 2] = [("p50", 500, 1.2, 1.08), ("p99", 990, 1.5, 1.2)];
 
-/// The quantiles of single trips, in nanoseconds.
-fn quantiles(mut trips: Vec<u32>) -> [f64; 2] {
+/// The quantiles of single trips, in nanoseconds, of their ticks.
+fn quantiles(clock: &Clock, mut trips: Vec<u64>) -> [f64; 2] {
+    /// Of so many trips as one, as a tick is less than a nanosecond.
+    const MANY: u64 = 1_000;
     trips.sort_unstable();
-    QUANTILES.map(|(_, permille, ..)| f64::from(trips[(trips.len() - 1) * permille / 1_000]))
+    QUANTILES.map(|(_, permille, ..)| {
+        let ticks = trips[(trips.len() - 1) * permille / 1_000];
+        clock.nanos_between(0, ticks.saturating_mul(MANY)) as f64 / MANY as f64
+    })
 }
 
 /// Asks `load.events` times on this thread, while `echo` answers on the other.
@@ -51,18 +56,15 @@ fn trips(load: Load, echo: impl FnOnce() + Send + 'static, mut trip: impl FnMut(
         echo();
     });
     pin(load.cpus[0]);
+    let clock = Clock::real();
     let mut trips = Vec::with_capacity(load.events as usize);
     for i in 1..=load.events {
-        let begun = Instant::now();
+        let begun = clock.ticks();
         trip(i);
-        trips.push(nanos(begun));
+        trips.push(clock.ticks().saturating_sub(begun));
     }
     echo.join().expect("the other side panicked");
-    quantiles(trips)
-}
-
-fn nanos(begun: Instant) -> u32 {
-    begun.elapsed().as_nanos().try_into().unwrap_or(u32::MAX)
+    quantiles(&clock, trips)
 }
 
 /// A cache line of its own, with one word.
@@ -136,18 +138,18 @@ fn lanes(load: Load) -> [f64; 2] {
 /// Shard 0 asks over the mesh and takes the time, shard 1 answers over the mesh.
 struct Trips {
     class: ClassId,
-    trips: Vec<u32>,
-    begun: Instant,
+    trips: Vec<u64>,
+    begun: u64,
     events: u64,
     checker: Checker,
-    done: mpsc::Sender<(Vec<u32>, Checker)>,
+    done: mpsc::Sender<(Vec<u64>, Checker)>,
 }
 
 impl Trips {
     /// Says whether the request went out: with one event under way it always does.
     fn ask(&mut self, context: &mut Context<'_, Body>) -> bool {
         let i = self.checker.next();
-        self.begun = Instant::now();
+        self.begun = context.clock().ticks();
         context.emit_to(ShardId(1), self.class, i & KEYS, &[], |ask| *ask = Body::new(i, i & KEYS)).is_ok()
     }
 }
@@ -165,7 +167,7 @@ impl Handler<Body> for Trips {
         }
         // Event 0 comes from outside and begins it all.
         if event.sequence > 0 {
-            self.trips.push(nanos(self.begun));
+            self.trips.push(context.clock().ticks().saturating_sub(self.begun));
             self.checker.see(event.key().0, event);
         }
         let is_asked = self.checker.next() <= self.events && self.ask(context);
@@ -186,7 +188,7 @@ fn shards(load: Load) -> [f64; 2] {
     let handler = move |_| Trips {
         class,
         trips: Vec::with_capacity(load.events as usize),
-        begun: Instant::now(),
+        begun: 0,
         events: load.events,
         checker: Checker::starting_at(1),
         done: done.clone(),
@@ -200,7 +202,7 @@ fn shards(load: Load) -> [f64; 2] {
     assert!(report.ledger.is_closed(), "the ledger is not closed");
     assert_eq!(report.ledger.total().handled, 2 * load.events + 1, "events handled");
     checker.finish();
-    quantiles(trips)
+    quantiles(engine.clock(), trips)
 }
 
 fn rtrb(load: Load) -> [f64; 2] {
@@ -267,6 +269,7 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         Peer::baseline("the bare cache line", move || bare(load)),
         Peer::other("rtrb, push and pop", move || rtrb(load)),
         Peer::other("crossbeam-channel", move || channel(load)),
+        Peer::baseline("the clock's reading alone", move || trips(load, || (), |_| ())),
     ];
     let runs = bench.alternate("one at a time", peers)?;
     let tables = QUANTILES.iter().enumerate().map(|(at, (name, _, limit, goal))| {
@@ -280,5 +283,5 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         }
     });
     let tables = tables.collect();
-    Ok(Answer::new(bench, tables, Vec::new()))
+    Ok(Answer::new(bench, tables))
 }

@@ -49,6 +49,7 @@ pub use answer::Answer;
 pub use machine::Machine;
 pub use settings::{Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings};
 
+use crate::engine::{PlanError, PlanErrors};
 use rounds::Step;
 use settings::Spec;
 
@@ -112,20 +113,12 @@ impl Question {
         self.spec().0.events
     }
 
-    /// Whether the settings will do for this question, before anything is run.
-    ///
-    /// # Errors
-    /// [`MeasureError::Settings`] with all that is wrong; [`MeasureError::OneCpu`].
-    pub fn check(self, settings: &Settings) -> Result<(), MeasureError> {
-        settings.check(&self.spec().0)
-    }
-
     /// Measures. `watch` is told before each run which one it is; nothing else runs meanwhile.
     ///
     /// Call it from a thread that is not pinned: what it pins are threads of its own.
     ///
     /// # Errors
-    /// As for [`Self::check`]; [`MeasureError::Run`] where a run fails.
+    /// As for [`check`]; [`MeasureError::Run`] where a run fails.
     pub fn ask(self, settings: &Settings, watch: &mut dyn FnMut(Step<'_>)) -> Result<Answer, MeasureError> {
         let (spec, ask) = self.spec();
         ask(&mut Bench::new(spec, settings, watch)?)
@@ -142,6 +135,32 @@ impl std::str::FromStr for Question {
             format!("'{name}' is no question; {} are", names.join(", "))
         })
     }
+}
+
+/// Whether the settings will do for all of these questions, before anything is run.
+///
+/// # Errors
+/// [`MeasureError::Settings`] with all that is wrong, each setting once; [`MeasureError::OneCpu`].
+pub fn check(questions: &[Question], settings: &Settings) -> Result<(), MeasureError> {
+    let mut all: Vec<PlanError> = Vec::new();
+    for question in questions {
+        match settings.check(&question.spec().0) {
+            Ok(()) => {}
+            Err(MeasureError::Settings(PlanErrors(errors))) => {
+                all.extend(
+                    errors
+                        .into_iter()
+                        .filter(|error| {
+                            !all.iter()
+                                .any(|told| (&told.setting, &told.value) == (&error.setting, &error.value))
+                        })
+                        .collect::<Vec<_>>(),
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if all.is_empty() { Ok(()) } else { Err(PlanErrors(all).into()) }
 }
 
 /// Asks one question as a bench does: with `PELTON_BENCH_ROUNDS` rounds and `PELTON_BENCH_EVENTS` events where the

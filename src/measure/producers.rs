@@ -182,7 +182,6 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
     let load = bench.load();
     let cpus: Vec<usize> = [bench.cpus[0]].iter().chain(&bench.cpus[2..]).copied().collect();
     let mut points = Vec::new();
-    let mut notes = Vec::new();
     let mut count = 1;
     while count <= cpus.len().max(2) {
         let crowd = Crowd { load, count: count as u64, cpus: &cpus };
@@ -194,13 +193,6 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         let label = if count == 1 { "1 producer".to_string() } else { format!("{count} producers") };
         let runs = bench.alternate(&label, peers)?;
         points.push(Point::new(count as f64, label, &runs, []));
-        if count > cpus.len() {
-            let have = if cpus.len() == 1 { "one CPU".to_string() } else { format!("{} CPUs", cpus.len()) };
-            notes.push(format!(
-                "{count} producers share {have}: more would need a machine (or --cpus) with a CPU for each, and one for \
-                 the shard"
-            ));
-        }
         count *= 2;
     }
     let table = Table {
@@ -209,5 +201,10 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
         axis: Some("producers".into()),
         points,
     };
-    Ok(Answer::new(bench, vec![table], notes))
+    let shared = format!(
+        "with {} producers some share a CPU ({} for them, 1 for the shard): the system's scheduler is measured too",
+        count / 2,
+        cpus.len()
+    );
+    Ok(Answer::new(bench, vec![table]).warn(count / 2 > cpus.len(), shared))
 }

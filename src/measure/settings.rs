@@ -8,7 +8,7 @@
 
 use super::machine::{Machine, choose};
 use super::rounds::{Peer, RunError, Runs, Step, alternate};
-use crate::engine::{BURST_MAX, Plan, PlanError, PlanErrors, Profile};
+use crate::engine::{BURST_MAX, Plan, PlanError, PlanErrors, Profile, cpu_list};
 use crate::shard::{available, nameable};
 use crate::wait::Wait;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub rounds: u32,
     /// Events of one run, 1 to [`EVENTS_MAX`].
     pub events: Option<u64>,
+    /// Whether a run has a tenth of the question's own events. Where `events` are named, those count.
+    pub short: bool,
     /// The CPUs: the producer's, the consumer's, and those of further producers where the question has some. Without
     /// them, CPUs that share no core are chosen where there are any.
     pub cpus: Option<Vec<usize>>,
@@ -41,7 +43,31 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { rounds: 15, events: None, cpus: None, wait: None, capacity: None, burst: None }
+        Settings {
+            rounds: 15,
+            events: None,
+            short: false,
+            cpus: None,
+            wait: None,
+            capacity: None,
+            burst: None,
+        }
+    }
+}
+
+impl Settings {
+    /// A first look: 5 rounds of runs that are a tenth as long. Its intervals are wide.
+    pub fn short() -> Self {
+        Settings { rounds: 5, short: true, ..Settings::default() }
+    }
+
+    /// Names the CPUs, in the notation of the kernel: `0-3,7`.
+    ///
+    /// # Errors
+    /// [`PlanError`] where a part is neither a number nor a range.
+    pub fn set_cpus(&mut self, text: &str) -> Result<(), PlanError> {
+        self.cpus = Some(cpu_list(text)?);
+        Ok(())
     }
 }
 
@@ -69,7 +95,7 @@ pub(crate) struct Spec {
 impl Spec {
     fn takes(&self) -> String {
         let options = [
-            (true, "rounds, events and cpus"),
+            (true, "rounds, events, cpus"),
             (self.capacity.is_some(), "capacity"),
             (self.waits, "wait"),
             (self.burst.is_some(), "burst"),
@@ -143,12 +169,12 @@ impl Settings {
             unless(holds, "events", events.to_string(), limit, spec.events.to_string());
         }
         let absent = || format!("left out for {}, which takes {}", spec.name, spec.takes());
-        let none = |option: &str| format!("the question without {option}");
+        let none = || "leaving it out".to_string();
         if let Some(capacity) = self.capacity {
             let value = capacity.to_string();
             let fits = capacity.is_power_of_two() && (2..=CAPACITY_MAX).contains(&capacity);
             match spec.capacity {
-                None => unless(false, "capacity", value, absent(), none("--capacity")),
+                None => unless(false, "capacity", value, absent(), none()),
                 Some(works) => {
                     let limit = format!("a power of two from 2 to {CAPACITY_MAX}");
                     unless(fits, "capacity", value, limit, works.to_string());
@@ -156,12 +182,12 @@ impl Settings {
             }
         }
         if let Some(wait) = self.wait {
-            unless(spec.waits, "wait", wait.to_string(), absent(), none("--wait"));
+            unless(spec.waits, "wait", wait.to_string(), absent(), none());
         }
         if let Some(burst) = self.burst {
             let value = burst.to_string();
             match spec.burst {
-                None => unless(false, "burst", value, absent(), none("--burst")),
+                None => unless(false, "burst", value, absent(), none()),
                 Some(works) => {
                     let limit = format!("from 1 to {}", BURST_MAX);
                     let fits = (1..=BURST_MAX).contains(&burst);
@@ -213,7 +239,7 @@ impl<'a> Bench<'a> {
         cpus.truncate(spec.cpus_max);
         Ok(Bench {
             rounds: settings.rounds,
-            events: settings.events.unwrap_or(spec.events),
+            events: settings.events.unwrap_or(if settings.short { spec.events / 10 } else { spec.events }),
             wait: settings.wait.unwrap_or(Wait::Spin),
             capacity: settings.capacity.or(spec.capacity).unwrap_or(1_024),
             burst: settings.burst.or(spec.burst).unwrap_or(64),
@@ -319,8 +345,8 @@ mod tests {
             Settings { wait: Some(Wait::Park), capacity: Some(64), burst: Some(8), ..Settings::default() };
         let text = refused(settings, bare);
         for option in ["wait", "capacity", "burst"] {
-            assert!(text.contains(&format!("the question without --{option} would work")), "{text}");
+            assert!(text.contains(&format!("{option} is ")), "{text}");
         }
-        assert!(text.contains("left out for lane, which takes rounds, events and cpus;"), "{text}");
+        assert!(text.contains("left out for lane, which takes rounds, events, cpus; leaving"), "{text}");
     }
 }

@@ -17,6 +17,7 @@ use crate::shard::{Context, Event, Handler, pin};
 use crate::wait::{PARK_AFTER, Wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(crate) const SPEC: Spec = Spec {
@@ -47,19 +48,75 @@ fn woken(mut waits_ns: Vec<u64>, asleep: f64) -> Woken {
     [p50, p99, asleep]
 }
 
-/// Calls `wake` with the time since `origin`, again and again, with silence before each.
-fn silences(load: Load, origin: Instant, mut wake: impl FnMut(u64, u64)) {
-    pin(load.cpus[0]);
-    let mut seed = 1u64;
-    for i in 0..load.events {
-        // Spans that differ, so that no timer of the system can keep step with them.
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let silence = SILENCE + Duration::from_nanos((seed >> 33) % SILENCE.as_nanos() as u64);
-        let begun = Instant::now();
-        while begun.elapsed() < silence {
-            std::hint::spin_loop();
+/// What the waker and the sleeper tell each other.
+struct Talk {
+    origin: Instant,
+    /// When the waker woke it, in nanoseconds since the origin.
+    sent_ns: AtomicU64,
+    /// How often the sleeper was awake.
+    seen: AtomicU64,
+}
+
+impl Talk {
+    fn new() -> Arc<Self> {
+        Arc::new(Talk { origin: Instant::now(), sent_ns: AtomicU64::new(0), seen: AtomicU64::new(0) })
+    }
+
+    /// The waker is about to wake; what it does next publishes this too.
+    fn sends(&self) {
+        self.sent_ns.store(nanos_since(self.origin), Ordering::Relaxed);
+    }
+
+    /// The sleeper is awake: how long that took, in nanoseconds.
+    fn wakes(&self) -> u64 {
+        let now = nanos_since(self.origin);
+        let wait_ns = now.saturating_sub(self.sent_ns.load(Ordering::Relaxed));
+        // SYNC: awake (Release); pairs with `Talk::seen`.
+        self.seen.fetch_add(1, Ordering::Release);
+        wait_ns
+    }
+
+    fn seen(&self) -> u64 {
+        // SYNC: awake (Acquire); pairs with `Talk::wakes`.
+        self.seen.load(Ordering::Acquire)
+    }
+
+    /// Calls `wake` again and again, with silence before each, which begins when the sleeper was last awake.
+    fn wake(&self, load: Load, mut wake: impl FnMut(u64)) {
+        pin(load.cpus[0]);
+        let mut seed = 1u64;
+        for i in 0..load.events {
+            while self.seen() < i {
+                std::hint::spin_loop();
+            }
+            // Spans that differ, so that no timer of the system can keep step with them.
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let silence = SILENCE + Duration::from_nanos((seed >> 33) % SILENCE.as_nanos() as u64);
+            let begun = Instant::now();
+            while begun.elapsed() < silence {
+                std::hint::spin_loop();
+            }
+            self.sends();
+            wake(i);
         }
-        wake(i, nanos_since(origin));
+    }
+
+    /// A thread that sleeps until it is woken, and takes the time, for every event.
+    fn sleeper(
+        self: &Arc<Self>,
+        load: Load,
+        mut sleep: impl FnMut(u64) + Send + 'static,
+    ) -> JoinHandle<Vec<u64>> {
+        let talk = self.clone();
+        std::thread::spawn(move || {
+            pin(load.cpus[1]);
+            (0..load.events)
+                .map(|i| {
+                    sleep(i);
+                    talk.wakes()
+                })
+                .collect()
+        })
     }
 }
 
@@ -68,15 +125,15 @@ fn nanos_since(origin: Instant) -> u64 {
 }
 
 struct Waits {
-    origin: Instant,
+    talk: Arc<Talk>,
     waits_ns: Vec<u64>,
 }
 
 impl Handler<Body> for Waits {
     type Output = Vec<u64>;
 
-    fn on_event(&mut self, event: &mut Event<'_, Body>, _: &mut Context<'_, Body>) -> Verdict {
-        self.waits_ns.push(nanos_since(self.origin).saturating_sub(event.value));
+    fn on_event(&mut self, _: &mut Event<'_, Body>, _: &mut Context<'_, Body>) -> Verdict {
+        self.waits_ns.push(self.talk.wakes());
         Verdict::Done
     }
 
@@ -88,13 +145,14 @@ impl Handler<Body> for Waits {
 fn shard(load: Load) -> Woken {
     let mut plan = load.plan().wait(Wait::Park);
     let class = plan.class(Class::strict("only").capacity(64).stamp(Stamp::Never));
-    let origin = Instant::now();
-    let handler = move |_| Waits { origin, waits_ns: Vec::with_capacity(load.events as usize) };
+    let talk = Talk::new();
+    let listener = talk.clone();
+    let handler =
+        move |_| Waits { talk: listener.clone(), waits_ns: Vec::with_capacity(load.events as usize) };
     let engine = plan.start(Body::default, handler).expect("the plan was checked");
     let mut tx = engine.attach().expect("room for one producer");
-    silences(load, origin, |i, now| {
-        tx.publish(class, i, |event| *event = Body { value: now, ..Body::new(i, i) })
-            .expect("the class blocks");
+    talk.wake(load, |i| {
+        tx.publish(class, i, |event| *event = Body::new(i, i)).expect("the class blocks");
     });
     assert!(engine.drain(STOP), "the shard did not wake up");
     drop(tx);
@@ -106,40 +164,20 @@ fn shard(load: Load) -> Woken {
     woken(waits, parks.min(load.events) as f64 / load.events as f64)
 }
 
-/// A sleeper that `sleep`s until the word is above what it last saw, and takes the time.
-fn sleeper(
-    load: Load,
-    origin: Instant,
-    sent_ns: Arc<AtomicU64>,
-    mut sleep: impl FnMut(u64) + Send + 'static,
-) -> std::thread::JoinHandle<Vec<u64>> {
-    std::thread::spawn(move || {
-        pin(load.cpus[1]);
-        let mut waits_ns = Vec::with_capacity(load.events as usize);
-        for i in 0..load.events {
-            sleep(i);
-            waits_ns.push(nanos_since(origin).saturating_sub(sent_ns.load(Ordering::Relaxed)));
-        }
-        waits_ns
-    })
-}
-
 /// What the kernel takes: one word, one call to sleep, one to wake.
 #[cfg(all(feature = "park", target_os = "linux"))]
 fn bare(load: Load) -> Woken {
     use crate::sync::{AtomicU32, futex};
-    let origin = Instant::now();
-    let sent_ns = Arc::new(AtomicU64::new(0));
+    let talk = Talk::new();
     let word = Arc::new(AtomicU32::new(0));
     let slept_on = word.clone();
-    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
+    let sleeper = talk.sleeper(load, move |i| {
         // SYNC: wake (Acquire); pairs with the store before the wake-up.
         while slept_on.load(Ordering::Acquire) == i as u32 {
             futex::wait(&slept_on, i as u32, STOP);
         }
     });
-    silences(load, origin, |i, now| {
-        sent_ns.store(now, Ordering::Relaxed);
+    talk.wake(load, |i| {
         // SYNC: wake (Release).
         word.store(i as u32 + 1, Ordering::Release);
         futex::wake(&word);
@@ -148,18 +186,16 @@ fn bare(load: Load) -> Woken {
 }
 
 fn park(load: Load) -> Woken {
-    let origin = Instant::now();
-    let sent_ns = Arc::new(AtomicU64::new(0));
+    let talk = Talk::new();
     let count = Arc::new(AtomicU64::new(0));
     let slept_on = count.clone();
-    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
+    let sleeper = talk.sleeper(load, move |i| {
         // SYNC: unpark (Acquire); pairs with the store before `unpark`.
         while slept_on.load(Ordering::Acquire) == i {
             std::thread::park();
         }
     });
-    silences(load, origin, |i, now| {
-        sent_ns.store(now, Ordering::Relaxed);
+    talk.wake(load, |i| {
         // SYNC: unpark (Release).
         count.store(i + 1, Ordering::Release);
         sleeper.thread().unpark();
@@ -168,16 +204,10 @@ fn park(load: Load) -> Woken {
 }
 
 fn channel(load: Load) -> Woken {
-    let origin = Instant::now();
-    let sent_ns = Arc::new(AtomicU64::new(0));
+    let talk = Talk::new();
     let (tx, rx) = crossbeam_channel::bounded::<u64>(64);
-    let sleeper = sleeper(load, origin, sent_ns.clone(), move |i| {
-        assert_eq!(rx.recv(), Ok(i), "an event was lost");
-    });
-    silences(load, origin, |i, now| {
-        sent_ns.store(now, Ordering::Relaxed);
-        tx.send(i).expect("the sleeper lives");
-    });
+    let sleeper = talk.sleeper(load, move |i| assert_eq!(rx.recv(), Ok(i), "an event was lost"));
+    talk.wake(load, |i| tx.send(i).expect("the sleeper lives"));
     woken(sleeper.join().expect("the sleeper panicked"), 1.0)
 }
 
@@ -204,9 +234,6 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
     });
     let tables = tables.collect();
     let asleep = runs[0].figure(2).runs.into_iter().fold(1.0, f64::min);
-    let mut notes = Vec::new();
-    if asleep < 1.0 {
-        notes.push(format!("in one run the shard slept before only {:.1} % of all events", asleep * 100.0));
-    }
-    Ok(Answer::new(bench, tables, notes))
+    let awake = format!("in one run the shard slept before only {:.1} % of all events", asleep * 100.0);
+    Ok(Answer::new(bench, tables).warn(asleep < 1.0, awake))
 }

@@ -20,8 +20,8 @@
 use std::time::Duration;
 
 use crate::class::{Class, ClassId, Overflow, Stamp};
-use crate::engine::{Plan, PlanError, PlanErrors, Profile};
-use crate::shard::{available, parse_list};
+use crate::engine::{Plan, PlanError, PlanErrors, Profile, cpu_list};
+use crate::shard::available;
 use crate::wait::Wait;
 use crate::weblog::aggregate::{Aggregate, Limits};
 use crate::weblog::tables::TableError;
@@ -155,17 +155,7 @@ impl Options {
     /// # Errors
     /// [`PlanError`] where a part is neither a number nor a range.
     pub fn set_cpus(&mut self, text: &str) -> Result<(), PlanError> {
-        let mut cpus = Vec::new();
-        for part in text.split(',') {
-            let read = parse_list(part);
-            if read.is_empty() {
-                let there = available().iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-                let limit = "numbers and ranges with commas between them, as in 0-3,7";
-                return Err(wrong("cpus", quoted(text), limit, there));
-            }
-            cpus.extend(read);
-        }
-        self.cpus = Some(cpus);
+        self.cpus = Some(cpu_list(text)?);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand};
+use pelton::measure::{Question, Settings as Measure};
 use pelton::wait::Wait;
 use pelton::weblog::Options;
 use std::path::PathBuf;
@@ -22,6 +23,14 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Make up an access log, the same for the same settings
     Generate(GenerateArgs),
+    /// Measure this engine, its peers and the bare machine, here and now
+    #[command(after_help = questions())]
+    Bench(BenchArgs),
+}
+
+fn questions() -> String {
+    let line = |question: &Question| format!("  {:<10} {}\n", question.name(), question.asks());
+    format!("Questions:\n{}", Question::ALL.iter().map(line).collect::<String>())
 }
 
 fn shorter(text: &str) -> Result<u16, String> {
@@ -161,6 +170,55 @@ pub struct GenerateArgs {
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// Arguments of `pelton bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure; see the list below [default: all of it, in a short run]
+    #[arg(value_name = "QUESTION")]
+    question: Option<Question>,
+    /// Print one JSON object, with every run, instead of tables
+    #[arg(long)]
+    pub json: bool,
+    /// Rounds in which all contenders take turns, 1 to 999 [default: 15, or 5 in a short run]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    rounds: Option<u32>,
+    /// Events of one run, 1 to 4294967296 [default: as the question has it, or a tenth in a short run]
+    #[arg(long, value_name = "N", value_parser = long, allow_negative_numbers = true)]
+    events: Option<u64>,
+    /// CPUs of the producer, of the consumer, and of further producers, as in 2,3 [default: chosen]
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<String>,
+    /// Slots of each ring, a power of two from 2 to 1048576 [default: 1024]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    capacity: Option<u32>,
+    /// What a shard with nothing to do does: spin, yield or park [default: spin]
+    #[arg(long, value_name = "STRATEGY")]
+    wait: Option<Wait>,
+    /// Events of a lower class that a strict one waits for at most, 1 to 65536
+    #[arg(long, value_name = "EVENTS", value_parser = number, allow_negative_numbers = true)]
+    burst: Option<u32>,
+}
+
+impl BenchArgs {
+    /// What is asked.
+    pub fn questions(&self) -> Vec<Question> {
+        self.question.map_or(Question::ALL.to_vec(), |question| vec![question])
+    }
+
+    pub fn settings(&self) -> Result<Measure, Failure> {
+        let mut settings = if self.question.is_some() { Measure::default() } else { Measure::short() };
+        settings.rounds = self.rounds.unwrap_or(settings.rounds);
+        settings.events = self.events;
+        settings.capacity = self.capacity;
+        settings.wait = self.wait;
+        settings.burst = self.burst;
+        if let Some(cpus) = &self.cpus {
+            settings.set_cpus(cpus)?;
+        }
+        Ok(settings)
+    }
 }
 
 impl ReplayArgs {

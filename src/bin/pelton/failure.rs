@@ -1,6 +1,7 @@
 //! How the program fails: what it says, and with which exit code.
 
 use pelton::engine::{PlanError, PlanErrors};
+use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
 use std::error::Error;
 use std::io::{self, Write};
@@ -74,6 +75,15 @@ impl From<ReplayError> for Failure {
     fn from(error: ReplayError) -> Self {
         match error {
             ReplayError::Settings(errors) => errors.into(),
+            error => Failure::run(&error),
+        }
+    }
+}
+
+impl From<MeasureError> for Failure {
+    fn from(error: MeasureError) -> Self {
+        match error {
+            MeasureError::Settings(errors) => errors.into(),
             error => Failure::run(&error),
         }
     }

@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::format::{bytes, cpus};
 use crate::page::Page;
+use pelton::measure::machine::model;
 use pelton::memory::audit::is_installed;
 use pelton::memory::footprint::host_memory_bytes;
 use pelton::shard::{available, nameable, pin};
@@ -60,10 +61,4 @@ fn huge_pages_are_off() -> bool {
     return rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(false);
     #[cfg(not(target_os = "linux"))]
     false
-}
-
-fn model() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_string())
 }

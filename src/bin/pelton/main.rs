@@ -1,7 +1,7 @@
 //! The program: what it is told, what it starts, what it prints. All that it does is done by the library.
 //!
 //! ```text
-//!   args ─▶ replay, up, generate ─▶ library ─▶ text or json ─▶ standard output
+//!   args ─▶ replay, up, generate, bench ─▶ library ─▶ text or json ─▶ standard output
 //! ```
 //!
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`); 2, the
@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod failure;
 mod format;
 mod generate;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Up(args) => up::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

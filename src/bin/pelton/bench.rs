@@ -1,0 +1,179 @@
+//! `pelton bench`: the library's measurements, on this machine.
+
+use crate::args::BenchArgs;
+use crate::failure::Failure;
+use crate::format::{clean, count, cpus};
+use crate::page::{Page, Rows};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pelton::measure::answer::{Figure, Limit, Point, Standing, Table, short};
+use pelton::measure::rounds::{Estimate, Step};
+use pelton::measure::{Answer, Question, check};
+use serde::Serialize;
+use std::io::{IsTerminal, stderr};
+
+/// The longest model of a CPU that is shown whole, in characters.
+const MODEL_CHARS_MAX: usize = 48;
+
+#[derive(Serialize)]
+struct Root {
+    answers: Vec<Answer>,
+}
+
+pub fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let (questions, settings) = (args.questions(), args.settings()?);
+    // Before the first is asked: what cannot be should be told at once.
+    check(&questions, &settings)?;
+    let bar = bar();
+    let mut page = Page::new();
+    let mut root = Root { answers: Vec::new() };
+    for question in questions {
+        let answer = question.ask(&settings, &mut |step| watch(&bar, question, step))?;
+        bar.finish_and_clear();
+        if args.json {
+            root.answers.push(answer);
+            continue;
+        }
+        if question == Question::ALL[0] && settings.short {
+            page.note("a short run of everything; name a question for figures that can be compared")?;
+        }
+        show(&mut page, &answer)?;
+        page.flush()?;
+    }
+    if args.json {
+        let json = serde_json::to_string(&root);
+        page.raw(&json.expect("all keys are strings, and every float is finite"))?;
+    }
+    page.flush()
+}
+
+/// A line on standard error, if that is a terminal. It is drawn between two runs: whatever ran beside one would be
+/// measured too.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if !stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    // A template of ours that cannot be read is no reason not to work: the line then has its usual look.
+    if let Ok(style) = ProgressStyle::with_template("  {msg}, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn watch(bar: &ProgressBar, question: Question, step: Step<'_>) {
+    let Step { at, peer, round, rounds } = step;
+    let round = if round == 0 { "warm-up".into() } else { format!("round {round} of {rounds}") };
+    bar.set_message(format!("{}, {at}, {round}: {peer}", question.name()));
+    bar.tick();
+}
+
+fn show(page: &mut Page, answer: &Answer) -> Result<(), Failure> {
+    page.title(&format!("{}: {}", answer.question, answer.asks))?;
+    let machine = &answer.machine;
+    let model = clean(&machine.model, MODEL_CHARS_MAX);
+    page.fact(
+        "machine",
+        &format!("{model}, CPUs {} of {}, {}", cpus(&machine.cpus), machine.cpus_online, machine.system),
+    )?;
+    page.fact("build", &format!("pelton {}, features {}", machine.version, machine.features.join(", ")))?;
+    let used = &answer.settings;
+    let options = [
+        used.capacity.map(|slots| format!(", capacity {}", count(slots.into()))),
+        used.wait.as_ref().map(|wait| format!(", wait {wait}")),
+        used.burst.map(|burst| format!(", burst {}", count(burst.into()))),
+    ];
+    let options: String = options.into_iter().flatten().collect();
+    let rounds =
+        if used.rounds == 1 { "1 round".into() } else { format!("{} rounds", count(used.rounds.into())) };
+    page.fact("runs", &format!("{rounds} after a warm-up, {} events each{options}", count(used.events)))?;
+    for table in &answer.tables {
+        page.raw("")?;
+        match &table.points[..] {
+            [point] => one_point(page, table, point)?,
+            points => sweep(page, table, points)?,
+        }
+    }
+    page.raw("")?;
+    page.note(answer.hint)?;
+    answer.notes.iter().try_for_each(|note| page.note(note))?;
+    answer.warnings.iter().try_for_each(|warning| page.alarm(warning))
+}
+
+/// A contender a row, with its interval.
+fn one_point(page: &mut Page, table: &Table, point: &Point) -> Result<(), Failure> {
+    page.raw(&format!("  {}", table.what))?;
+    let head = ["contender", table.unit.name(), "95 %", "ours / it", "95 %"];
+    let mut rows = Rows::new(1, head);
+    for figure in &point.figures {
+        let text = |value| short(value, table.unit);
+        let Estimate { median, low, high } = figure.estimate;
+        let [ratio, ratio_interval] = figure.ours_to_it.map_or(["".into(), "".into()], |ratio| {
+            [format!("{:.2}", ratio.median), format!("{:.2} to {:.2}", ratio.low, ratio.high)]
+        });
+        rows.row([
+            figure.peer.clone(),
+            text(median),
+            format!("{} to {}", text(low), text(high)),
+            ratio,
+            ratio_interval,
+        ]);
+    }
+    page.table(&mut rows)?;
+    point.limits.iter().try_for_each(|limit| tell(page, limit))
+}
+
+/// A contender a row, a point of the sweep a column: a table of medians, then one of ratios.
+fn sweep(page: &mut Page, table: &Table, points: &[Point]) -> Result<(), Failure> {
+    let axis = table.axis.as_deref().unwrap_or_default();
+    page.raw(&format!("  {}, by {axis}", table.what))?;
+    let mut block = |head: &str, of: &dyn Fn(&Figure) -> Option<String>| {
+        let places = points.iter().map(|point| point.at.to_string());
+        let mut rows = Rows::with_head(1, [head.to_string()].into_iter().chain(places));
+        for (at, figure) in points[0].figures.iter().enumerate() {
+            let cells: Vec<_> = points.iter().map(|point| of(&point.figures[at])).collect();
+            if cells.iter().any(Option::is_some) {
+                let cells = cells.into_iter().map(Option::unwrap_or_default);
+                rows.row([figure.peer.clone()].into_iter().chain(cells));
+            }
+        }
+        page.table(&mut rows)
+    };
+    block(table.unit.name(), &|figure| Some(short(figure.estimate.median, table.unit)))?;
+    block("ours / it", &|figure| figure.ours_to_it.map(|ratio| format!("{:.2}", ratio.median)))?;
+    limits(page, points)
+}
+
+/// A limit a row, and a line for each that is missed.
+fn limits(page: &mut Page, points: &[Point]) -> Result<(), Failure> {
+    let Some(first) = points.first().filter(|point| !point.limits.is_empty()) else {
+        return Ok(());
+    };
+    let places = points.iter().map(|point| point.at.to_string());
+    let mut rows = Rows::with_head(1, ["limits".to_string()].into_iter().chain(places));
+    for Limit { what, unit, .. } in &first.limits {
+        let here = |point: &Point| point.limits.iter().find(|limit| limit.what == *what).cloned();
+        let cell = |of: &dyn Fn(&Limit) -> f64, point: &Point| {
+            here(point).map_or(String::new(), |limit| short(of(&limit), *unit))
+        };
+        let row = |name: String, of: &dyn Fn(&Limit) -> f64| {
+            [name].into_iter().chain(points.iter().map(|point| cell(of, point))).collect::<Vec<_>>()
+        };
+        rows.row(row(what.clone(), &|limit| limit.measured.median));
+        rows.row(row("  at most".into(), &|limit| limit.limit));
+        rows.row(row("  goal".into(), &|limit| limit.goal));
+    }
+    page.table(&mut rows)?;
+    let all = points.iter().flat_map(|point| point.limits.iter().map(move |limit| (point, limit)));
+    let mut missed = all.filter(|(_, limit)| limit.standing == Standing::Missed).peekable();
+    if missed.peek().is_none() {
+        return page.raw("  ✓ every limit is kept");
+    }
+    missed.try_for_each(|(point, limit)| page.alarm(&format!("{}: {limit}", point.label)))
+}
+
+fn tell(page: &mut Page, limit: &Limit) -> Result<(), Failure> {
+    match limit.standing {
+        Standing::Missed => page.alarm(&limit.to_string()),
+        Standing::Goal | Standing::Kept => page.raw(&format!("  ✓ {limit}")),
+    }
+}

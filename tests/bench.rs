@@ -1,0 +1,399 @@
+//! `pelton bench` asks what it is told, of every contender, and says so in figures that can be compared; what cannot be
+//! is refused with a sentence that helps. How fast anything was decides nothing here.
+//!
+//! Every child process is killed by its handle after [`WATCHDOG`].
+#![cfg(feature = "cli")]
+
+use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
+use serde_json::Value;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// What a child left.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn end(mut child: Child) -> Done {
+    fn all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+        thread::spawn(move || {
+            let mut text = String::new();
+            pipe.map(|mut pipe| pipe.read_to_string(&mut text).expect("the program writes text"));
+            text
+        })
+    }
+    let (out, err) = (all(child.stdout.take()), all(child.stderr.take()));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > WATCHDOG {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("hangs since {WATCHDOG:?}: {}{}", out.join().unwrap(), err.join().unwrap());
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Done { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
+}
+
+fn spawn(args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_pelton"))
+        .arg("bench")
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn bench(args: &[&str]) -> Done {
+    end(spawn(args))
+}
+
+/// Whether this machine can answer at all; where it cannot, the program must say so.
+fn has_two_cpus() -> bool {
+    if pelton::shard::available().len() > 1 {
+        return true;
+    }
+    let done = bench(&["lane"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("needs two CPUs"), "{}", done.err);
+    false
+}
+
+/// The answers of a run that ended well: one JSON object, nothing on standard error.
+fn answers(args: &[&str]) -> Vec<Value> {
+    let done = bench(args);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{args:?}: {}", done.out);
+    let json: Value = serde_json::from_str(&done.out).expect("one JSON object");
+    json["answers"].as_array().expect("answers").clone()
+}
+
+/// An interval around its median, all of them numbers.
+fn assert_estimate(estimate: &Value) {
+    let [low, median, high] = ["low", "median", "high"]
+        .map(|name| estimate[name].as_f64().unwrap_or_else(|| panic!("{name}: {estimate}")));
+    assert!(low <= median && median <= high, "{estimate}");
+}
+
+/// Every point has these contenders, each with a run for every round, and a ratio to the first.
+fn assert_answer(answer: &Value, rounds: usize, peers: &[&str]) {
+    assert_eq!(answer["settings"]["rounds"], rounds, "{answer}");
+    assert!(answer["machine"]["cpus"].as_array().unwrap().len() >= 2, "{answer}");
+    for table in answer["tables"].as_array().unwrap() {
+        let points = table["points"].as_array().unwrap();
+        assert!(!points.is_empty());
+        assert_eq!(points.len() > 1, table["axis"].is_string(), "{}", table["what"]);
+        let places: Vec<f64> = points.iter().map(|point| point["at"].as_f64().unwrap()).collect();
+        assert!(places.is_sorted(), "{places:?}");
+        for point in points {
+            let figures = point["figures"].as_array().unwrap();
+            let names: Vec<&str> = figures.iter().map(|figure| figure["peer"].as_str().unwrap()).collect();
+            assert_eq!(names, peers);
+            assert_eq!(figures[0]["role"], "ours");
+            for (at, figure) in figures.iter().enumerate() {
+                assert_estimate(figure);
+                assert_eq!(figure["runs"].as_array().unwrap().len(), rounds);
+                if at == 0 {
+                    assert!(figure["ours_to_it"].is_null());
+                } else {
+                    assert_estimate(&figure["ours_to_it"]);
+                }
+            }
+            for limit in point["limits"].as_array().unwrap() {
+                assert_estimate(&limit["measured"]);
+                assert!(limit["goal"].as_f64() <= limit["limit"].as_f64(), "{limit}");
+            }
+        }
+    }
+}
+
+const HAND_OFF: [&str; 9] = [
+    "pelton lane, ledger on",
+    "disruptor, publish",
+    "disruptor, batches of 64",
+    "rtrb, push and pop",
+    "rtrb, chunks of 64",
+    "crossbeam-channel",
+    "crossbeam ArrayQueue",
+    "the producer's work alone",
+    "the consumer's check alone",
+];
+
+/// The contenders of each question.
+fn peers(question: Question) -> Vec<&'static str> {
+    match question {
+        Question::Lane | Question::Cliff => HAND_OFF.to_vec(),
+        Question::Engine => vec![
+            "pelton engine, stamps 1 in 64",
+            "pelton engine, stamps never",
+            "pelton engine, every event stamped",
+            "bare disruptor, publish",
+            "the producer's work alone",
+        ],
+        Question::Priority => {
+            vec!["pelton, critical above bulk", "pelton, no bulk at all", "crossbeam-channel, one queue"]
+        }
+        Question::Wake => {
+            let bare = cfg!(target_os = "linux").then_some("a bare futex");
+            let others = ["std, park and unpark", "crossbeam-channel, send and recv"];
+            ["pelton, a parked shard"].into_iter().chain(bare).chain(others).collect()
+        }
+        Question::Mesh => vec![
+            "pelton, shard to shard",
+            "pelton, lane to lane",
+            "the bare cache line",
+            "rtrb, push and pop",
+            "crossbeam-channel",
+            "the clock's reading alone",
+        ],
+        Question::Producers => {
+            vec!["pelton, a lane for each", "disruptor, many producers", "crossbeam-channel"]
+        }
+    }
+}
+
+fn asks(question: Question, events: &str) {
+    if !has_two_cpus() {
+        return;
+    }
+    let answers = answers(&[question.name(), "--json", "--rounds", "2", "--events", events]);
+    assert_eq!(answers.len(), 1);
+    let answer = &answers[0];
+    assert_eq!(answer["question"], question.name());
+    assert_eq!(answer["asks"], question.asks());
+    assert_eq!(answer["settings"]["events"].to_string(), events);
+    assert_answer(answer, 2, &peers(question));
+}
+
+#[test]
+fn lane_is_measured() {
+    asks(Question::Lane, "3000");
+}
+
+#[test]
+fn cliff_sweeps_the_work_up_to_80_ns() {
+    asks(Question::Cliff, "300");
+    if has_two_cpus() {
+        let answers = answers(&["cliff", "--json", "--rounds", "1", "--events", "100"]);
+        let points = answers[0]["tables"][0]["points"].as_array().unwrap();
+        let places: Vec<f64> = points.iter().map(|point| point["at"].as_f64().unwrap()).collect();
+        assert!(
+            places.starts_with(&[0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 80.0]),
+            "{places:?}"
+        );
+        assert!(points.iter().all(|point| point["limits"].as_array().unwrap().len() == 1));
+    }
+}
+
+#[test]
+fn engine_is_measured() {
+    asks(Question::Engine, "3000");
+}
+
+#[test]
+fn priority_is_measured() {
+    asks(Question::Priority, "100");
+}
+
+#[test]
+fn wake_is_measured() {
+    asks(Question::Wake, "20");
+}
+
+#[test]
+fn mesh_is_measured() {
+    asks(Question::Mesh, "500");
+}
+
+#[test]
+fn producers_are_measured_and_sharing_a_cpu_is_said() {
+    asks(Question::Producers, "3000");
+    if has_two_cpus() {
+        let answers =
+            answers(&["producers", "--json", "--rounds", "1", "--events", "500", "--cpus", &first_two()]);
+        let warnings = answers[0]["warnings"].as_array().unwrap();
+        let shared =
+            |warning: &&Value| warning.as_str().unwrap().contains("with 2 producers some share a CPU");
+        assert_eq!(warnings.iter().filter(shared).count(), 1, "{warnings:?}");
+    }
+}
+
+fn first_two() -> String {
+    let cpus = pelton::shard::available();
+    format!("{},{}", cpus[0], cpus[1])
+}
+
+#[test]
+fn a_few_events_are_enough_for_an_answer() {
+    if !has_two_cpus() {
+        return;
+    }
+    for question in Question::ALL {
+        let answers = answers(&[question.name(), "--json", "--rounds", "1", "--events", "1"]);
+        assert_eq!(answers[0]["settings"]["events"], 1);
+    }
+}
+
+#[test]
+fn without_a_name_everything_is_measured() {
+    if !has_two_cpus() {
+        return;
+    }
+    let answers = answers(&["--json", "--rounds", "1", "--events", "20"]);
+    let names: Vec<&str> = answers.iter().map(|answer| answer["question"].as_str().unwrap()).collect();
+    assert_eq!(names, Question::ALL.map(Question::name));
+}
+
+#[test]
+fn options_reach_the_runs() {
+    if !has_two_cpus() {
+        return;
+    }
+    let cpus = pelton::shard::available();
+    let (a, b) = (cpus[0], cpus[1]);
+    let args =
+        ["engine", "--json", "--rounds", "1", "--events", "300", "--capacity", "64", "--wait", "yield"];
+    let swapped = format!("{b},{a}");
+    let answer = &answers(&[&args[..], &["--burst", "8", "--cpus", &swapped]].concat())[0];
+    let used = &answer["settings"];
+    assert_eq!((&used["capacity"], &used["wait"], &used["burst"]), (&64.into(), &"yield".into(), &8.into()));
+    assert_eq!(answer["machine"]["cpus"], serde_json::json!([b, a]));
+}
+
+#[test]
+fn the_text_names_machine_contenders_and_how_to_read_it() {
+    if !has_two_cpus() {
+        return;
+    }
+    let done = bench(&["lane", "--rounds", "1", "--events", "300"]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    for part in [
+        "lane: What does it cost",
+        "machine",
+        "CPUs",
+        "1 round after a warm-up, 300 events each",
+        "ours / it",
+    ]
+    .into_iter()
+    .chain(HAND_OFF)
+    .chain(["limit 0.50, goal 0.35", "batches make the first event wait"])
+    {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    assert!(!done.out.contains('\u{1b}'), "no colours in a pipe");
+    let done = bench(&["engine", "--rounds", "1", "--events", "300"]);
+    for part in ["by dependent multiplications before each event", "at most", "engine / disruptor"] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let refused = |args: &[&str], parts: &[&str]| {
+        let done = bench(args);
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}");
+        for part in parts {
+            assert!(done.err.contains(part), "{args:?}, {part}: {}", done.err);
+        }
+    };
+    refused(&["nothing"], &["'nothing' is no question", "lane, cliff"]);
+    refused(&["lane", "--rounds", "0"], &["rounds is 0", "from 1 to 999", "15 would work"]);
+    refused(&["lane", "--rounds", "x"], &["must be a whole number"]);
+    refused(&["lane", "--events", "0"], &["events is 0", "would work"]);
+    refused(&["lane", "--events", "4294967297"], &["events is 4294967297", "would work"]);
+    refused(&["lane", "--capacity", "3"], &["capacity is 3", "a power of two", "1024 would work"]);
+    refused(&["lane", "--cpus", "0"], &["cpus is 0", "two different CPUs", "would work"]);
+    refused(&["lane", "--cpus", "0,0"], &["cpus is 0,0", "two different CPUs"]);
+    refused(&["lane", "--cpus", "0,4095"], &["cpus is 4095", "among", "would work"]);
+    refused(&["lane", "--cpus", "zero"], &["cpus is 'zero'", "0-3,7", "would work"]);
+    refused(&["engine", "--wait", "sleep"], &["'sleep' is no wait strategy"]);
+    refused(&["engine", "--burst", "0"], &["burst is 0", "64 would work"]);
+}
+
+#[test]
+fn an_option_without_a_use_is_refused_and_not_ignored() {
+    for (args, setting) in [
+        (["lane", "--wait", "park"], "wait is park"),
+        (["wake", "--wait", "spin"], "wait is spin"),
+        (["wake", "--capacity", "64"], "capacity is 64"),
+        (["mesh", "--burst", "8"], "burst is 8"),
+        (["priority", "--capacity", "64"], "capacity is 64"),
+    ] {
+        let done = bench(&args);
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}");
+        let sentence = format!("{setting}, but must be left out for {}, which takes rounds", args[0]);
+        assert!(done.err.contains(&sentence), "{args:?}: {}", done.err);
+    }
+    // Told once, although several questions have no use for it.
+    let done = bench(&["--wait", "park"]);
+    assert_eq!(done.code, Some(2));
+    assert_eq!(done.err.matches("wait is park").count(), 1, "{}", done.err);
+    let done = bench(&["lane", "--shards", "2"]);
+    assert_eq!(done.code, Some(2));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_one_cpu_it_says_that_figures_would_mean_nothing() {
+    let cpu = pelton::shard::available()[0].to_string();
+    let program = env!("CARGO_BIN_EXE_pelton");
+    let child = Command::new("taskset")
+        .args(["-c", &cpu, program, "bench", "lane"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let done = end(child);
+    assert_eq!((done.code, done.out.as_str()), (Some(1), ""));
+    assert!(done.err.contains("needs two CPUs") && done.err.contains("would mean nothing"), "{}", done.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_it() {
+    if !has_two_cpus() {
+        return;
+    }
+    let child = spawn(&["lane", "--rounds", "999"]);
+    thread::sleep(Duration::from_millis(300));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let done = end(child);
+    // Ended by the signal, and not by having finished.
+    assert_eq!((done.code, done.out.as_str()), (None, ""));
+}
+
+#[test]
+fn the_library_answers_too() {
+    if !has_two_cpus() {
+        return;
+    }
+    let settings = Settings { rounds: 2, events: Some(500), ..Settings::default() };
+    let mut steps = 0;
+    let answer = Question::Lane.ask(&settings, &mut |_| steps += 1).unwrap();
+    assert_eq!(steps, 3 * HAND_OFF.len(), "two rounds and a warm-up");
+    let point = &answer.tables[0].points[0];
+    assert_eq!(point.figures.iter().filter(|figure| figure.role == Role::Baseline).count(), 2);
+    for limit in &point.limits {
+        let median = limit.measured.median;
+        let expected = match limit.standing {
+            Standing::Goal => median <= limit.goal,
+            Standing::Kept => median > limit.goal && median <= limit.limit,
+            Standing::Missed => median > limit.limit,
+        };
+        assert!(expected, "{limit}");
+    }
+    let text = answer.to_string();
+    assert!(HAND_OFF.iter().all(|peer| text.contains(peer)), "{text}");
+}
