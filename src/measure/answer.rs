@@ -277,39 +277,37 @@ impl fmt::Display for Limit {
 }
 
 /// As plain text: what the benches print.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for point in &self.points {
+            writeln!(f, "\n{}{}{}", self.what, if point.label.is_empty() { "" } else { ", " }, point.label)?;
+            writeln!(f, "  {:<34} {:>10} {:>24}  ours / it", "", self.unit.name(), "95 %")?;
+            for figure in &point.figures {
+                let text = |value| short(value, self.unit);
+                let Estimate { median, low, high } = figure.estimate;
+                let interval = format!("{} to {}", text(low), text(high));
+                write!(f, "  {:<34} {:>10} {interval:>24}", figure.peer, text(median))?;
+                match figure.ours_to_it {
+                    Some(Estimate { median, low, high }) => {
+                        writeln!(f, "  {median:.2} ({low:.2} to {high:.2})")?;
+                    }
+                    None => writeln!(f)?,
+                }
+            }
+            point.limits.iter().try_for_each(|limit| writeln!(f, "  {limit}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// As plain text: what the benches print.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { model, system, cpus, version, .. } = &self.machine;
         writeln!(f, "{}: {}", self.question, self.asks)?;
         writeln!(f, "pelton {version}, {model}, {system}, CPUs {cpus:?}")?;
         writeln!(f, "{} rounds after a warm-up, {} events each", self.settings.rounds, self.settings.events)?;
-        for table in &self.tables {
-            for point in &table.points {
-                writeln!(
-                    f,
-                    "\n{}{}{}",
-                    table.what,
-                    if point.label.is_empty() { "" } else { ", " },
-                    point.label
-                )?;
-                writeln!(f, "  {:<34} {:>10} {:>24}  ours / it", "", table.unit.name(), "95 %")?;
-                for figure in &point.figures {
-                    let text = |value| short(value, table.unit);
-                    let Estimate { median, low, high } = figure.estimate;
-                    let interval = format!("{} to {}", text(low), text(high));
-                    write!(f, "  {:<34} {:>10} {interval:>24}", figure.peer, text(median))?;
-                    match figure.ours_to_it {
-                        Some(Estimate { median, low, high }) => {
-                            writeln!(f, "  {median:.2} ({low:.2} to {high:.2})")?;
-                        }
-                        None => writeln!(f)?,
-                    }
-                }
-                for limit in &point.limits {
-                    writeln!(f, "  {limit}")?;
-                }
-            }
-        }
+        self.tables.iter().try_for_each(|table| write!(f, "{table}"))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "  ! {warning}"))
     }

@@ -62,7 +62,7 @@ pub fn model() -> Option<String> {
 
 /// The CPUs that a measurement uses unless they are named: the first of this process's mask, then those that share no
 /// core with it, then the others. Two hardware threads of one core would share what they are measured with.
-pub(crate) fn choose() -> Vec<usize> {
+pub fn choose() -> Vec<usize> {
     order(available(), &siblings(available()[0]))
 }
 

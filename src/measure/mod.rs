@@ -163,20 +163,28 @@ pub fn check(questions: &[Question], settings: &Settings) -> Result<(), MeasureE
     if all.is_empty() { Ok(()) } else { Err(PlanErrors(all).into()) }
 }
 
-/// Asks one question as a bench does: with `PELTON_BENCH_ROUNDS` rounds and `PELTON_BENCH_EVENTS` events where the
-/// environment has them. Prints the answer.
+/// The settings of a bench: `PELTON_BENCH_ROUNDS` rounds and `PELTON_BENCH_EVENTS` events where the environment has them.
 ///
 /// # Panics
-/// Where there is no answer.
-pub fn bench_main(question: Question) {
+/// Where the environment has something else than a number.
+pub fn bench_settings() -> Settings {
     let read = |name: &str| {
-        std::env::var(name).ok().map(|n| n.parse::<u64>().unwrap_or_else(|_| panic!("{name}: no number")))
+        let text = std::env::var(name).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is {text}, but must be a whole number")))
     };
     let mut settings = Settings { events: read("PELTON_BENCH_EVENTS"), ..Settings::default() };
     if let Some(rounds) = read("PELTON_BENCH_ROUNDS") {
         settings.rounds = rounds.try_into().unwrap_or(u32::MAX);
     }
-    match question.ask(&settings, &mut |_| ()) {
+    settings
+}
+
+/// Asks one question as a bench does, with [`bench_settings`], and prints the answer.
+///
+/// # Panics
+/// Where there is no answer.
+pub fn bench_main(question: Question) {
+    match question.ask(&bench_settings(), &mut |_| ()) {
         Ok(answer) => print!("{answer}"),
         Err(error) => panic!("{error}"),
     }
