@@ -35,13 +35,17 @@ const BYTES_MAX: usize = 256;
 const LIMIT: f64 = 1.5;
 const GOAL: f64 = 1.2;
 
-/// A payload: the sequence, then bytes of whatever.
+/// What payloads are copied from: bytes of whatever.
 fn source() -> [u8; BYTES_MAX] {
     std::array::from_fn(|at| (at * 7) as u8)
 }
 
-fn write(source: &mut [u8], i: u64) {
-    source[..8].copy_from_slice(&i.to_ne_bytes());
+/// Writes a payload down: the bytes as they come, and the sequence in front of them. In this order: a sequence written
+/// into the source would hold up the copy, which loads in wider words than were just stored.
+#[inline(always)]
+fn write(payload: &mut [u8], source: &[u8], i: u64) {
+    payload.copy_from_slice(source);
+    payload[..8].copy_from_slice(&i.to_ne_bytes());
 }
 
 /// The consumer of both: every byte, and the order.
@@ -64,9 +68,9 @@ impl Reader {
     /// Every payload came, in order, and none was torn.
     fn finish(&self, events: u64, bytes: usize) {
         let mut reader = Reader::default();
-        let mut source = source();
-        write(&mut source, 0);
-        reader.see(&source[..bytes]);
+        let mut payload = [0; BYTES_MAX];
+        write(&mut payload[..bytes], &source()[..bytes], 0);
+        reader.see(&payload[..bytes]);
         let sequences = (0..events).fold(0u64, u64::wrapping_add);
         let expected = reader.sum.wrapping_mul(events).wrapping_add(sequences);
         assert_eq!((self.next, self.wrong, self.sum), (events, 0, expected));
@@ -79,7 +83,7 @@ fn between(
     events: u64,
     bytes: usize,
     receive: impl FnOnce(&mut Reader) + Send + 'static,
-    send: impl FnOnce(&mut [u8]),
+    send: impl FnOnce(&[u8]),
 ) -> f64 {
     let ready = Arc::new(Barrier::new(2));
     let other = ready.clone();
@@ -91,10 +95,10 @@ fn between(
         (Instant::now(), reader)
     });
     pin(cpus[0]);
-    let mut source = source();
+    let source = source();
     ready.wait();
     let start = Instant::now();
-    send(&mut source[..bytes]);
+    send(&source[..bytes]);
     let (end, reader) = consumer.join().expect("the consumer panicked");
     reader.finish(events, bytes);
     per_event_ns(start, end, events)
@@ -113,9 +117,8 @@ fn pelton(cpus: [usize; 2], events: u64, bytes: usize) -> f64 {
     };
     between(cpus, events, bytes, receive, |source| {
         for i in 0..events {
-            write(source, i);
             let mut claim = tx.claim_waiting(i, source.len(), None).expect("the lane is open");
-            claim.payload_mut().copy_from_slice(source);
+            write(claim.payload_mut(), source, i);
             claim.publish();
         }
     })
@@ -188,10 +191,9 @@ fn bare(cpus: [usize; 2], events: u64, bytes: usize) -> f64 {
         for block in 0..events.div_ceil(each) {
             ring.wait_for_room(block);
             for i in block * each..events.min((block + 1) * each) {
-                write(source, i);
                 let at = ring.at(i as usize * bytes, bytes);
-                // SAFETY: the bytes lie within the ring, and `wait_for_room` gave the block to the writer.
-                unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), at, bytes) };
+                // SAFETY: the bytes lie within the ring, and `wait_for_room` gave the block to the writer alone.
+                write(unsafe { std::slice::from_raw_parts_mut(at, bytes) }, source, i);
             }
             ring.raise(block + 1);
         }

@@ -17,7 +17,7 @@ pub(crate) const SPEC: Spec = Spec {
     name: "cliff",
     asks: "What does a hand-off cost over the work that its producer does before each event?",
     hint: "a hand-off costs what is above the slower of both ends alone; a hill in the middle of the sweep is the cliff",
-    events: 2_000_000,
+    events: 1_000_000,
     ..super::lane::SPEC
 };
 
