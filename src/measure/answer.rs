@@ -243,6 +243,8 @@ impl Answer {
 /// A figure to the digits that a person compares; its unit is in the head, or it has its own.
 pub fn short(value: f64, unit: Unit) -> String {
     match (unit, value.abs()) {
+        // A ratio may be far below a hundredth.
+        (Unit::Times, ..0.095) => format!("{value:.4}"),
         (Unit::Times, _) => format!("{value:.2}"),
         (Unit::EventsPerS, _) => format!("{:.2} M", value / 1e6),
         (Unit::NsPerEvent, ..999.5) => format!("{value:.1}"),
@@ -289,7 +291,8 @@ impl fmt::Display for Table {
                 write!(f, "  {:<34} {:>10} {interval:>24}", figure.peer, text(median))?;
                 match figure.ours_to_it {
                     Some(Estimate { median, low, high }) => {
-                        writeln!(f, "  {median:.2} ({low:.2} to {high:.2})")?;
+                        let [median, low, high] = [median, low, high].map(|ratio| short(ratio, Unit::Times));
+                        writeln!(f, "  {median} ({low} to {high})")?;
                     }
                     None => writeln!(f)?,
                 }
@@ -345,6 +348,7 @@ mod tests {
     #[test]
     fn figures_have_the_digits_that_count() {
         assert_eq!(short(0.349, Unit::Times), "0.35");
+        assert_eq!(short(0.00006, Unit::Times), "0.0001");
         assert_eq!(short(6.94, Unit::NsPerEvent), "6.9");
         assert_eq!(short(1_000.4, Unit::NsPerEvent), "1000");
         assert_eq!(short(170.04, Unit::Ns), "170.0 ns");

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::format::{clean, count, cpus};
 use crate::page::{Page, Rows};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pelton::measure::answer::{Figure, Limit, Point, Standing, Table, short};
+use pelton::measure::answer::{Figure, Limit, Point, Standing, Table, Unit, short};
 use pelton::measure::rounds::{Estimate, Step};
 use pelton::measure::{Answer, Question, check};
 use serde::Serialize;
@@ -99,6 +99,10 @@ fn show(page: &mut Page, answer: &Answer) -> Result<(), Failure> {
     answer.warnings.iter().try_for_each(|warning| page.alarm(warning))
 }
 
+fn times(ratio: f64) -> String {
+    short(ratio, Unit::Times)
+}
+
 /// A contender a row, with its interval.
 fn one_point(page: &mut Page, table: &Table, point: &Point) -> Result<(), Failure> {
     page.raw(&format!("  {}", table.what))?;
@@ -108,7 +112,8 @@ fn one_point(page: &mut Page, table: &Table, point: &Point) -> Result<(), Failur
         let text = |value| short(value, table.unit);
         let Estimate { median, low, high } = figure.estimate;
         let [ratio, ratio_interval] = figure.ours_to_it.map_or(["".into(), "".into()], |ratio| {
-            [format!("{:.2}", ratio.median), format!("{:.2} to {:.2}", ratio.low, ratio.high)]
+            let [low, median, high] = [ratio.low, ratio.median, ratio.high].map(times);
+            [median, format!("{low} to {high}")]
         });
         rows.row([
             figure.peer.clone(),
@@ -139,7 +144,7 @@ fn sweep(page: &mut Page, table: &Table, points: &[Point]) -> Result<(), Failure
         page.table(&mut rows)
     };
     block(table.unit.name(), &|figure| Some(short(figure.estimate.median, table.unit)))?;
-    block("ours / it", &|figure| figure.ours_to_it.map(|ratio| format!("{:.2}", ratio.median)))?;
+    block("ours / it", &|figure| figure.ours_to_it.map(|ratio| times(ratio.median)))?;
     limits(page, points)
 }
 
