@@ -121,7 +121,7 @@ const HAND_OFF: [&str; 9] = [
     "pelton lane, ledger on",
     "disruptor, publish",
     "disruptor, batches of 64",
-    "rtrb, push and pop",
+    "rtrb, push and read_chunk",
     "rtrb, chunks of 64",
     "crossbeam-channel",
     "crossbeam ArrayQueue",

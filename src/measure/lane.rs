@@ -28,7 +28,7 @@ pub(super) fn contenders(load: Load) -> Vec<Peer<'static>> {
         Peer::ours("pelton lane, ledger on", move || peers::lane(load)),
         Peer::other("disruptor, publish", move || peers::disruptor(load)),
         Peer::other("disruptor, batches of 64", move || peers::disruptor_batches(load)),
-        Peer::other("rtrb, push and pop", move || peers::rtrb(load)),
+        Peer::other("rtrb, push and read_chunk", move || peers::rtrb(load)),
         Peer::other("rtrb, chunks of 64", move || peers::rtrb_chunks(load)),
         Peer::other("crossbeam-channel", move || peers::channel(load)),
         Peer::other("crossbeam ArrayQueue", move || peers::array_queue(load)),
