@@ -283,6 +283,31 @@ fn a_shard_sleeps_only_while_there_is_nothing_to_do_and_is_woken() {
     assert_invariants(&report, &[source], &witnesses(ends));
 }
 
+/// An event that is put off comes once in a poll, whatever its class and the others.
+#[test]
+fn what_is_put_off_is_tried_once_in_a_poll() {
+    let _dog = watchdog();
+    let mut plan = plan().retries_max(1_000).burst(1).floor(3);
+    let classes = [
+        plan.class(Class::strict("top").capacity(8)),
+        plan.class(Class::weighted("some", 2).capacity(8)),
+        plan.class(Class::weighted("rest", 1).capacity(8)),
+    ];
+    let mut rig = rig(plan, |_| acting(|_, _| Verdict::Retry));
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for class in classes {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    for poll in 1..=20 {
+        assert_eq!(rig.poll(), 0);
+        assert_eq!(rig.engine.ledger().total().retried, 3 * poll);
+    }
+    let (report, ends) = rig.end_now();
+    assert_eq!(report.ledger.total().in_flight, 3);
+    assert!(report.ledger.is_closed());
+    assert_eq!(witnesses(ends).iter().map(|witness| witness.handled()).sum::<u64>(), 0);
+}
+
 /// Lane sets that have had nothing for long are looked at no more, and each event of theirs is seen all the same.
 #[test]
 fn lane_sets_doze_and_wake() {

@@ -100,12 +100,12 @@ mod tests {
     #[test]
     fn scratch_refuses_what_does_not_fit_and_is_whole_again_after_a_reset() {
         let mut scratch = Scratch::new(4_096);
-        assert_eq!(scratch.slice(1_024, 7u16).unwrap()[1_023], 7);
+        assert_eq!(scratch.lend().slice(1_024, 7u16).unwrap()[1_023], 7);
         assert!(scratch.slice(1 << 20, 0u8).is_err());
         assert_eq!(scratch.refused(), 1);
         for _ in 0..100 {
             scratch.reset();
-            assert!(scratch.slice(4_000, 1u8).is_ok());
+            assert!(scratch.lend().slice(4_000, 1u8).is_ok());
         }
         assert!(Scratch::new(0).slice(usize::MAX, 1u64).is_err());
     }

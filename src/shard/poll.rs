@@ -14,7 +14,7 @@ use super::mesh::Mesh;
 use super::nap::Nap;
 use super::parts::{Command, Parts, ShardEnd};
 use super::quarantine::{Quarantine, discard};
-use super::schedule::{Pick, Schedule};
+use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId, Verdict};
 use crate::lane::LaneConsumer;
 #[cfg(feature = "latency")]
@@ -94,13 +94,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         if !work.started || work.halted {
             return 0;
         }
-        // A look is cheap, and most polls of a shard that waits find nothing; a burst is worth a call.
-        let served = if work.parts.lanes.any_ready() {
-            schedule.next(|pick| if work.parts.lanes.is_ready(pick.class) { work.burst(pick) } else { 0 })
-        } else {
-            schedule.rest();
-            0
-        };
+        let served = schedule.next(work);
         if served == 0 {
             work.guarded(|handler, context| handler.on_idle(context));
         }
@@ -163,10 +157,15 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     }
 }
 
-impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
+impl<E: Send + 'static, H: Handler<E>> Serve for Work<E, H> {
+    #[inline(always)]
+    fn is_ready(&self, class: usize) -> bool {
+        self.parts.lanes.is_ready(class)
+    }
+
     /// Serves `pick.limit` events of a class, across its lanes that are awake.
     #[inline(never)]
-    fn burst(&mut self, pick: Pick) -> u64 {
+    fn serve(&mut self, pick: Pick) -> u64 {
         let lanes = &self.parts.lanes;
         let mut burst = Burst {
             class: pick.class,
@@ -177,16 +176,19 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             ending: false,
         };
         // One catch for all of it; after a panic it goes on where it was.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut burst))) {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve_lanes(&mut burst))) {
             self.survive_slow(&mut burst, &*panic);
             discard(panic);
         }
         self.parts.scratch.reset();
         burst.served()
     }
+}
 
+impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
+    /// Serves the lanes of a class from where the burst is, and ends it.
     #[inline(always)]
-    fn serve(&mut self, burst: &mut Burst) {
+    fn serve_lanes(&mut self, burst: &mut Burst) {
         while burst.places > 0 && burst.left > 0 && !self.halted {
             if self.parts.lanes.at(burst.class, burst.place).is_ready() {
                 self.parts.lanes.mark_busy(burst.place);

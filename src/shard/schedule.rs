@@ -13,10 +13,12 @@
 //! The lowest class is the weighted tier where there is one, otherwise the last strict class.
 #![forbid(unsafe_code)]
 
-use crate::class::{Class, Share};
+use crate::class::{CLASSES_MAX, Class, Share};
 
 pub(crate) struct Schedule {
     strict: Vec<usize>,
+    /// How many of them come before the lowest class.
+    higher: usize,
     tier: Vec<Weighted>,
     /// The weighted class whose turn it is.
     turn: usize,
@@ -42,6 +44,14 @@ pub(crate) struct Pick {
     pub limit: u64,
 }
 
+/// Who has classes to be served.
+pub(crate) trait Serve {
+    /// Whether there is an event of this class. Cheap, and asked often.
+    fn is_ready(&self, class: usize) -> bool;
+    /// Serves a burst; says how many events left their lanes.
+    fn serve(&mut self, pick: Pick) -> u64;
+}
+
 impl Schedule {
     pub fn new(classes: &[Class], burst: u32, floor: u32) -> Self {
         let burst = u64::from(burst);
@@ -50,61 +60,66 @@ impl Schedule {
             Share::Weighted(weight) => Some(u64::from(weight)),
         };
         let smallest = classes.iter().filter_map(weight).min().unwrap_or(1);
-        let strict = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
+        let strict: Vec<_> = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
         let tier = classes.iter().enumerate().filter_map(|(class, settings)| {
             let share = burst * weight(settings)? / smallest;
             Some(Weighted { class, share, left: share })
         });
-        Schedule { strict, tier: tier.collect(), turn: 0, burst, floor, passed_over: 0 }
+        let tier: Vec<_> = tier.collect();
+        let higher = if tier.is_empty() { strict.len() - 1 } else { strict.len() };
+        Schedule { strict, higher, tier, turn: 0, burst, floor, passed_over: 0 }
     }
 
-    /// Goes through the classes in the order in which they are to be served now, and hands each to `serve`, which
-    /// says how many events it handled, until one has handled any.
-    #[inline]
-    pub fn next(&mut self, mut serve: impl FnMut(Pick) -> u64) -> u64 {
-        let strict = self.strict.len();
-        let higher = if self.tier.is_empty() { strict - 1 } else { strict };
+    /// Goes through the classes in the order in which they are to be served now, has those served that are ready, and
+    /// ends with the first of which any event was.
+    #[inline(always)]
+    pub fn next(&mut self, work: &mut impl Serve) -> u64 {
         let floor = self.passed_over >= self.floor;
         if floor {
-            let served = self.serve_lowest(higher, &mut serve);
+            let served = self.serve_lowest(work);
             if served > 0 {
                 return served;
             }
         }
-        for at in 0..higher {
-            let served = serve(self.strict_pick(at));
-            if served > 0 {
-                self.passed_over = self.passed_over.saturating_add(1);
-                return served;
+        for &class in &self.strict[..self.higher] {
+            if work.is_ready(class) {
+                let served = work.serve(Pick { class, limit: self.burst });
+                if served > 0 {
+                    self.passed_over = self.passed_over.saturating_add(1);
+                    return served;
+                }
             }
         }
         // Asked once: a lane that rests after a retry is not to be tried again in the same poll.
-        if floor { 0 } else { self.serve_lowest(higher, &mut serve) }
+        if floor { 0 } else { self.serve_lowest(work) }
     }
 
-    /// There was nothing to serve.
     #[inline(always)]
-    pub fn rest(&mut self) {
+    fn serve_lowest(&mut self, work: &mut impl Serve) -> u64 {
         self.passed_over = 0;
-    }
-
-    #[inline]
-    fn serve_lowest(&mut self, higher: usize, serve: &mut impl FnMut(Pick) -> u64) -> u64 {
-        self.passed_over = 0;
-        if self.tier.is_empty() {
-            return serve(self.strict_pick(higher));
+        if let Some(&class) = self.strict.get(self.higher) {
+            return if work.is_ready(class) { work.serve(Pick { class, limit: self.burst }) } else { 0 };
         }
-        for _ in 0..self.tier.len() {
-            let at = self.turn;
-            let entry = &self.tier[at];
-            let pick = Pick { class: entry.class, limit: entry.left.min(self.burst) };
-            let served = serve(pick);
-            let entry = &mut self.tier[at];
-            entry.left = entry.left.saturating_sub(served);
-            if served == 0 || entry.left == 0 {
-                entry.left = entry.share;
-                self.turn = if at + 1 == self.tier.len() { 0 } else { at + 1 };
+        // Under load it is ready, and nothing else needs a look. A class is tried once in a poll.
+        let mut tried = 0;
+        if work.is_ready(self.tier[self.turn].class) {
+            tried = 1 << self.turn;
+            let served = self.serve_turn(work);
+            if served > 0 {
+                return served;
             }
+        }
+        let mut ready = 0u32;
+        for (at, entry) in self.tier.iter().enumerate() {
+            ready |= u32::from(work.is_ready(entry.class)) << at;
+        }
+        ready &= !tried;
+        while ready != 0 {
+            if ready >> self.turn & 1 == 0 {
+                self.pass_turn(ready);
+            }
+            ready &= !(1 << self.turn);
+            let served = self.serve_turn(work);
             if served > 0 {
                 return served;
             }
@@ -112,29 +127,62 @@ impl Schedule {
         0
     }
 
-    #[inline]
-    fn strict_pick(&self, at: usize) -> Pick {
-        Pick { class: self.strict[at], limit: self.burst }
+    /// Serves the class whose turn it is.
+    #[inline(always)]
+    fn serve_turn(&mut self, work: &mut impl Serve) -> u64 {
+        let entry = &mut self.tier[self.turn];
+        let served = work.serve(Pick { class: entry.class, limit: entry.left.min(self.burst) });
+        entry.left = entry.left.saturating_sub(served);
+        if served == 0 || entry.left == 0 {
+            entry.left = entry.share;
+            self.turn = if self.turn + 1 == self.tier.len() { 0 } else { self.turn + 1 };
+        }
+        served
+    }
+
+    /// The class whose turn it is has nothing: it saves nothing up, and the turn goes to the next of those that are
+    /// `ready` (bits by place in the tier; at least one).
+    #[inline(always)]
+    fn pass_turn(&mut self, ready: u32) {
+        let entry = &mut self.tier[self.turn];
+        entry.left = entry.share;
+        let later = ready & (u32::MAX << self.turn);
+        self.turn = if later != 0 { later } else { ready }.trailing_zeros() as usize;
     }
 }
+
+// A tier has a bit for each of its classes.
+const _: () = assert!(CLASSES_MAX <= 32);
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
+    struct Backlogs<'a> {
+        backlog: &'a mut [u64],
+        served: Vec<u64>,
+    }
+
+    impl Serve for Backlogs<'_> {
+        fn is_ready(&self, class: usize) -> bool {
+            self.backlog[class] > 0
+        }
+        fn serve(&mut self, pick: Pick) -> u64 {
+            let n = self.backlog[pick.class].min(pick.limit);
+            self.backlog[pick.class] -= n;
+            self.served[pick.class] += n;
+            n
+        }
+    }
+
     /// Serves `rounds` bursts from backlogs; says how many events of each class were served.
     fn run(classes: &[Class], burst: u32, floor: u32, backlog: &mut [u64], rounds: usize) -> Vec<u64> {
         let mut schedule = Schedule::new(classes, burst, floor);
-        let mut served = vec![0; classes.len()];
+        let mut work = Backlogs { backlog, served: vec![0; classes.len()] };
         for _ in 0..rounds {
-            schedule.next(|pick| {
-                let n = backlog[pick.class].min(pick.limit);
-                backlog[pick.class] -= n;
-                served[pick.class] += n;
-                n
-            });
+            schedule.next(&mut work);
         }
-        served
+        work.served
     }
 
     #[test]
