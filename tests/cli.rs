@@ -213,6 +213,37 @@ fn options_change_how_it_runs_but_not_what_it_counts() {
 }
 
 #[test]
+fn a_rate_is_kept_and_told() {
+    let log = access_log();
+    let args = [&["replay", log.as_str()][..], &SMALL].concat();
+    let free = object(&run(&[&args[..], &["--json"]].concat()));
+    assert_eq!(free["schedule"], Value::Null);
+    let paced =
+        object(&run(&[&args[..], &["--json", "--rate", "50k", "--class", "bulk:stamp=every"]].concat()));
+    assert_eq!(paced["report"], free["report"]);
+    let n = |name: &str| number(&paced, &format!("/schedule/{name}"));
+    assert_eq!((n("rate_per_s"), n("intended"), n("sent")), (50_000, 10_000, 10_000));
+    assert!(n("late") <= n("sent") && n("slept") + n("spun") <= n("sent"));
+    assert!(n("late") == 0 || n("late_max_ns") > n("late_from_ns"));
+    // It cannot be faster than it was told to be.
+    assert!(paced["elapsed_s"].as_f64().unwrap() >= 0.199, "{paced}");
+    let achieved = paced["schedule"]["achieved_per_s"].as_f64().unwrap();
+    assert!(achieved > 0.0 && achieved <= 50_100.0, "{achieved}");
+    // The greatest lateness of a sender is part of the greatest latency, since that counts from the intended time.
+    let latest = ["0", "1", "2"].map(|class| number(&paced, &format!("/classes/{class}/latency_ns/max")));
+    assert!(latest.into_iter().max().unwrap() * 100 >= n("late_max_ns") * 99, "{paced}");
+    let text = run(&[&args[..], &["--rate", "1M"]].concat());
+    for part in
+        ["Schedule", "1.00 million events/s, 10,000 lines", "10,000 sent", "after their time", "meant for"]
+    {
+        assert!(text.out.contains(part), "no '{part}' in\n{}", text.out);
+    }
+    assert!(text.out.lines().all(|line| line.chars().count() <= 100), "{}", text.out);
+    let json = object(&feed(GOOD.repeat(100).as_bytes(), &["--json", "--rate", "20000"]));
+    assert_eq!(number(&json, "/schedule/sent"), 100);
+}
+
+#[test]
 fn text_is_for_people() {
     let log = access_log();
     let done = run(&[&["replay", log.as_str()][..], &SMALL].concat());
@@ -362,6 +393,9 @@ fn impossible_settings_name_setting_value_limit_and_what_would_work() {
     refused(&["--shards", "70000"], &["--shards", "70000", "from 1 to 256", "2 would work"]);
     refused(&["--producers", "0"], &["producers is 0", "from 1 to 256", "1 would work"]);
     refused(&["--burst", "0"], &["burst is 0", "from 1 to 65536", "1 would work"]);
+    refused(&["--rate", "0"], &["error: rate is 0", "from 1 to 1000000000", "1 would work"]);
+    refused(&["--rate", "2000M"], &["rate is 2000000000", "from 1 to 1000000000"]);
+    refused(&["--rate", "fast"], &["--rate", "fast", "lines a second", "250k", "100k would work"]);
     refused(&["--loop", "0"], &["loop is 0", "1 or more", "1 would work"]);
     refused(
         &["--class", "bulk:capacity=1000"],

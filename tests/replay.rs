@@ -4,7 +4,8 @@
 mod support;
 
 use pelton::Rejection;
-use pelton::class::Overflow;
+use pelton::class::{Overflow, Stamp};
+use pelton::clock::{Clock, VirtualTime};
 use pelton::wait::Wait;
 use pelton::weblog::{
     Limits, Malformed, Options, Progress, Replay, ReplayError, open, prepare_file, prepare_memory,
@@ -55,6 +56,11 @@ fn check(replay: &Replay) {
     assert_eq!(replay.input.parsed + replay.input.malformed, replay.input.lines);
     assert_eq!(replay.malformed_by.iter().map(|(_, n)| n).sum::<u64>(), replay.input.malformed);
     assert_eq!(total.rejected_for(Rejection::TooLarge), replay.input.too_large);
+    if let Some(kept) = &replay.kept {
+        assert_eq!((kept.intended, kept.sent), (replay.input.lines, replay.input.parsed), "{kept:?}");
+        assert!(kept.late <= kept.sent && kept.slept + kept.spun <= kept.sent, "{kept:?}");
+        assert!(kept.late == 0 || kept.late_max_ns > 100_000, "{kept:?}");
+    }
     assert_eq!(replay.engine.rescues(), 0);
     assert!(replay.engine.shards.iter().all(|shard| shard.stopped));
 }
@@ -313,4 +319,118 @@ fn the_tables_stand_in_the_footprint_and_are_checked_with_it() {
         Ok(_) => panic!("accepted"),
     };
     assert!(error.contains("footprint") && error.contains(&plain.total_bytes().to_string()), "{error}");
+}
+
+/// One line for each read, and before each line the clock moves on by the next step.
+struct Stepped<I> {
+    time: VirtualTime,
+    steps: I,
+}
+
+impl<I: Iterator<Item = Duration>> Read for Stepped<I> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        let Some(step) = self.steps.next() else { return Ok(0) };
+        self.time.advance(step);
+        room[..GOOD.len()].copy_from_slice(GOOD.as_bytes());
+        Ok(GOOD.len())
+    }
+}
+
+/// A replay at 1,000 lines a second on a clock that only its own source moves, each event measured.
+fn stepped(steps_us: Vec<u64>, ttl: Option<Duration>) -> Replay {
+    let (clock, time) = Clock::virtual_time();
+    let mut options = Options { rate: Some(1_000), clock: Some(clock), ..small() };
+    options.classes[2].stamp = Stamp::Every;
+    options.classes[2].ttl = ttl;
+    let steps = steps_us.into_iter().map(Duration::from_micros);
+    run(prepare_stream(Stepped { time, steps }, &options).unwrap())
+}
+
+#[test]
+fn a_schedule_that_can_be_kept_is_kept() {
+    let replay = stepped([&[0][..], &[1_000; 99]].concat(), None);
+    let kept = replay.kept.unwrap();
+    assert_eq!((kept.sent, kept.late, kept.late_max_ns, kept.slept, kept.spun), (100, 0, 0, 0, 0));
+    assert_eq!(kept.achieved_per_s, 1_000.0);
+}
+
+#[test]
+fn a_stall_shows_in_every_event_that_it_delayed() {
+    // Line 40 comes 50 ms late, those behind it at once, until the schedule is caught up with at line 90.
+    let steps = [&[0][..], &[1_000; 39], &[51_000], &[0; 50], &[1_000; 9]].concat();
+    let replay = stepped(steps, None);
+    let kept = replay.kept.unwrap();
+    assert_eq!((kept.sent, kept.late, kept.late_max_ns), (100, 50, 50_000_000));
+    assert_eq!(kept.achieved_per_s, 1_000.0, "it caught up");
+    let waits = &replay.engine.classes[2].latency.wait_ns;
+    assert_eq!(waits.len(), 100);
+    // From the time of publishing they would be next to nothing.
+    let long = waits.count_between(25_000_000, u64::MAX);
+    assert!(long >= 25, "{long} events waited for 25 ms or more");
+    // A source that stays behind lowers the rate: 100 lines in 150 ms.
+    let behind = stepped([&[0][..], &[1_500; 99]].concat(), None).kept.unwrap();
+    assert_eq!((behind.late, behind.late_max_ns), (99, 49_500_000));
+    assert!((behind.achieved_per_s - 100.0 / 0.149_5).abs() < 0.001, "{behind:?}");
+}
+
+#[test]
+fn the_age_counts_from_the_intended_time() {
+    // All but the first line come 50 ms late at once, and then time stands still: line i has waited for 51 − i ms.
+    let steps = [&[0][..], &[51_000], &[0; 50]].concat();
+    let replay = stepped(steps, Some(Duration::from_millis(10)));
+    let bulk = &replay.engine.classes[2];
+    // Lines 1 to 40 were more than 10 ms late. The first one may have met the leap of the clock in its lane.
+    assert!([40, 41].contains(&bulk.counts.expired), "{}", replay.engine);
+    let latest = bulk.latency.lateness_ns.max();
+    assert!((40_000_000..42_000_000).contains(&latest), "{latest}");
+}
+
+#[test]
+fn a_rate_changes_when_lines_are_sent_but_not_what_is_counted() {
+    let file = open(access_log()).unwrap();
+    let free = run(prepare_file(&file, &small()).unwrap());
+    assert_eq!(free.kept, None);
+    for (shards, producers, rate) in [(1, 1, 400_000), (2, 3, 100_000), (2, 2, 1_000_000_000)] {
+        let options = Options { shards, producers, rate: Some(rate), ..small() };
+        let replay = run(prepare_file(&file, &options).unwrap());
+        assert_eq!(replay.report, free.report);
+        let kept = replay.kept.unwrap();
+        assert_eq!((kept.rate_per_s, kept.sent), (rate, 10_000));
+        // Nothing goes before its time, so the run lasts at least as long as its schedule.
+        let schedule_ns = (10_000 / u64::from(producers) - 1) * u64::from(producers) * 1_000_000_000 / rate;
+        assert!(replay.elapsed.as_nanos() as u64 >= schedule_ns, "{:?} {schedule_ns}", replay.elapsed);
+    }
+}
+
+#[test]
+fn lines_that_are_not_sent_have_their_time_too() {
+    let lines = [GOOD, "what is this\n", GOOD].concat().repeat(50);
+    let options = Options { rate: Some(50_000), loops: 2, ..small() };
+    let replay = run(prepare_memory(lines.as_bytes(), &options).unwrap());
+    let kept = replay.kept.unwrap();
+    assert_eq!((kept.intended, kept.sent), (300, 200));
+}
+
+#[test]
+fn whoever_waits_for_its_time_can_be_stopped() {
+    let _watchdog = support::watchdog();
+    // The first range ends the run with its second line; the other one has ten minutes of lines to send.
+    let lines = [GOOD, "x\n", &GOOD.repeat(600)].concat();
+    let options = Options { rate: Some(1), producers: 2, strict: true, ..small() };
+    let file = file_of(lines.as_bytes());
+    let error = prepare_file(&file, &options).unwrap().run(&Progress::default()).unwrap_err();
+    assert!(matches!(error, ReplayError::Strict(noted) if noted.line == 2), "{error}");
+}
+
+#[test]
+fn a_rate_that_cannot_be_is_refused() {
+    let options = Options { producers: 2, ..small() };
+    let file = file_of(GOOD.as_bytes());
+    for rate in [0, 1_000_000_001] {
+        let told = match prepare_file(&file, &Options { rate: Some(rate), ..options.clone() }) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("accepted"),
+        };
+        assert!(told.contains(&format!("rate is {rate}")) && told.contains("1000000000"), "{told}");
+    }
 }

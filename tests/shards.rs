@@ -223,6 +223,45 @@ fn a_stamp_is_that_of_its_own_event() {
 }
 
 #[test]
+fn a_given_stamp_is_what_wait_and_age_count_from() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let capacity = |name| Class::strict(name).capacity(8).reject();
+    let aging =
+        plan.class(capacity("aging").ttl(Duration::from_micros(50)).stamp(pelton::class::Stamp::Every));
+    let sampled = plan.class(capacity("sampled").stamp(pelton::class::Stamp::OneIn(2)));
+    let mut rig = rig(plan, |_| {
+        acting(|event, _| {
+            let stamped = event.class().index() == 0 || event.sequence() % 2 == 0;
+            assert_eq!(event.stamp(), stamped.then_some(event.order), "sequence {}", event.sequence());
+            Verdict::Done
+        })
+    });
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    rig.time.advance(Duration::from_micros(100));
+    // From its intended time an event may be too old before it is published; one of time to come is not old.
+    for (class, ticks) in
+        [(aging, 49_999), (aging, 50_000), (aging, 200_000), (sampled, 7), (sampled, 8), (sampled, u64::MAX)]
+    {
+        let proof = source.next(class, 1, ticks);
+        let mut claim = tx.try_claim(class, 1).unwrap();
+        *claim = proof;
+        claim.publish_stamped(ticks);
+        source.accepted(&proof);
+    }
+    rig.run_dry();
+    let (report, ends) = rig.end();
+    assert_eq!((report.ledger.class(aging).expired, report.ledger.class(aging).handled), (1, 2));
+    #[cfg(feature = "latency")]
+    for (class, count, longest) in [(aging, 2, 50_000), (sampled, 2, 99_993)] {
+        let wait = &ends[0].latency[class.index()].wait_ns;
+        assert!(wait.len() == count && wait.equivalent(wait.max(), longest), "{}", wait.max());
+    }
+    assert_eq!(report.ledger.total().failed_total(), 0, "{:?}", ends[0].quarantine);
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
 fn scratch_is_empty_at_the_start_of_every_burst() {
     let _dog = watchdog();
     // Half of the scratch for each event: that fits if, and only if, it is given back.

@@ -39,7 +39,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[
         (
             "weblog",
-            &["line", "input", "tables", "aggregate", "ranks", "generate", "options", "feed", "replay"],
+            &["line", "input", "tables", "aggregate", "ranks", "generate", "pace", "options", "feed", "replay"],
         ),
         (
             "measure",

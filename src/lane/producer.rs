@@ -291,6 +291,20 @@ impl<E> LaneClaim<'_, E> {
         self.side.door.ring();
     }
 
+    /// Publishes the event with a stamp of the caller's choice, in ticks of the engine's clock, in place of the time now:
+    /// wait, latency and age count from there. A source that works by a schedule gives the time that it *meant*, so that
+    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to come counts as now.
+    #[inline(always)]
+    pub fn publish_stamped(mut self, ticks: u64) {
+        let mut claim = self.claim.take().expect(LIVE);
+        if self.side.stamped.has(claim.sequence()) {
+            claim.set_stamp(ticks);
+        }
+        self.side.shared.ledger.producer.accept(1);
+        claim.publish();
+        self.side.door.ring();
+    }
+
     /// Publishes the event with the first `used` of the claimed payload bytes.
     ///
     /// # Panics

@@ -30,12 +30,13 @@ use crate::shard::{Context, Event, Handler};
 use crate::weblog::aggregate::{Aggregate, Limits};
 use crate::weblog::input::{FileRange, LineReader};
 use crate::weblog::line::{Line, Malformed};
+use crate::weblog::pace::{Kept, Pace, Schedule};
 use crate::weblog::tables::TableError;
 
 /// How many lines of each kind of trouble are kept with their numbers.
 pub const SHOWN_MAX: usize = 5;
 
-/// Lines between two looks at the clock and at what the other feeds do.
+/// Lines between two looks at the clock and at what the other feeds do; fewer at a low rate.
 const LOOK_EVERY: u64 = 1_024;
 
 /// One line in its slot. Its payload is the client, directly followed by the request.
@@ -162,7 +163,11 @@ impl Progress {
 pub(crate) struct Control<'a> {
     pub loops: u64,
     pub strict: bool,
+    /// How many feeds there are.
+    pub feeds: usize,
     pub deadline: Option<Instant>,
+    /// When lines are to be sent; without it, as fast as they are read.
+    pub schedule: Option<Schedule>,
     pub progress: &'a Progress,
     /// Feeds below this go on; it only ever sinks. A feed that met a malformed line under `strict` stops the later
     /// ones but not the earlier ones: those may hold an earlier malformed line, and the lines that number it.
@@ -217,6 +222,8 @@ pub(crate) struct FeedCounts {
     pub bytes: u64,
     pub missing_bytes: u64,
     pub passes: u64,
+    /// `None` where there was no schedule.
+    pub kept: Option<Kept>,
     /// `None` where nobody counts them.
     pub allocations: Option<u64>,
 }
@@ -239,7 +246,8 @@ pub(crate) struct Feed<S> {
     tx: Producer<Entry>,
     classes: [ClassId; 3],
     counts: FeedCounts,
-    /// Lines until the next look.
+    /// Lines from one look to the next, and until the next.
+    look_every: u64,
     until_look: u64,
     bytes_shown: u64,
 }
@@ -247,14 +255,21 @@ pub(crate) struct Feed<S> {
 impl<S: Source> Feed<S> {
     pub fn new(at: usize, reader: LineReader<S>, tx: Producer<Entry>, classes: [ClassId; 3]) -> Self {
         let counts = FeedCounts::default();
-        Feed { at, reader, tx, classes, counts, until_look: LOOK_EVERY, bytes_shown: 0 }
+        let look_every = LOOK_EVERY;
+        Feed { at, reader, tx, classes, counts, look_every, until_look: look_every, bytes_shown: 0 }
     }
 
     /// Reads, parses and publishes to the end. The producer is detached when this returns.
     pub fn run(mut self, control: &Control<'_>) -> (FeedCounts, Result<(), FeedError>) {
         let counted = memory::allocations_are_counted();
         let before = memory::allocations();
-        let result = self.passes(control);
+        let mut pace = control.schedule.as_ref().map(|schedule| Pace::new(schedule, self.at, control.feeds));
+        if let Some(schedule) = &control.schedule {
+            self.look_every = LOOK_EVERY.min(schedule.lines_between_looks(control.feeds));
+            self.until_look = self.look_every;
+        }
+        let result = self.passes(control, &mut pace);
+        self.counts.kept = pace.map(|pace| pace.kept());
         self.counts.allocations = counted.then(|| memory::allocations() - before);
         self.counts.bytes = self.reader.bytes_read();
         match &result {
@@ -265,9 +280,9 @@ impl<S: Source> Feed<S> {
         (self.counts, result)
     }
 
-    fn passes(&mut self, control: &Control<'_>) -> Result<(), FeedError> {
+    fn passes(&mut self, control: &Control<'_>, pace: &mut Option<Pace<'_>>) -> Result<(), FeedError> {
         loop {
-            let result = self.pass(control);
+            let result = self.pass(control, pace);
             self.look(control);
             if self.counts.passes == 0 {
                 self.counts.first_pass_lines = self.counts.lines;
@@ -283,7 +298,7 @@ impl<S: Source> Feed<S> {
     }
 
     /// One pass; says whether it came to the end.
-    fn pass(&mut self, control: &Control<'_>) -> Result<bool, FeedError> {
+    fn pass(&mut self, control: &Control<'_>, pace: &mut Option<Pace<'_>>) -> Result<bool, FeedError> {
         loop {
             if self.until_look == 0 {
                 self.look(control);
@@ -297,10 +312,21 @@ impl<S: Source> Feed<S> {
             self.counts.lines += 1;
             match raw.parse() {
                 Ok(line) => {
-                    publish(&mut self.tx, &self.classes, &mut self.counts, &line)
+                    let meant = match pace {
+                        None => None,
+                        Some(pace) => match pace.wait(|| control.is_stopped(self.at)) {
+                            // The run ends with an error; what this line would have been does not matter.
+                            None => return Ok(false),
+                            meant => meant,
+                        },
+                    };
+                    publish(&mut self.tx, &self.classes, &mut self.counts, &line, meant)
                         .map_err(FeedError::Refused)?;
                 }
                 Err(reason) => {
+                    if let Some(pace) = pace {
+                        pace.skip();
+                    }
                     self.counts.malformed[reason.index()] += 1;
                     let line = self.counts.lines;
                     if control.strict {
@@ -318,19 +344,21 @@ impl<S: Source> Feed<S> {
     #[cold]
     fn look(&mut self, control: &Control<'_>) {
         let bytes = self.reader.bytes_read();
-        control.progress.add(bytes - self.bytes_shown, LOOK_EVERY - self.until_look);
+        control.progress.add(bytes - self.bytes_shown, self.look_every - self.until_look);
         self.bytes_shown = bytes;
-        self.until_look = LOOK_EVERY;
+        self.until_look = self.look_every;
     }
 }
 
-/// Writes a line into a slot of its class and client, by the policy of the class.
+/// Writes a line into a slot of its class and client, by the policy of the class. `meant` is the time, in ticks, from
+/// which its latency counts; without it, that is the time at which it is published.
 #[inline]
 fn publish(
     tx: &mut Producer<Entry>,
     classes: &[ClassId; 3],
     counts: &mut FeedCounts,
     line: &Line<'_>,
+    meant: Option<u64>,
 ) -> Result<(), Refusal> {
     let class = classes[match line.status {
         500..=599 => 0,
@@ -347,7 +375,10 @@ fn publish(
             let (client, request) = payload.split_at_mut(client_len);
             client.copy_from_slice(line.client);
             request.copy_from_slice(line.request);
-            claim.publish();
+            match meant {
+                None => claim.publish(),
+                Some(ticks) => claim.publish_stamped(ticks),
+            }
             Ok(())
         }
         Err(refusal) => refused_slow(counts, refusal, payload_bytes),

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The files have an order, and each imports earlier ones only: `line`, `input`, `tables`, `aggregate`,
-//! `ranks`, `generate`, `options`, `feed`, `replay`.
+//! `ranks`, `generate`, `pace`, `options`, `feed`, `replay`.
 //!
 //! # Invariants
 //! - A [`Line`] borrows from the bytes that it was parsed from; nothing is copied and nothing is decoded.
@@ -38,6 +38,8 @@ mod ranks;
 
 pub mod generate;
 
+pub mod pace;
+
 pub mod options;
 
 pub mod feed;
@@ -50,6 +52,7 @@ pub use crate::weblog::generate::{Generator, Settings, SettingsError};
 pub use crate::weblog::input::{FileRange, LineReader, OpenError, RawLine, open, split};
 pub use crate::weblog::line::{LINE_BYTES_MAX, Line, Malformed, parse, path_of};
 pub use crate::weblog::options::{CLASS_NAMES, ClassSettings, Explained, Options};
+pub use crate::weblog::pace::{Kept, LATE_FROM, RATE_MAX};
 pub use crate::weblog::replay::{
     InputCounts, Prepared, Replay, ReplayError, prepare_file, prepare_memory, prepare_stream,
 };

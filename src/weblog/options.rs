@@ -20,10 +20,12 @@
 use std::time::Duration;
 
 use crate::class::{Class, ClassId, Overflow, Stamp};
+use crate::clock::Clock;
 use crate::engine::{Plan, PlanError, PlanErrors, Profile, cpu_list};
 use crate::shard::available;
 use crate::wait::Wait;
 use crate::weblog::aggregate::{Aggregate, Limits};
+use crate::weblog::pace::RATE_MAX;
 use crate::weblog::tables::TableError;
 
 /// The classes of a replay, in their order.
@@ -81,6 +83,9 @@ pub struct Options {
     pub limits: Limits,
     /// How often the input is read, 1 or more. A stream can be read once.
     pub loops: u64,
+    /// Lines a second over all producers, 1 to [`RATE_MAX`]: each is then sent at its time, and its latency counts from
+    /// that time. Without it lines are sent as fast as they are read.
+    pub rate: Option<u64>,
     /// Whether the first malformed line ends the run.
     pub strict: bool,
     /// When to stop reading; the input is read once in any case.
@@ -89,6 +94,8 @@ pub struct Options {
     pub top: usize,
     /// The most memory that the footprint may come to, in bytes; without it, what the machine has.
     pub memory_max: Option<u64>,
+    /// The clock of stamps, of the time to live and of the schedule; without it, the machine's.
+    pub clock: Option<Clock>,
 }
 
 impl Default for Options {
@@ -112,10 +119,12 @@ impl Default for Options {
             classes: [class(256, Stamp::Every), class(256, Stamp::Every), class(1_024, Stamp::OneIn(64))],
             limits: Limits::default(),
             loops: 1,
+            rate: None,
             strict: false,
             time_limit: None,
             top: 10,
             memory_max: None,
+            clock: None,
         }
     }
 }
@@ -175,6 +184,7 @@ impl Options {
         plan = self.burst.map_or(plan.clone(), |burst| plan.burst(burst));
         plan = self.floor.map_or(plan.clone(), |floor| plan.floor(floor));
         plan = self.memory_max.map_or(plan.clone(), |bytes| plan.memory_max(bytes));
+        plan = self.clock.clone().map_or(plan.clone(), |clock| plan.clock(clock));
         let [critical, high, bulk] = &self.classes;
         let classes = [
             plan.class(critical.class(Class::strict(CLASS_NAMES[0]))),
@@ -206,6 +216,9 @@ impl Options {
         if self.loops == 0 {
             errors.push(wrong("loop", 0, "1 or more", 1));
         }
+        if let Some(rate) = self.rate.filter(|rate| !(1..=RATE_MAX).contains(rate)) {
+            errors.push(wrong("rate", rate, format!("from 1 to {RATE_MAX}"), rate.clamp(1, RATE_MAX)));
+        }
         for (name, class) in
             CLASS_NAMES.iter().zip(&self.classes).filter(|(_, class)| class.payload_bytes == 0)
         {
@@ -234,6 +247,7 @@ impl Options {
         let own = [
             ("loop", if self.loops == u64::MAX { "for ever".into() } else { self.loops.to_string() }),
             ("time_limit", time_limit),
+            ("rate", self.rate.map_or("none".into(), |rate| format!("{rate} lines/s"))),
             ("strict", if self.strict { "yes" } else { "no" }.into()),
             ("clients_max", limits.clients_max.to_string()),
             ("client_bytes", format!("{} bytes", limits.client_bytes_max)),
@@ -272,6 +286,7 @@ impl Options {
             "loop" => named(self.loops > 1, "each line counts once"),
             "time_limit" if self.time_limit.is_some() => "then it ends, in the middle of a pass".into(),
             "time_limit" => "to the end of the input".into(),
+            "rate" => named(self.rate.is_some(), "as fast as lines are read"),
             "strict" => named(self.strict, "a malformed line is counted, not an end"),
             "clients_max" => "in each shard; more are counted together".into(),
             "client_bytes" => "for their names: 24 each is plenty".into(),

@@ -32,6 +32,7 @@ use crate::engine::{self, Engine, Plan, PlanErrors, StartError, StopError};
 use crate::lane::Refusal;
 use crate::memory::footprint::{Footprint, resident_bytes};
 use crate::producer::AttachError;
+use crate::shard::available;
 use crate::weblog::aggregate::{Aggregate, Report};
 use crate::weblog::feed::{
     Control, Entry, Feed, FeedCounts, FeedError, Firsts, Noted, Progress, SHOWN_MAX, Source, Stream, Tally,
@@ -39,6 +40,7 @@ use crate::weblog::feed::{
 use crate::weblog::input::{FileRange, LineReader, READER_BYTES, split};
 use crate::weblog::line::Malformed;
 use crate::weblog::options::{Options, Passes};
+use crate::weblog::pace::{Kept, Schedule};
 use crate::weblog::tables::TableError;
 
 /// How long the events that are in their lanes when the input ends may take to be handled.
@@ -222,6 +224,11 @@ impl Run<'_> {
         let control = Control {
             loops: self.options.loops,
             strict: self.options.strict,
+            feeds: readers.len(),
+            schedule: self.options.rate.map(|rate| {
+                let threads = readers.len() + usize::from(self.options.shards);
+                Schedule::new(rate, engine.clock().clone(), available().len() < threads)
+            }),
             deadline: self.options.time_limit.and_then(|limit| begun.checked_add(limit)),
             progress: self.progress,
             may_go: AtomicUsize::new(usize::MAX),
@@ -277,6 +284,7 @@ struct Input {
     malformed_by: [u64; Malformed::ALL.len()],
     malformed_first: Vec<Noted<Malformed>>,
     too_large_first: Vec<Noted<usize>>,
+    kept: Option<Kept>,
     allocations: Option<u64>,
 }
 
@@ -288,6 +296,7 @@ impl Input {
             malformed_by: [0; Malformed::ALL.len()],
             malformed_first: Vec::new(),
             too_large_first: Vec::new(),
+            kept: None,
             allocations: Some(0),
         };
         let mut lines_before = 0;
@@ -315,6 +324,10 @@ impl Input {
             append(&mut sum.malformed_first, counts.malformed_first, lines_before);
             append(&mut sum.too_large_first, counts.too_large_first, lines_before);
             sum.allocations = sum.allocations.zip(counts.allocations).map(|(sum, n)| sum + n);
+            if let Some(kept) = counts.kept {
+                let sum = sum.kept.get_or_insert(Kept { rate_per_s: kept.rate_per_s, ..Kept::default() });
+                sum.add(&kept);
+            }
             lines_before += counts.first_pass_lines;
         }
         strict.map_or(Ok(sum), |noted| Err(ReplayError::Strict(noted)))
@@ -337,6 +350,8 @@ pub struct Replay {
     pub malformed_first: Vec<Noted<Malformed>>,
     /// The first lines that were too large, with the bytes of their client and request, [`SHOWN_MAX`] at most.
     pub too_large_first: Vec<Noted<usize>>,
+    /// How the schedule was kept; `None` where the options named no rate.
+    pub kept: Option<Kept>,
     /// What the shards counted, merged.
     pub report: Report,
     /// What became of every event, and how long it took.
@@ -375,6 +390,7 @@ impl Replay {
             malformed_by: by,
             malformed_first: input.malformed_first,
             too_large_first: input.too_large_first,
+            kept: input.kept,
             report,
             shard_allocations: engine.allocations(),
             producer_allocations: input.allocations,

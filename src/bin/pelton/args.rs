@@ -45,6 +45,22 @@ fn long(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "must be a whole number below 2^64; 1 would work".into())
 }
 
+/// A whole number, or thousands (`k`) or millions (`M`) of them, with a fraction where that makes a whole: 2.5k.
+fn rate(text: &str) -> Result<u64, String> {
+    let told =
+        || "must be a number of lines a second, as in 250000, 250k or 1.5M; 100k would work".to_string();
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let number = |digits: &str| digits.parse::<u64>().map_err(|_| told());
+    let place = u32::try_from(fraction.len()).ok().and_then(|n| 10u64.checked_pow(n)).ok_or_else(told)?;
+    let parts = if fraction.is_empty() { 0 } else { number(fraction)? };
+    let parts = parts.checked_mul(factor).filter(|parts| parts % place == 0).ok_or_else(told)? / place;
+    number(whole)?.checked_mul(factor).and_then(|whole| whole.checked_add(parts)).ok_or_else(told)
+}
+
 fn size(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| "must be a whole number; 100000 would work".into())
 }
@@ -122,6 +138,13 @@ pub struct ReplayArgs {
     /// Read the input N times
     #[arg(long = "loop", value_name = "N", value_parser = long, default_value = "1", allow_negative_numbers = true)]
     loops: u64,
+    /// Send R lines a second over all producers, 1 to 1000000000; 250k and 1.5M are understood
+    ///
+    /// Each line has its time, whether the lines before it were in time or not, and its latency and age count from that
+    /// time: what a stall costs is seen in every line that it delayed. A producer that is early sleeps, then spins;
+    /// what it sends too late is counted. [default: as fast as lines are read]
+    #[arg(long, value_name = "R", value_parser = rate, allow_negative_numbers = true)]
+    rate: Option<u64>,
     /// Threads that read and parse, 1 to 256 [default: 2, or 1 for standard input]
     #[arg(long, value_name = "N", value_parser = shorter, allow_negative_numbers = true)]
     producers: Option<u16>,
@@ -228,7 +251,8 @@ impl ReplayArgs {
     }
 
     pub fn options(&self) -> Result<Options, Failure> {
-        let mut options = Options { loops: self.loops, strict: self.strict, ..Options::default() };
+        let mut options =
+            Options { loops: self.loops, rate: self.rate, strict: self.strict, ..Options::default() };
         options.producers = self.producers.unwrap_or(if self.is_stdin() { 1 } else { options.producers });
         self.engine.apply(&mut options)?;
         self.tables.apply(&mut options);
@@ -269,5 +293,31 @@ impl TableArgs {
         limits.client_bytes_max = self.client_bytes.unwrap_or(limits.clients_max.saturating_mul(24));
         limits.path_bytes_max = self.path_bytes.unwrap_or(limits.paths_max.saturating_mul(64));
         options.top = self.top;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        let read = ["250000", "250k", "1M", "2.5k", "1.5M", "0", "0.001k", "7K"].map(rate);
+        assert_eq!(read.map(Result::unwrap), [250_000, 250_000, 1_000_000, 2_500, 1_500_000, 0, 1, 7_000]);
+        for text in [
+            "",
+            "k",
+            "-1",
+            "1.5",
+            "1.2345k",
+            "1e6",
+            "fast",
+            "1 k",
+            "18446744073709551616",
+            "99999999999999999M",
+        ] {
+            let read = rate(text);
+            assert!(read.as_ref().is_err_and(|told| told.contains("250k")), "{text}: {read:?}");
+        }
     }
 }

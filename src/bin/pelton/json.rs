@@ -4,7 +4,7 @@ use crate::format::quantiles;
 use pelton::engine::ClassReport;
 use pelton::event::{Failure, Rejection};
 use pelton::ledger::Counts;
-use pelton::weblog::{Replay, aggregate::Report};
+use pelton::weblog::{Kept, LATE_FROM, Replay, aggregate::Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ struct Root<'a> {
     input: Input,
     ledger: Ledger,
     classes: Vec<Class<'a>>,
+    schedule: Option<Schedule>,
     report: &'a Report,
     allocations: Allocations,
     footprint: Footprint,
@@ -78,6 +79,20 @@ struct Class<'a> {
     handling_ns: Quantiles,
 }
 
+/// How a schedule was kept; `null` where there was none.
+#[derive(Serialize)]
+struct Schedule {
+    rate_per_s: u64,
+    achieved_per_s: f64,
+    intended: u64,
+    sent: u64,
+    late: u64,
+    late_from_ns: u64,
+    late_max_ns: u64,
+    slept: u64,
+    spun: u64,
+}
+
 /// In nanoseconds; all 0 where nothing was measured.
 #[derive(Serialize)]
 struct Quantiles {
@@ -122,6 +137,7 @@ pub fn of(replay: &Replay) -> String {
             drained: replay.engine.drained,
         },
         classes: replay.engine.classes.iter().map(class).collect(),
+        schedule: replay.kept.as_ref().map(schedule),
         report: &replay.report,
         allocations: Allocations { shards: replay.shard_allocations, producers: replay.producer_allocations },
         footprint: Footprint {
@@ -132,6 +148,20 @@ pub fn of(replay: &Replay) -> String {
         events_per_s: replay.events_per_s(),
     };
     serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
+}
+
+fn schedule(kept: &Kept) -> Schedule {
+    Schedule {
+        rate_per_s: kept.rate_per_s,
+        achieved_per_s: kept.achieved_per_s,
+        intended: kept.intended,
+        sent: kept.sent,
+        late: kept.late,
+        late_from_ns: LATE_FROM.as_nanos() as u64,
+        late_max_ns: kept.late_max_ns,
+        slept: kept.slept,
+        spun: kept.spun,
+    }
 }
 
 fn input(replay: &Replay) -> Input {

@@ -5,7 +5,7 @@ use crate::format::{bytes, clean, count, nanos, quantiles, rate, share};
 use crate::page::{Page, Rows};
 use pelton::event;
 use pelton::ledger::Counts;
-use pelton::weblog::Replay;
+use pelton::weblog::{Kept, LATE_FROM, Replay};
 
 /// The longest client or path that is shown whole, in characters; so lines stay below 80.
 const NAME_CHARS_MAX: usize = 56;
@@ -55,6 +55,9 @@ pub fn input(page: &mut Page, name: &str, replay: &Replay) -> Result<(), Failure
 pub fn all(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     requests(page, replay)?;
     ledger(page, replay)?;
+    if let Some(kept) = &replay.kept {
+        schedule(page, kept)?;
+    }
     latency(page, replay)?;
     shards(page, replay)?;
     cost(page, replay)
@@ -162,6 +165,25 @@ fn ledger(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     } else {
         page.alarm("NOT CLOSED: not every event left its lane in time")
     }
+}
+
+fn schedule(page: &mut Page, kept: &Kept) -> Result<(), Failure> {
+    page.title("Schedule")?;
+    page.fact("meant", &format!("{}, {} lines", rate(kept.rate_per_s as f64), count(kept.intended)))?;
+    page.fact("achieved", &format!("{}, {} sent", rate(kept.achieved_per_s), count(kept.sent)))?;
+    let bound = nanos(LATE_FROM.as_nanos() as u64);
+    let late = format!(
+        "{} ({}) more than {bound} after their time; the latest {}",
+        count(kept.late),
+        share(kept.late, kept.sent),
+        nanos(kept.late_max_ns)
+    );
+    page.fact("late", &late)?;
+    page.fact(
+        "early",
+        &format!("{} waited for asleep, {} on the clock", count(kept.slept), count(kept.spun)),
+    )?;
+    page.note("latency and age count from the time that a line was meant for")
 }
 
 fn latency(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
