@@ -39,7 +39,18 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[
         (
             "weblog",
-            &["line", "input", "tables", "aggregate", "ranks", "generate", "pace", "options", "feed", "replay"],
+            &[
+                "line",
+                "input",
+                "tables",
+                "aggregate",
+                "ranks",
+                "generate",
+                "pace",
+                "options",
+                "feed",
+                "replay",
+            ],
         ),
         (
             "measure",
@@ -49,6 +60,9 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
                 "rounds",
                 "settings",
                 "answer",
+                "hgrm",
+                "scale",
+                "chart",
                 "peers",
                 "lane",
                 "cliff",

@@ -29,6 +29,11 @@ pub mod rounds;
 mod settings;
 
 pub mod answer;
+pub mod hgrm;
+
+pub mod scale;
+
+pub mod chart;
 pub mod peers;
 
 mod lane;
