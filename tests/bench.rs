@@ -6,10 +6,12 @@
 
 use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
 use serde_json::Value;
+use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const WATCHDOG: Duration = Duration::from_secs(60);
 
@@ -142,6 +144,9 @@ fn peers(question: Question) -> Vec<&'static str> {
         ],
         Question::Priority => {
             vec!["pelton, critical above bulk", "pelton, no bulk at all", "crossbeam-channel, one queue"]
+        }
+        Question::Latency | Question::Knee => {
+            vec!["pelton lane", "pelton engine", "disruptor", "crossbeam-channel", "the harness alone"]
         }
         Question::Wake => {
             let bare = cfg!(target_os = "linux").then_some("a bare futex");
@@ -396,4 +401,109 @@ fn the_library_answers_too() {
     }
     let text = answer.to_string();
     assert!(HAND_OFF.iter().all(|peer| text.contains(peer)), "{text}");
+}
+
+/// What a folder holds, by name.
+fn files(folder: &TempDir) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn latencies_are_written_as_charts_and_percentile_files() {
+    if !has_two_cpus() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["latency", "--json", "--rounds", "2", "--events", "20000", "--svg", path, "--hgrm", path];
+    let answer = answers(&args).remove(0);
+    assert_answer(&answer, 2, &peers(Question::Latency));
+    let tables = answer["tables"].as_array().unwrap();
+    let what: Vec<_> = tables.iter().map(|table| table["what"].as_str().unwrap()).collect();
+    assert!(what[0].starts_with("Capacity"));
+    for (what, name) in what[1..].iter().zip(["p50", "p90", "p99", "p99.9", "p99.99", "max"]) {
+        assert!(what.ends_with(&format!(", {name}")), "{what}");
+    }
+    // A higher quantile is never less, in any run of any contender.
+    let runs = |table: &Value, peer: usize, round: usize| {
+        table["points"][0]["figures"][peer]["runs"][round].as_f64().unwrap()
+    };
+    for pair in tables[1..].windows(2) {
+        for (peer, round) in (0..5).flat_map(|peer| (0..2).map(move |round| (peer, round))) {
+            assert!(runs(&pair[0], peer, round) <= runs(&pair[1], peer, round), "{pair:?}");
+        }
+    }
+    let files = files(&folder);
+    let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["crossbeam-channel", "disruptor", "pelton-engine", "pelton-lane", "the-harness-alone"];
+    assert_eq!(names[..5], expected.map(|peer| format!("latency-{peer}.hgrm")));
+    assert_eq!(names[5..], ["latency.svg"]);
+    for (name, text) in &files[..5] {
+        // All rounds together, but for what fills a ring twice.
+        let count = 2 * (20_000 - 2 * 1_024);
+        assert!(text.contains(&format!("Total count    = {count:12}]")), "{name}: {text}");
+    }
+    let svg = &files[5].1;
+    assert!(expected.iter().all(|peer| svg.contains(&format!(">{}</text>", peer_name(peer)))), "{svg}");
+}
+
+/// The contender of a file's name.
+fn peer_name(file: &str) -> String {
+    peers(Question::Latency).into_iter().find(|peer| peer.replace(' ', "-") == file).unwrap().to_string()
+}
+
+#[test]
+fn a_sweep_goes_through_rates_and_tells_where_the_knees_are() {
+    if !has_two_cpus() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["latency", "--sweep", "--json", "--rounds", "1", "--events", "4000", "--svg", path];
+    let answer = answers(&args).remove(0);
+    assert_answer(&answer, 1, &peers(Question::Knee));
+    for table in &answer["tables"].as_array().unwrap()[1..] {
+        assert_eq!(table["points"].as_array().unwrap().len(), 11);
+        assert_eq!(table["axis"], "million events a second");
+    }
+    let notes: Vec<_> =
+        answer["notes"].as_array().unwrap().iter().map(|note| note.as_str().unwrap()).collect();
+    let knees = notes.iter().filter(|note| note.contains("its knee is"));
+    assert_eq!(knees.count(), 4, "{notes:?}");
+    // A chart for each contender that has one; where none has, one for each quantile.
+    let charts = files(&folder);
+    let knees = notes.iter().filter(|note| note.contains("its knee is at")).count();
+    assert_eq!(charts.len(), if knees == 0 { 3 } else { knees }, "{notes:?}");
+    for (name, svg) in &charts {
+        assert!(name.starts_with("knee") && svg.contains("knee: ") == (knees > 0), "{name}: {svg}");
+    }
+    let cliff = ["cliff", "--json", "--rounds", "1", "--events", "1000", "--svg", path];
+    answers(&cliff);
+    assert!(folder.path().join("cliff.svg").exists());
+}
+
+#[test]
+fn files_that_cannot_be_and_options_without_a_use_are_refused() {
+    for (args, part) in [
+        (&["lane", "--sweep"][..], "sweep is on"),
+        (&["lane", "--hgrm", "/tmp"], "latency --hgrm FOLDER would work"),
+        (&["latency", "--sweep", "--hgrm", "/tmp"], "hgrm is named"),
+    ] {
+        let done = bench(args);
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(done.err.contains(part), "{args:?}: {}", done.err);
+    }
+    if has_two_cpus() {
+        let done = bench(&["latency", "--rounds", "1", "--events", "100", "--svg", "/dev/null/no"]);
+        assert_eq!(done.code, Some(1), "{}", done.err);
+        assert!(done.err.contains("latency.svg could not be written"), "{}", done.err);
+    }
 }

@@ -71,6 +71,8 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
                 "priority",
                 "wake",
                 "producers",
+                "openloop",
+                "latency",
             ],
         ),
     ],

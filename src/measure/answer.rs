@@ -13,6 +13,7 @@
 use super::machine::Machine;
 use super::rounds::{Estimate, Role, Runs};
 use super::settings::Bench;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::fmt;
 
@@ -158,6 +159,19 @@ pub struct Table {
     pub points: Vec<Point>,
 }
 
+/// All waits of one contender.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution {
+    /// The contender.
+    pub peer: String,
+    /// What it is to the question.
+    pub role: Role,
+    /// The load in words.
+    pub at: String,
+    /// In nanoseconds.
+    pub waits_ns: Histogram<u64>,
+}
+
 /// The settings that were used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Used {
@@ -192,6 +206,12 @@ pub struct Answer {
     pub notes: Vec<String>,
     /// What was odd, and makes the figures worth less.
     pub warnings: Vec<String>,
+    /// Whole distributions, where the question has some: all rounds together.
+    #[serde(skip)]
+    pub distributions: Vec<Distribution>,
+    /// Where contenders have their knees, on the axis of a sweep.
+    #[serde(skip)]
+    pub knees: Vec<(String, f64)>,
 }
 
 impl Answer {
@@ -222,6 +242,8 @@ impl Answer {
             tables,
             notes: Vec::new(),
             warnings: warnings.collect(),
+            distributions: Vec::new(),
+            knees: Vec::new(),
         }
     }
 

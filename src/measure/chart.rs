@@ -8,7 +8,7 @@
 //! Names are set beside the last point of each line and pushed apart where they would overlap.
 #![forbid(unsafe_code)]
 
-use super::answer::{Table, Unit};
+use super::answer::{Answer, Point, Table, Unit};
 use super::rounds::Role;
 use super::scale::{Axis, Kind, Scale, Span, has_place, written};
 use hdrhistogram::Histogram;
@@ -91,6 +91,33 @@ impl Chart {
         }
     }
 
+    /// Of one contender in several tables over the same sweep: a line for each table, and its knee.
+    fn knee(peer: &str, knee: f64, tables: &[&Table], subtitle: String) -> Self {
+        let of = |point: &Point| point.figures.iter().find(|figure| figure.peer == peer).map(|f| f.estimate);
+        let line = |table: &&Table| {
+            let figures = table.points.iter().filter_map(|point| Some((point.at, of(point)?)));
+            Line {
+                // What is behind the comma is the only thing in which the tables differ.
+                name: table.what.rsplit(", ").next().unwrap_or(&table.what).into(),
+                role: Role::Ours,
+                points: figures.clone().map(|(at, estimate)| (at, estimate.median)).collect(),
+                band: figures.map(|(at, estimate)| (at, estimate.low, estimate.high)).collect(),
+            }
+        };
+        Chart {
+            title: format!("Latency over the rate: {peer}"),
+            subtitle,
+            x: Axis {
+                label: "million events a second, open loop".into(),
+                scale: Scale::Linear,
+                kind: Kind::Plain,
+            },
+            y: Axis { label: "from due to handled".into(), scale: Scale::Log, kind: Kind::Nanos },
+            lines: tables.iter().map(line).collect(),
+            mark: Some((knee, format!("knee: {knee} M/s"))),
+        }
+    }
+
     /// Of distributions of nanoseconds: latency over the nines of its percentile. Each line ends where fewer than ten
     /// events are left above it, since what is further out is chance.
     pub fn percentiles<'a>(
@@ -144,6 +171,36 @@ fn spread(wanted: &[f64], gap: f64, from: f64, to: f64) -> Vec<f64> {
         most = places[*at] - gap;
     }
     places
+}
+
+/// The pictures of an answer, each with a name that will do for a file: its distributions if it has some, where ours
+/// bend if it has knees, and its sweeps.
+pub fn charts(answer: &Answer) -> Vec<(String, Chart)> {
+    let Answer { question, machine, settings, tables, distributions, knees, .. } = answer;
+    let subtitle = format!("{} rounds; {}, CPUs {:?}", settings.rounds, machine.model, machine.cpus);
+    let mut all = Vec::new();
+    if let Some(first) = distributions.first() {
+        let lines = distributions.iter().map(|each| (each.peer.as_str(), each.role, &each.waits_ns));
+        let title = format!("Latency from the time that an event was due, at {}", first.at);
+        all.push((question.to_string(), Chart::percentiles(title, subtitle.clone(), lines)));
+    }
+    let swept: Vec<&Table> = tables.iter().filter(|table| table.axis.is_some()).collect();
+    for (peer, knee) in knees {
+        let name = format!("{question}-{}", file_name(peer));
+        all.push((name, Chart::knee(peer, *knee, &swept, subtitle.clone())));
+    }
+    let unknown = if knees.is_empty() { &swept[..] } else { &[] };
+    for (at, table) in unknown.iter().enumerate() {
+        let number = if at == 0 { String::new() } else { format!("-{}", at + 1) };
+        all.push((format!("{question}{number}"), Chart::sweep(table, subtitle.clone())));
+    }
+    all
+}
+
+/// A name of letters, digits and hyphens alone.
+pub fn file_name(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
 /// A line with what it looks like.

@@ -50,6 +50,10 @@ mod wake;
 
 mod producers;
 
+pub mod openloop;
+
+mod latency;
+
 pub use answer::Answer;
 pub use machine::Machine;
 pub use settings::{Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings};
@@ -75,13 +79,17 @@ pub enum Question {
     Mesh,
     /// How many events a second do several producers bring through one shard?
     Producers,
+    /// How long does an event take from the time that it was due, at half of what the slowest can bear?
+    Latency,
+    /// How far can the load be raised until latency bends upwards?
+    Knee,
 }
 
 type Ask = fn(&mut Bench<'_>) -> Result<Answer, MeasureError>;
 
 impl Question {
-    /// All of them.
-    pub const ALL: [Question; 7] = [
+    /// All of them but [`Question::Knee`], which is the latency once more, over a sweep.
+    pub const ALL: [Question; 8] = [
         Question::Lane,
         Question::Cliff,
         Question::Engine,
@@ -89,6 +97,7 @@ impl Question {
         Question::Wake,
         Question::Mesh,
         Question::Producers,
+        Question::Latency,
     ];
 
     fn spec(self) -> (Spec, Ask) {
@@ -100,6 +109,8 @@ impl Question {
             Question::Wake => (wake::SPEC, wake::ask),
             Question::Mesh => (mesh::SPEC, mesh::ask),
             Question::Producers => (producers::SPEC, producers::ask),
+            Question::Latency => (latency::SPEC, latency::ask),
+            Question::Knee => (latency::KNEE_SPEC, latency::ask_knee),
         }
     }
 

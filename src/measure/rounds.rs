@@ -47,6 +47,12 @@ impl<'a, T> Peer<'a, T> {
         Peer { name, role: Role::Peer, run: Box::new(run) }
     }
 
+    /// Runs it here and now.
+    #[cfg(test)]
+    pub(super) fn run_once(&mut self) -> T {
+        (self.run)()
+    }
+
     /// What no hand-off can beat.
     pub fn baseline(name: &'static str, run: impl FnMut() -> T + Send + 'a) -> Self {
         Peer { name, role: Role::Baseline, run: Box::new(run) }

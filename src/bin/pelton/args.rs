@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand};
+use pelton::engine::PlanError;
 use pelton::measure::{Question, Settings as Measure};
 use pelton::wait::Wait;
 use pelton::weblog::Options;
@@ -222,15 +223,44 @@ pub struct BenchArgs {
     /// Events of a lower class that a strict one waits for at most, 1 to 65536
     #[arg(long, value_name = "EVENTS", value_parser = number, allow_negative_numbers = true)]
     burst: Option<u32>,
+    /// With latency: go through rates from a tenth to eleven tenths of the lane's capacity, and find the knee
+    #[arg(long)]
+    sweep: bool,
+    /// Write charts to this folder, an SVG file for each; sweeps and distributions have some
+    #[arg(long, value_name = "FOLDER")]
+    pub svg: Option<PathBuf>,
+    /// With latency: write each contender's percentiles to this folder, as HdrHistogram's plotter reads them
+    #[arg(long, value_name = "FOLDER")]
+    pub hgrm: Option<PathBuf>,
 }
 
 impl BenchArgs {
     /// What is asked.
     pub fn questions(&self) -> Vec<Question> {
-        self.question.map_or(Question::ALL.to_vec(), |question| vec![question])
+        match self.question {
+            None => Question::ALL.to_vec(),
+            Some(Question::Latency) if self.sweep => vec![Question::Knee],
+            Some(question) => vec![question],
+        }
     }
 
     pub fn settings(&self) -> Result<Measure, Failure> {
+        let is_latency = self.question == Some(Question::Latency);
+        let hgrm_has_use = self.question.is_none() || (is_latency && !self.sweep);
+        for (named, has_use, setting, value, works) in [
+            (self.sweep, is_latency, "sweep", "on", "latency --sweep"),
+            (self.hgrm.is_some(), hgrm_has_use, "hgrm", "named", "latency --hgrm FOLDER"),
+        ] {
+            if named && !has_use {
+                return Err(PlanError {
+                    setting: setting.into(),
+                    value: value.into(),
+                    limit: "left out for what has no use for it".into(),
+                    works: works.into(),
+                }
+                .into());
+            }
+        }
         let mut settings = if self.question.is_some() { Measure::default() } else { Measure::short() };
         settings.rounds = self.rounds.unwrap_or(settings.rounds);
         settings.events = self.events;

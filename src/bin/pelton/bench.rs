@@ -6,10 +6,13 @@ use crate::format::{clean, count, cpus};
 use crate::page::{Page, Rows};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pelton::measure::answer::{Figure, Limit, Point, Standing, Table, Unit, short};
+use pelton::measure::chart::{Chart, charts, file_name};
+use pelton::measure::hgrm::Hgrm;
 use pelton::measure::rounds::{Estimate, Step};
 use pelton::measure::{Answer, Question, check};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
+use std::path::PathBuf;
 
 /// The longest model of a CPU that is shown whole, in characters.
 const MODEL_CHARS_MAX: usize = 48;
@@ -29,6 +32,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     for question in questions {
         let answer = question.ask(&settings, &mut |step| watch(&bar, question, step))?;
         bar.finish_and_clear();
+        let files = write(args, &answer)?;
         if args.json {
             root.answers.push(answer);
             continue;
@@ -37,6 +41,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             page.note("a short run of everything; name a question for figures that can be compared")?;
         }
         show(&mut page, &answer)?;
+        files.iter().try_for_each(|file| page.note(&format!("written: {}", file.display())))?;
         page.flush()?;
     }
     if args.json {
@@ -44,6 +49,32 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         page.raw(&json.expect("all keys are strings, and every float is finite"))?;
     }
     page.flush()
+}
+
+/// Writes the files that were asked for; says which.
+fn write(args: &BenchArgs, answer: &Answer) -> Result<Vec<PathBuf>, Failure> {
+    let charts = args.svg.iter().flat_map(|folder| {
+        let text = |(name, chart): (String, Chart)| (folder.join(format!("{name}.svg")), chart.to_string());
+        charts(answer).into_iter().map(text)
+    });
+    let percentiles = args.hgrm.iter().flat_map(|folder| {
+        answer.distributions.iter().map(|each| {
+            let name = format!("{}-{}.hgrm", answer.question, file_name(&each.peer));
+            (folder.join(name), Hgrm(&each.waits_ns).to_string())
+        })
+    });
+    let mut written = Vec::new();
+    for (path, text) in charts.chain(percentiles) {
+        let folder = path.parent().unwrap_or(&path);
+        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(|error| {
+            Failure::Run(format!(
+                "{} could not be written: {error}; name a folder that can be written to",
+                path.display()
+            ))
+        })?;
+        written.push(path);
+    }
+    Ok(written)
 }
 
 /// A line on standard error, if that is a terminal. It is drawn between two runs: whatever ran beside one would be
