@@ -108,7 +108,7 @@ fn pelton(cpus: [usize; 2], events: u64, bytes: usize) -> f64 {
     let class = Class::strict("only").capacity(1_024).payload_bytes(RING as u32).stamp(Stamp::Never);
     let (mut tx, mut rx) = lane(&class, || ()).expect("a lane");
     let receive = move |reader: &mut Reader| {
-        let mut pace = Pacer::default();
+        let mut pace = Pacer::up_to(64);
         while reader.next < events {
             let found = rx.poll(64, |event| reader.see(event.payload()));
             pace.after(found);

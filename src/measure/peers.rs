@@ -70,12 +70,12 @@ fn between_all(
     per_event_ns(start, end, load.events)
 }
 
-/// A lane with its ledger, `publish` one by one, `poll` of up to a batch.
+/// A lane with its ledger, `publish` one by one, `poll` of up to a batch; paced for throughput.
 pub fn lane(load: Load) -> f64 {
     let class = Class::strict("only").capacity(load.capacity).stamp(Stamp::Never);
     let (mut tx, mut rx) = crate::lane::lane(&class, Body::default).expect("a lane of a checked capacity");
     let receive = move |checker: &mut Checker| {
-        let mut pace = crate::wait::Pacer::default();
+        let mut pace = crate::wait::Pacer::up_to(64);
         while checker.next() < load.events {
             let found = rx.poll(BATCH as u64, |event| checker.see(event.key(), event));
             pace.after(found);

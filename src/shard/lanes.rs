@@ -88,16 +88,10 @@ impl<E> Lanes<E> {
         self.first = self.after(self.first);
     }
 
-    /// The lane of a class at a place, to be served.
+    /// The lane of a class at a place, and whether something came of its set.
     #[inline(always)]
-    pub fn at(&mut self, class: usize, place: usize) -> &mut LaneConsumer<E> {
-        &mut self.classes[class][place]
-    }
-
-    /// Something came of the set at this place.
-    #[inline(always)]
-    pub fn mark_busy(&mut self, place: usize) {
-        self.sets[place].busy = true;
+    pub fn at(&mut self, class: usize, place: usize) -> (&mut LaneConsumer<E>, &mut bool) {
+        (&mut self.classes[class][place], &mut self.sets[place].busy)
     }
 
     /// Wakes the sets that have rung.

@@ -12,13 +12,14 @@
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
 use super::nap::Nap;
-use super::parts::{Command, Parts, ShardEnd};
+use super::parts::{ClassRule, Command, Parts, ShardEnd};
 use super::quarantine::{Quarantine, discard};
 use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId, Verdict};
 use crate::lane::LaneConsumer;
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
+use crate::latency::Recorder;
 use crate::memory;
 use crate::wait::bit;
 use std::any::Any;
@@ -189,92 +190,26 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     /// Serves the lanes of a class from where the burst is, and ends it.
     #[inline(always)]
     fn serve_lanes(&mut self, burst: &mut Burst) {
-        while burst.places > 0 && burst.left > 0 && !self.halted {
-            if self.parts.lanes.at(burst.class, burst.place).is_ready() {
-                self.parts.lanes.mark_busy(burst.place);
-                self.serve_events(burst.class, burst.place, &mut burst.left);
-                self.parts.lanes.at(burst.class, burst.place).release();
+        let Work { parts, handler, mesh, .. } = self;
+        let Parts { id, mesh_id, gate, clock, scratch, lanes, rules, recorders, retries_max, .. } = parts;
+        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, gate };
+        let rule = &rules[burst.class];
+        let recorder = &mut recorders[burst.class];
+        while burst.places > 0 && burst.left > 0 {
+            let (lane, busy) = lanes.at(burst.class, burst.place);
+            if lane.is_ready() {
+                *busy = true;
+                serve_lane(lane, rule, recorder, *retries_max, handler, context, &mut burst.left);
+                lane.release();
             }
-            burst.place = self.parts.lanes.after(burst.place);
+            burst.place = lanes.after(burst.place);
             burst.places -= 1;
         }
         if burst.served() > 0 && !burst.ending {
             burst.ending = true;
-            self.parts.lanes.rotate();
-            self.call(|handler, context| handler.on_batch_end(context));
-            self.mesh.publish();
-        }
-    }
-
-    #[inline]
-    fn serve_events(&mut self, class: usize, place: usize, left: &mut u64) {
-        let parts = &mut self.parts;
-        let rule = &parts.rules[class];
-        let lane = parts.lanes.at(class, place);
-        let recorder = &mut parts.recorders[class];
-        let retries_max = parts.retries_max;
-        let mut context = Context {
-            shard: parts.id,
-            clock: &parts.clock,
-            scratch: &mut parts.scratch,
-            mesh: &mut self.mesh,
-            mesh_id: parts.mesh_id,
-            gate: &parts.gate,
-        };
-        // The clock, as it was read when the event before had been handled.
-        let mut read = None;
-        while *left > 0 {
-            let Some(head) = lane.head() else { break };
-            let sequence = head.item.sequence();
-            let mut event = Event { head, stamp: None };
-            let mut begun = 0;
-            // One question for all that takes the clock: only what is stamped expires or is measured. (The slots of
-            // other events keep what older ones left there.)
-            if rule.stamped.has(sequence) {
-                let stamp = event.head.item.stamp();
-                // One reading ends an event and begins the next, if that was there by then.
-                begun = match read.take() {
-                    Some(read) if read >= stamp => read,
-                    _ if rule.takes_clock() => context.clock.ticks(),
-                    _ => stamp,
-                };
-                if let Some(lateness) = rule.lateness(begun.saturating_sub(stamp)) {
-                    if event.head.was_put_off() {
-                        // It was in time, and was put off until it was too late.
-                        event.head.failed(Failure::Retry);
-                    } else {
-                        recorder.expired(context.clock.nanos_between(0, lateness));
-                        event.head.expired();
-                    }
-                    *left -= 1;
-                    continue;
-                }
-                event.stamp = Some(stamp);
-            }
-            match self.handler.on_event(&mut event, &mut context) {
-                Verdict::Done => {
-                    context.mesh.publish();
-                    let Event { head, stamp } = event;
-                    head.handled();
-                    *left -= 1;
-                    if let Some(stamp) = stamp
-                        && rule.measured.has(sequence)
-                    {
-                        let ended = context.clock.ticks();
-                        let wait_ns = context.clock.nanos_between(stamp, begun);
-                        recorder.handled(wait_ns, context.clock.nanos_between(begun, ended));
-                        read = Some(ended);
-                    }
-                }
-                Verdict::Retry => {
-                    context.mesh.abort();
-                    if event.head.put_off() <= retries_max {
-                        break;
-                    }
-                    event.head.failed(Failure::Retry);
-                    *left -= 1;
-                }
-            }
+            lanes.rotate();
+            handler.on_batch_end(context);
+            context.mesh.publish();
         }
     }
 
@@ -286,7 +221,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if burst.ending {
             self.quarantine.add(None, panic);
         } else {
-            let lane = self.parts.lanes.at(burst.class, burst.place);
+            let (lane, _) = self.parts.lanes.at(burst.class, burst.place);
             if let Some(head) = lane.head() {
                 let item = &head.item;
                 let place = (head.lane(), item.sequence(), Key(item.key()), item.payload());
@@ -297,6 +232,9 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             burst.left -= 1;
         }
         self.after_panic();
+        if self.halted {
+            burst.places = 0;
+        }
     }
 
     fn after_panic(&mut self) {
@@ -390,6 +328,74 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             wanted |= lane.offer_room();
         }
         self.room_wanted = wanted;
+    }
+}
+
+/// Serves one lane until it is empty, rests, or nothing is left of the burst.
+#[inline(always)]
+fn serve_lane<E: Send + 'static, H: Handler<E>>(
+    lane: &mut LaneConsumer<E>,
+    rule: &ClassRule,
+    recorder: &mut Recorder,
+    retries_max: u32,
+    handler: &mut H,
+    context: &mut Context<'_, E>,
+    left: &mut u64,
+) {
+    // The clock, as it was read when the event before had been handled.
+    let mut read = None;
+    while *left > 0 {
+        let Some(head) = lane.head() else { break };
+        let sequence = head.item.sequence();
+        let mut event = Event { head, stamp: None };
+        let mut begun = 0;
+        // One question for all that takes the clock: only what is stamped expires or is measured. (The slots of
+        // other events keep what older ones left there.)
+        if rule.stamped.has(sequence) {
+            let stamp = event.head.item.stamp();
+            // One reading ends an event and begins the next, if that was there by then.
+            begun = match read.take() {
+                Some(read) if read >= stamp => read,
+                _ if rule.takes_clock() => context.clock.ticks(),
+                _ => stamp,
+            };
+            if let Some(lateness) = rule.lateness(begun.saturating_sub(stamp)) {
+                if event.head.was_put_off() {
+                    // It was in time, and was put off until it was too late.
+                    event.head.failed(Failure::Retry);
+                } else {
+                    recorder.expired(context.clock.nanos_between(0, lateness));
+                    event.head.expired();
+                }
+                *left -= 1;
+                continue;
+            }
+            event.stamp = Some(stamp);
+        }
+        match handler.on_event(&mut event, context) {
+            Verdict::Done => {
+                context.mesh.publish();
+                let Event { head, stamp } = event;
+                head.handled();
+                *left -= 1;
+                if let Some(stamp) = stamp
+                    && rule.measured.has(sequence)
+                {
+                    let ended = context.clock.ticks();
+                    let wait_ns = context.clock.nanos_between(stamp, begun);
+                    recorder.handled(wait_ns, context.clock.nanos_between(begun, ended));
+                    read = Some(ended);
+                }
+            }
+            Verdict::Retry => {
+                context.mesh.abort();
+                if event.head.put_off() <= retries_max {
+                    break;
+                }
+                event.head.failed(Failure::Retry);
+                *left -= 1;
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 //! The lowest class is the weighted tier where there is one, otherwise the last strict class.
 #![forbid(unsafe_code)]
 
-use crate::class::{CLASSES_MAX, Class, Share};
+use crate::class::{Class, Share};
 
 pub(crate) struct Schedule {
     strict: Vec<usize>,
@@ -100,31 +100,34 @@ impl Schedule {
         if let Some(&class) = self.strict.get(self.higher) {
             return if work.is_ready(class) { work.serve(Pick { class, limit: self.burst }) } else { 0 };
         }
-        // Under load it is ready, and nothing else needs a look. A class is tried once in a poll.
-        let mut tried = 0;
-        if work.is_ready(self.tier[self.turn].class) {
-            tried = 1 << self.turn;
-            let served = self.serve_turn(work);
-            if served > 0 {
-                return served;
+        // From the class whose turn it is, each is looked at once, so one that rests after a retry is not tried again.
+        let mut at = self.turn;
+        for _ in 0..self.tier.len() {
+            if work.is_ready(self.tier[at].class) {
+                self.take_turn(at);
+                let served = self.serve_turn(work);
+                if served > 0 {
+                    return served;
+                }
             }
-        }
-        let mut ready = 0u32;
-        for (at, entry) in self.tier.iter().enumerate() {
-            ready |= u32::from(work.is_ready(entry.class)) << at;
-        }
-        ready &= !tried;
-        while ready != 0 {
-            if ready >> self.turn & 1 == 0 {
-                self.pass_turn(ready);
-            }
-            ready &= !(1 << self.turn);
-            let served = self.serve_turn(work);
-            if served > 0 {
-                return served;
-            }
+            at = self.after(at);
         }
         0
+    }
+
+    #[inline(always)]
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.tier.len() { 0 } else { at + 1 }
+    }
+
+    /// Those whose turn it was have nothing, and save nothing up.
+    #[inline(always)]
+    fn take_turn(&mut self, at: usize) {
+        if at != self.turn {
+            let entry = &mut self.tier[self.turn];
+            entry.left = entry.share;
+            self.turn = at;
+        }
     }
 
     /// Serves the class whose turn it is.
@@ -135,24 +138,11 @@ impl Schedule {
         entry.left = entry.left.saturating_sub(served);
         if served == 0 || entry.left == 0 {
             entry.left = entry.share;
-            self.turn = if self.turn + 1 == self.tier.len() { 0 } else { self.turn + 1 };
+            self.turn = self.after(self.turn);
         }
         served
     }
-
-    /// The class whose turn it is has nothing: it saves nothing up, and the turn goes to the next of those that are
-    /// `ready` (bits by place in the tier; at least one).
-    #[inline(always)]
-    fn pass_turn(&mut self, ready: u32) {
-        let entry = &mut self.tier[self.turn];
-        entry.left = entry.share;
-        let later = ready & (u32::MAX << self.turn);
-        self.turn = if later != 0 { later } else { ready }.trailing_zeros() as usize;
-    }
 }
-
-// A tier has a bit for each of its classes.
-const _: () = assert!(CLASSES_MAX <= 32);
 
 #[cfg(all(test, not(loom)))]
 mod tests {
