@@ -1,9 +1,9 @@
 //! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and how neither is missed.
 //!
 //! # Sleep
-//! A shard sleeps on its [`bell`], after it has let all its lane sets doze ([`door`]) and has looked at everything once
-//! more: whoever publishes then rings. A publisher pays a load, a test and a branch for that; the sleeper pays the
-//! barrier.
+//! A shard sleeps on its bell, after it has let all its lane sets doze (by their doorbells) and has looked at
+//! everything once more: whoever publishes then rings. A publisher pays a load, a test and a branch for that; the
+//! sleeper pays the barrier.
 //!
 //! # Room
 //! A producer that waits for room in a lane says so in the lane's `RoomWait` and raises `ROOM` in the bell. It pays
