@@ -17,6 +17,7 @@
 //!   refusal means that releases will help.
 
 use crate::memory::region::Part;
+use crate::sync::prefetch_write;
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -26,6 +27,12 @@ pub(crate) struct Span {
     pub offset: u32,
     pub len: u32,
 }
+
+const LINE_BYTES: u64 = 64;
+/// How far ahead of a payload the producer asks for ownership.
+const PREFETCH_BYTES: u64 = 512;
+/// The most lines that it asks for at once.
+const PREFETCH_LINES_MAX: u64 = 4;
 
 /// The bytes of one ring.
 pub(crate) struct Bytes {
@@ -78,6 +85,17 @@ impl Bytes {
         let mask = self.len().wrapping_sub(1);
         let left = self.len() - (position & mask);
         if n > left { position.wrapping_add(left) } else { position }
+    }
+
+    /// Asks for ownership of lines that will be written soon: as many bytes as the payload at `position` has, some way
+    /// behind it, as for slots. Of long payloads only the beginning: the CPU's own prefetch goes on from there.
+    #[inline(always)]
+    pub fn prefetch_write(&self, position: u64, n: u64) {
+        let mask = self.len().wrapping_sub(1);
+        for line in 0..n.div_ceil(LINE_BYTES).min(PREFETCH_LINES_MAX) {
+            let ahead = position.wrapping_add(PREFETCH_BYTES + line * LINE_BYTES);
+            prefetch_write(self.base.as_ptr().wrapping_add((ahead & mask) as usize));
+        }
     }
 
     /// The position at which the payload of `span` starts when everything before it ended at `position`.

@@ -143,7 +143,11 @@ impl<E> Producer<E> {
             return Some(self.bytes_next);
         }
         let position = self.core.bytes.place(self.bytes_next, bytes as u64);
-        (bytes <= self.core.bytes.payload_max() && self.bytes_fit(position, bytes)).then_some(position)
+        if bytes > self.core.bytes.payload_max() || !self.bytes_fit(position, bytes) {
+            return None;
+        }
+        self.core.bytes.prefetch_write(position, bytes as u64);
+        Some(position)
     }
 
     /// Whether a claim of this many payload bytes would be granted now, after a look at the consumer's line.
