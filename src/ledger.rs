@@ -86,7 +86,8 @@ pub struct Counts {
     /// Published and not released, counted from the rings. While a shard is in the middle of a burst, events of that
     /// burst may be counted here and as handled: slots are given back in groups.
     pub in_flight: u64,
-    /// Claims that were dropped without publishing; outside the identity.
+    /// Claims that were dropped without publishing, and publishes that were given up while they waited for room (with
+    /// feature `async`: futures that were dropped); outside the identity.
     pub aborted: u64,
     /// How often a handler asked for a retry; outside the identity.
     pub retried: u64,

@@ -82,6 +82,9 @@ pub mod lane;
 
 pub mod producer;
 
+#[cfg(feature = "async")]
+pub mod async_producer;
+
 pub mod shard;
 
 pub mod engine;
@@ -92,6 +95,8 @@ pub mod weblog;
 #[cfg(feature = "measure")]
 pub mod measure;
 
+#[cfg(feature = "async")]
+pub use async_producer::AsyncProducer;
 pub use class::{Class, ClassId};
 pub use engine::{Engine, Plan, Profile, Report};
 pub use event::{Key, Outcome, Rejection, ShardId, Verdict};

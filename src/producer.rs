@@ -19,7 +19,7 @@ mod models;
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
-use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, write};
+use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, write, write_bytes};
 use crate::route::Routes;
 use crate::sync::{Arc, Mutex};
 use crate::wait::Bell;
@@ -170,18 +170,24 @@ impl<E> Producer<E> {
     #[inline(always)]
     fn lane(&mut self, shard: ShardId, class: ClassId) -> &mut LaneProducer<E> {
         let classes = self.classes;
-        assert!(class.index() < classes, "class {} is not one of this engine's {classes}", class.index());
+        if class.index() >= classes {
+            foreign_class(class, classes);
+        }
         &mut self.lanes[shard.index() * classes + class.index()]
     }
 
     #[inline(always)]
-    fn lane_of(&mut self, class: ClassId, key: Key) -> &mut LaneProducer<E> {
+    pub(crate) fn lane_of(&mut self, class: ClassId, key: Key) -> &mut LaneProducer<E> {
         let shard = self.routes.shard(key);
         self.lane(shard, class)
     }
 
     #[inline(always)]
-    fn lane_at(&mut self, shard: ShardId, class: ClassId) -> Result<&mut LaneProducer<E>, Refusal> {
+    pub(crate) fn lane_at(
+        &mut self,
+        shard: ShardId,
+        class: ClassId,
+    ) -> Result<&mut LaneProducer<E>, Refusal> {
         if shard.index() >= self.gate.bells.len() {
             return Err(self.gate.no_route(self.id(), shard, class));
         }
@@ -215,11 +221,7 @@ impl<E> Producer<E> {
         payload: &[u8],
         fill: impl FnOnce(&mut E),
     ) -> Result<Outcome, Refusal> {
-        write(self.claim(class, key, payload.len()), |claim| {
-            let (event, bytes) = claim.parts_mut();
-            bytes.copy_from_slice(payload);
-            fill(event);
-        })
+        write_bytes(self.claim(class, key, payload.len()), payload, fill)
     }
 
     /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
@@ -276,17 +278,7 @@ impl<E> Producer<E> {
     /// [`Returned`] gives the value back, with the reason.
     #[inline]
     pub fn send(&mut self, class: ClassId, key: impl Into<Key>, value: E) -> Result<Outcome, Returned<E>> {
-        match self.claim(class, key, 0) {
-            Ok(mut claim) => {
-                *claim = value;
-                claim.publish();
-                Ok(Outcome::Accepted)
-            }
-            Err(refusal) => match refusal.or_dropped() {
-                Ok(outcome) => Ok(outcome),
-                Err(refusal) => Err(Returned { refusal, value }),
-            },
-        }
+        Returned::unless_sent(self.claim(class, key, 0), value)
     }
 
     /// Claims a slot with at most `bytes` payload bytes, by the policy of the class.
@@ -329,6 +321,14 @@ impl<E> Producer<E> {
     }
 }
 
+// Apart, and by value: a message that looked at the fields would keep them in memory on the way of every event.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn foreign_class(class: ClassId, classes: usize) -> ! {
+    panic!("class {} is not one of this engine's {classes}", class.index())
+}
+
 impl<E> Drop for Producer<E> {
     fn drop(&mut self) {
         let lanes = std::mem::take(&mut self.lanes);
@@ -343,6 +343,24 @@ pub struct Returned<E> {
     pub refusal: Refusal,
     /// The value, untouched.
     pub value: E,
+}
+
+impl<E> Returned<E> {
+    /// Publishes the value in the slot that was claimed for it.
+    #[inline(always)]
+    pub(crate) fn unless_sent(
+        claimed: Result<LaneClaim<'_, E>, Refusal>,
+        value: E,
+    ) -> Result<Outcome, Returned<E>> {
+        match claimed {
+            Ok(mut claim) => {
+                *claim = value;
+                claim.publish();
+                Ok(Outcome::Accepted)
+            }
+            Err(refusal) => refusal.or_dropped().map_err(|refusal| Returned { refusal, value }),
+        }
+    }
 }
 
 impl<E> std::fmt::Display for Returned<E> {

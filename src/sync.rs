@@ -113,6 +113,48 @@ impl Counter {
     }
 }
 
+/// A place that is used by whoever comes first; who finds it in use does not wait, but is told so.
+#[cfg(feature = "async")]
+pub struct TryCell<T> {
+    taken: AtomicBool,
+    value: Tracked<T>,
+}
+
+#[cfg(feature = "async")]
+impl<T> TryCell<T> {
+    /// Wraps a value.
+    pub fn new(value: T) -> Self {
+        TryCell { taken: AtomicBool::new(false), value: Tracked::new(value) }
+    }
+
+    /// Lets `look` at the value, unless somebody else is at it at this moment: then it gives `None`.
+    pub fn try_with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        struct GiveBack<'a>(&'a AtomicBool);
+        impl Drop for GiveBack<'_> {
+            fn drop(&mut self) {
+                // SYNC: cell (Release); pairs with the Acquire below.
+                self.0.store(false, Ordering::Release);
+            }
+        }
+        // SYNC: cell (Acquire); pairs with the Release above.
+        if self.taken.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let _back = GiveBack(&self.taken);
+        self.value.check();
+        // SAFETY: one alone finds `taken` unset, and sets it back after its last use. Model:
+        // `a_waiting_task_is_released_by_room`.
+        Some(look(unsafe { &mut *self.value.get() }))
+    }
+}
+
+/// Drops what a panic left. It may be a value of any type, whose drop may panic in its turn: that costs nothing but the
+/// memory of the second panic's payload.
+pub fn discard(panic: Box<dyn std::any::Any + Send>) {
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(panic)));
+    std::mem::forget(dropped);
+}
+
 /// The cheap half of the asymmetric barrier (see the opening comment): enough where [`asymmetric_fences`] is true.
 #[inline(always)]
 pub fn fence_light() {

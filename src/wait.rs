@@ -12,6 +12,9 @@
 //! released cursor with the one that the producer last saw: another means that there may be room, the same that the
 //! next release will wake it.
 //!
+//! Who waits is a thread, which sleeps on the word, or a task, which has left its waker (`task`). A thread is also woken
+//! by a release in the middle of a burst; a task between bursts only, since its executor's code runs then.
+//!
 //! # Bounded sleeps
 //! Every sleep ends after `NAP` at the latest, and a sleeper that finds then what nobody woke it for counts a
 //! *rescue*. The count stands in reports and is 0 in every test: it would mean that the reasoning above is wrong.
@@ -19,69 +22,115 @@
 
 mod bell;
 mod door;
+#[cfg(feature = "async")]
+mod task;
 
 pub(crate) use bell::{Bell, NAP, bit, settle};
 pub(crate) use door::Doorbell;
+#[cfg(feature = "async")]
+pub(crate) use task::Limit;
 
+use crate::clock::Clock;
 use crate::sync::{
     AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, futex, spin_loop, yield_now,
 };
 use crossbeam_utils::CachePadded;
+#[cfg(feature = "async")]
+use std::task::Waker;
 use std::time::Duration;
+
+/// What the word of a [`RoomWait`] says: nobody waits, a thread sleeps on it, or a task has left its waker.
+const NOBODY: u32 = 0;
+const THREAD: u32 = 1;
+#[cfg(feature = "async")]
+const TASK: u32 = 2;
 
 /// Where the producer of one lane waits for room.
 pub(crate) struct RoomWait {
-    /// 1 while the producer waits.
+    /// Who waits.
     word: CachePadded<AtomicU32>,
     /// The released cursor that it last saw.
     seen: AtomicU64,
     /// Sleeps that ended by themselves although there was room; written by the producer alone.
     pub rescues: Counter,
+    #[cfg(feature = "async")]
+    pub task: task::TaskWait,
 }
 
 impl RoomWait {
-    pub fn new() -> Self {
+    /// The clock is the one by which the limits of tasks are measured.
+    pub fn new(_clock: &Clock) -> Self {
         RoomWait {
-            word: CachePadded::new(AtomicU32::new(0)),
+            word: CachePadded::new(AtomicU32::new(NOBODY)),
             seen: AtomicU64::new(0),
             rescues: Counter::default(),
+            #[cfg(feature = "async")]
+            task: task::TaskWait::new(_clock),
         }
     }
 
-    /// Producer: says that it waits, having last seen the consumer at `released`. The caller must then look once more
-    /// whether the lane is closed, raise `ROOM` in the shard's bell, and sleep.
+    /// Producer: says that its thread waits, having last seen the consumer at `released`. The caller must then look once
+    /// more whether the lane is closed, raise `ROOM` in the shard's bell, and sleep.
     pub fn announce(&self, released: u64) {
+        self.announce_as(THREAD, released);
+    }
+
+    /// Producer: the same for a task. Gives false where its last waker is being woken at this moment, so that there is no
+    /// place for another.
+    #[cfg(feature = "async")]
+    pub fn announce_task(&self, released: u64, waker: &Waker, limit: Limit) -> bool {
+        let set = self.task.set(waker, limit);
+        if set {
+            self.announce_as(TASK, released);
+        }
+        set
+    }
+
+    /// Producer: its task waits no more. A waker that is on its way to be woken still is.
+    #[cfg(feature = "async")]
+    pub fn withdraw_task(&self) {
+        if !self.withdraw() {
+            drop(self.task.take());
+        }
+    }
+
+    fn announce_as(&self, who: u32, released: u64) {
         self.seen.store(released, Ordering::Relaxed);
-        // SYNC: room (Release); pairs with `RoomWait::waits`.
-        self.word.store(1, Ordering::Release);
-        // SYNC: close: this fence and the one in `RoomWait::wake_all`: either the producer sees that the lane is
+        // SYNC: room (AcqRel); pairs with `RoomWait::waits`, `RoomWait::offer` and `RoomWait::wake`. A swap and no
+        // store: whoever took an earlier announcement off may have found nobody to wake, and the look that follows
+        // this one must see what he saw.
+        self.word.swap(who, Ordering::AcqRel);
+        // SYNC: close: this fence and the one in `RoomWait::wake_closed`: either the producer sees that the lane is
         // closed, or the one who closes it sees that the producer waits.
         fence(Ordering::SeqCst);
     }
 
     /// Producer: sleeps until woken, for `limit` at most.
     pub fn sleep(&self, limit: Duration) {
-        futex::wait(&self.word, 1, limit);
+        futex::wait(&self.word, THREAD, limit);
     }
 
     /// Producer: waits no more. Says whether somebody had woken it.
     pub fn withdraw(&self) -> bool {
-        self.word.swap(0, Ordering::Relaxed) == 0
+        self.word.swap(NOBODY, Ordering::Relaxed) == NOBODY
     }
 
-    /// Shard: whether a producer waits here.
+    /// Shard: whether a producer's thread waits here.
     #[inline]
     pub fn waits(&self) -> bool {
-        // SYNC: room (Acquire); pairs with `RoomWait::announce`.
-        self.word.load(Ordering::Acquire) == 1
+        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
+        self.word.load(Ordering::Acquire) == THREAD
     }
 
-    /// Shard: wakes the producer if it waits and `released` is not what it last saw. Says whether it still waits.
+    /// Shard: wakes the producer if it waits and `released` is not what it last saw, or its limit is over. Says
+    /// whether it still waits.
     pub fn offer(&self, released: u64) -> bool {
-        if !self.waits() {
+        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
+        let who = self.word.load(Ordering::Acquire);
+        if who == NOBODY {
             return false;
         }
-        if self.seen.load(Ordering::Relaxed) == released {
+        if self.seen.load(Ordering::Relaxed) == released && !self.is_overdue(who) {
             return true;
         }
         self.wake();
@@ -89,16 +138,29 @@ impl RoomWait {
     }
 
     fn wake(&self) {
-        if self.word.swap(0, Ordering::AcqRel) == 1 {
-            futex::wake(&self.word);
+        // SYNC: room (AcqRel); pairs with `RoomWait::announce_as`.
+        match self.word.swap(NOBODY, Ordering::AcqRel) {
+            THREAD => futex::wake(&self.word),
+            #[cfg(feature = "async")]
+            TASK => self.task.wake(),
+            _ => {}
         }
     }
 
     /// Control plane: wakes the producer because its lane was closed (before this call).
     pub fn wake_closed(&self) {
-        // SYNC: close: see `RoomWait::announce`.
+        // SYNC: close: see `RoomWait::announce_as`.
         fence(Ordering::SeqCst);
         self.wake();
+    }
+
+    /// Whether it waits for longer than it wanted to. A thread watches the time itself.
+    fn is_overdue(&self, _who: u32) -> bool {
+        #[cfg(feature = "async")]
+        if _who == TASK {
+            return self.task.is_overdue();
+        }
+        false
     }
 }
 

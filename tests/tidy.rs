@@ -17,9 +17,12 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ("latency", &[]),
         ("route", &[]),
     ],
-    &[("ring", &["payload", "slots", "shape", "core", "producer", "consumer"]), ("wait", &["bell", "door"])],
-    &[("lane", &["spec", "producer", "consumer"])],
-    &[("producer", &[])],
+    &[
+        ("ring", &["payload", "slots", "shape", "core", "producer", "consumer"]),
+        ("wait", &["bell", "door", "task"]),
+    ],
+    &[("lane", &["spec", "producer", "waiting", "consumer"])],
+    &[("producer", &[]), ("async_producer", &[])],
     &[(
         "shard",
         &[

@@ -100,6 +100,11 @@ impl<E> LaneView<E> {
     pub fn room_rescues(&self) -> u64 {
         self.shared.room.rescues.get()
     }
+
+    #[cfg(feature = "async")]
+    pub fn waker_panics(&self) -> u64 {
+        self.shared.room.task.panics()
+    }
 }
 
 /// What all parts of one engine share.

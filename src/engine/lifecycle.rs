@@ -21,9 +21,8 @@ use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::producer::{AttachError, Producer};
 use crate::shard::parts::Command;
-use crate::shard::quarantine::discard;
 use crate::shard::{Handler, Placement};
-use crate::sync::forks;
+use crate::sync::{discard, forks};
 use crate::wait::bit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -308,8 +307,7 @@ impl<E: Send + 'static> Engine<E> {
             if let Some(end) = &end {
                 state.add_latency(&end.latency);
             }
-            let room: u64 =
-                lanes.iter().filter(|lane| lane.id().shard == shard).map(|lane| lane.room_rescues()).sum();
+            let own = || lanes.iter().filter(move |lane| lane.id().shard == shard);
             shards.push(ShardReport {
                 placement: state.placements[at],
                 stopped,
@@ -318,7 +316,9 @@ impl<E: Send + 'static> Engine<E> {
                 scratch_refused: end.as_ref().map_or(0, |end| end.scratch_refused),
                 quarantine: end.as_ref().map(|end| end.quarantine.clone()),
                 parks: bell.parks.get(),
-                rescues: bell.rescues.get() + room,
+                rescues: bell.rescues.get() + own().map(|lane| lane.room_rescues()).sum::<u64>(),
+                #[cfg(feature = "async")]
+                waker_panics: own().map(|lane| lane.waker_panics()).sum(),
             });
             outputs.push(end.and_then(|end| end.output));
         }

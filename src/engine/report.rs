@@ -46,6 +46,9 @@ pub struct ShardReport {
     pub parks: u64,
     /// Sleeps that ended by themselves although there was something to do. Anything but 0 is a fault of Pelton.
     pub rescues: u64,
+    /// Wakers of waiting tasks that panicked when they were woken. Such a task may never hear of its room.
+    #[cfg(feature = "async")]
+    pub waker_panics: u64,
 }
 
 /// What [`crate::Engine::stop`] gives.
@@ -142,6 +145,10 @@ impl fmt::Display for Report {
         write!(f, "ledger {closed}")?;
         if !self.drained {
             write!(f, "; not drained within the deadline")?;
+        }
+        #[cfg(feature = "async")]
+        for shard in self.shards.iter().filter(|shard| shard.waker_panics > 0) {
+            write!(f, "; {} wakers panicked on {}", shard.waker_panics, shard.placement.shard)?;
         }
         for shard in self.shards.iter().filter(|shard| !shard.stopped) {
             write!(f, "; {} did not stop in time", shard.placement.shard)?;

@@ -17,6 +17,8 @@
 
 mod spec;
 mod producer;
+#[cfg(feature = "async")]
+mod waiting;
 mod consumer;
 
 #[cfg(all(test, loom))]
@@ -25,10 +27,12 @@ mod models;
 pub(crate) use consumer::Head;
 pub use consumer::LaneConsumer;
 use producer::LaneSide;
-pub(crate) use producer::write;
 pub use producer::{LaneClaim, LaneProducer};
+pub(crate) use producer::{write, write_bytes};
 pub use spec::{LaneId, Refusal};
 pub(crate) use spec::{LaneShared, LaneSpec, lane_bytes, shape_of};
+#[cfg(feature = "async")]
+pub(crate) use waiting::{Waiting, WhenClaimed};
 
 use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
@@ -53,7 +57,7 @@ impl LaneSpec<'_> {
             capacity: u64::from(shape.capacity),
             forks: forks::count(),
             ledger: LaneLedger::default(),
-            room: RoomWait::new(),
+            room: RoomWait::new(self.clock),
         });
         let side = LaneSide {
             shared: shared.clone(),

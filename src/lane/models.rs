@@ -31,6 +31,21 @@ fn park(rx: &LaneConsumer<u64>, door: &Doorbell) {
     door.answer();
 }
 
+/// Polls as a shard does until `events` have come, each in its turn. It sleeps when there is nothing to do, so a producer
+/// without room must call for it.
+fn serve(rx: &mut LaneConsumer<u64>, door: &Doorbell, events: u64) {
+    let mut seen = 0;
+    while seen < events {
+        rx.poll(1, |event| {
+            seen += 1;
+            assert_eq!(**event, seen);
+        });
+        if seen < events && rx.bell.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
+            park(rx, door);
+        }
+    }
+}
+
 #[test]
 fn a_publish_wakes_a_parked_shard() {
     loom::model(|| {
@@ -111,17 +126,7 @@ fn a_blocked_producer_is_released_by_room() {
             tx.publish(2, |event| *event = 2).unwrap();
             tx
         });
-        let mut seen = 0;
-        while seen < 2 {
-            rx.poll(1, |event| {
-                seen += 1;
-                assert_eq!(**event, seen);
-            });
-            // A shard that has nothing to do sleeps, so it is woken by the producer's call for room alone.
-            if seen < 2 && rx.bell.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
-                park(&rx, &door);
-            }
-        }
+        serve(&mut rx, &door, 2);
         let tx = producer.join().unwrap();
         assert!(rx.counts().is_closed());
         drop(tx);
@@ -145,4 +150,147 @@ fn a_blocked_producer_is_released_by_a_stop() {
         assert!(counts.is_closed());
         assert_eq!((counts.accepted, counts.in_flight, counts.rejected_for(Rejection::Closed)), (1, 1, 1));
     });
+}
+
+/// Tasks instead of threads: every wake-up is a waker's, and an executor without one sleeps for ever. It may also poll
+/// for no reason.
+#[cfg(feature = "async")]
+mod tasks {
+    use super::*;
+    use crate::event::Key;
+    use crate::lane::{Refusal, WhenClaimed, write};
+    use loom::future::block_on;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    fn awaiting(
+        tx: &mut LaneProducer<u64>,
+        value: u64,
+    ) -> impl Future<Output = Result<crate::Outcome, Refusal>> {
+        WhenClaimed::new(tx, Key(value), 0, move |claimed| write(claimed, |event| **event = value))
+    }
+
+    /// The waker of a task that is gone: to wake it wakes nobody.
+    struct Gone;
+    impl Wake for Gone {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn poll_once(future: std::pin::Pin<&mut impl Future>) -> bool {
+        let waker = Waker::from(Arc::new(Gone));
+        matches!(future.poll(&mut Context::from_waker(&waker)), Poll::Ready(_))
+    }
+
+    #[test]
+    fn a_waiting_task_is_released_by_room() {
+        loom::model(|| {
+            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let door = door_of(&tx);
+            let producer = thread::spawn(move || {
+                block_on(awaiting(&mut tx, 1)).unwrap();
+                block_on(awaiting(&mut tx, 2)).unwrap();
+                tx
+            });
+            serve(&mut rx, &door, 2);
+            let tx = producer.join().unwrap();
+            assert!(rx.counts().is_closed());
+            drop(tx);
+        });
+    }
+
+    #[test]
+    fn a_waiting_task_is_released_by_a_stop() {
+        loom::model(|| {
+            let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
+            tx.publish(1, |event| *event = 1).unwrap();
+            let (ring, shared) = (tx.core().clone(), tx.shared().clone());
+            let producer = thread::spawn(move || {
+                let refusal = block_on(awaiting(&mut tx, 2)).unwrap_err();
+                assert_eq!(refusal.reason, Rejection::Closed);
+            });
+            ring.close();
+            shared.room.wake_closed();
+            producer.join().unwrap();
+            let counts = rx.counts();
+            assert!(counts.is_closed());
+            assert_eq!(
+                (counts.accepted, counts.in_flight, counts.rejected_for(Rejection::Closed)),
+                (1, 1, 1)
+            );
+        });
+    }
+
+    #[test]
+    fn room_and_a_stop_race_for_a_waiting_task() {
+        loom::model(|| {
+            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let door = door_of(&tx);
+            tx.publish(1, |event| *event = 1).unwrap();
+            let (ring, shared) = (tx.core().clone(), tx.shared().clone());
+            let producer = thread::spawn(move || {
+                let said = block_on(awaiting(&mut tx, 2)).map_err(|refusal| refusal.reason);
+                assert!(matches!(said, Ok(_) | Err(Rejection::Closed)));
+                u64::from(said.is_ok())
+            });
+            let stop = thread::spawn(move || {
+                ring.close();
+                shared.room.wake_closed();
+            });
+            rx.poll(1, |event| assert_eq!(**event, 1));
+            stop.join().unwrap();
+            let published = producer.join().unwrap();
+            let counts = rx.counts();
+            assert!(counts.is_closed());
+            assert_eq!((counts.accepted, counts.handled), (1 + published, 1));
+        });
+    }
+
+    /// For models with so many steps that one preemption fewer must do.
+    fn large_model(body: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(body);
+    }
+
+    #[test]
+    fn a_task_that_gives_up_leaves_nothing_behind() {
+        large_model(|| {
+            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let door = door_of(&tx);
+            let producer = thread::spawn(move || {
+                tx.publish(1, |event| *event = 1).unwrap();
+                // Given up: it has published in its only poll, or never will.
+                if !poll_once(pin!(awaiting(&mut tx, 2))) {
+                    block_on(awaiting(&mut tx, 2)).unwrap();
+                }
+                tx
+            });
+            serve(&mut rx, &door, 2);
+            let tx = producer.join().unwrap();
+            assert!(rx.counts().is_closed());
+            drop(tx);
+        });
+    }
+
+    #[test]
+    fn a_task_that_moves_to_another_executor_is_woken_there() {
+        large_model(|| {
+            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let door = door_of(&tx);
+            let producer = thread::spawn(move || {
+                tx.publish(1, |event| *event = 1).unwrap();
+                let mut second = Box::pin(awaiting(&mut tx, 2));
+                if !poll_once(second.as_mut()) {
+                    block_on(second.as_mut()).unwrap();
+                }
+                drop(second);
+                tx
+            });
+            serve(&mut rx, &door, 2);
+            let tx = producer.join().unwrap();
+            assert!(rx.counts().is_closed());
+            drop(tx);
+        });
+    }
 }

@@ -103,8 +103,19 @@ impl<E> LaneProducer<E> {
     /// Claims the slot that is there; only where there seems to be none does it matter what to do then.
     #[inline(always)]
     fn claim(&mut self, key: Key, bytes: usize, patience: Patience) -> Result<LaneClaim<'_, E>, Refusal> {
+        self.claim_or(key, bytes, |side, ring| side.find_room_slow(ring, bytes, patience))
+    }
+
+    /// The same, where `find_room` knows what to do.
+    #[inline(always)]
+    pub(super) fn claim_or<X>(
+        &mut self,
+        key: Key,
+        bytes: usize,
+        mut find_room: impl FnMut(&LaneSide, &mut ring::Producer<E>) -> Result<(), X>,
+    ) -> Result<LaneClaim<'_, E>, X> {
         let LaneProducer { ring, side } = self;
-        let mut claim = ring.claim_or(bytes, |ring| side.find_room_slow(ring, bytes, patience))?;
+        let mut claim = ring.claim_or(bytes, |ring| find_room(side, ring))?;
         claim.set_key(key.0);
         Ok(LaneClaim { claim: Some(claim), side })
     }
@@ -183,22 +194,32 @@ impl LaneSide {
         let mut started = None;
         let mut backoff = Backoff::default();
         loop {
-            match ring.room_slow(bytes) {
-                Err(Refused::SlotsFull | Refused::BytesFull) if !self.shared.is_forked() => {}
-                // There is room, or waiting does not help: the look that follows says so and counts it.
-                _ => return Ok(()),
+            if !self.must_wait(ring, bytes) {
+                return Ok(());
             }
             let started = started.get_or_insert_with(Instant::now);
             // An elapsed time against a limit, never a deadline as a sum: `Duration::MAX` is a valid limit.
             let left = limit.map_or(NAP, |limit| limit.saturating_sub(started.elapsed()));
             if left.is_zero() {
-                self.shared.ledger.producer.reject(Rejection::TimedOut);
-                return Err(Refusal { reason: Rejection::TimedOut, ..self.shared.closed() });
+                return Err(self.time_out());
             }
             if backoff.pause() && cfg!(feature = "park") {
                 self.sleep_for_room(ring, bytes, left.min(NAP));
             }
         }
+    }
+
+    /// Whether a claim of `bytes` has to wait. If not there is room, or waiting does not help: the look that follows says
+    /// so and counts it.
+    pub fn must_wait<E>(&self, ring: &mut ring::Producer<E>, bytes: usize) -> bool {
+        let full = matches!(ring.room_slow(bytes), Err(Refused::SlotsFull | Refused::BytesFull));
+        full && !self.shared.is_forked()
+    }
+
+    /// Counts and describes a wait that was too long.
+    pub fn time_out(&self) -> Refusal {
+        self.shared.ledger.producer.reject(Rejection::TimedOut);
+        Refusal { reason: Rejection::TimedOut, ..self.shared.closed() }
     }
 
     /// One sleep: says that it waits, looks once more, sleeps. See `wait` for why no wake-up is missed.
@@ -224,7 +245,7 @@ impl LaneSide {
     }
 
     #[cold]
-    fn refuse_slow(&self, refused: Refused) -> Refusal {
+    pub fn refuse_slow(&self, refused: Refused) -> Refusal {
         let shared = &self.shared;
         let reason = match (refused, self.overflow) {
             (Refused::SlotsFull | Refused::BytesFull, _) if shared.is_forked() => Rejection::Forked,
@@ -250,6 +271,20 @@ pub(crate) fn write<E>(
         }
         Err(refusal) => refusal.or_dropped(),
     }
+}
+
+/// The same with a payload.
+#[inline(always)]
+pub(crate) fn write_bytes<E>(
+    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    payload: &[u8],
+    fill: impl FnOnce(&mut E),
+) -> Result<Outcome, Refusal> {
+    write(claimed, |claim| {
+        let (event, bytes) = claim.parts_mut();
+        bytes.copy_from_slice(payload);
+        fill(event);
+    })
 }
 
 /// A claimed slot of a lane; derefs to the event. Dropping it publishes nothing and counts as `aborted`.

@@ -100,10 +100,3 @@ impl Quarantine {
         });
     }
 }
-
-/// Drops what a panic left. It may be a value of any type, whose drop may panic in its turn: that costs nothing but the
-/// memory of the second panic's payload.
-pub(crate) fn discard(panic: Box<dyn std::any::Any + Send>) {
-    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(panic)));
-    std::mem::forget(dropped);
-}

@@ -1,0 +1,184 @@
+//! Awaiting room in a lane: one future, of which every asynchronous form of publishing is made.
+//!
+//! # Mechanism
+//! Where there is room the first poll ends the future: no waker is touched, nothing is announced. Otherwise a poll
+//! announces its waker, looks once more, calls the shard, and the shard wakes it when it has released slots, when the
+//! class's limit is over, or when the lane is closed. See `wait` for why no wake-up is missed.
+//!
+//! # Invariants
+//! - Nothing is claimed before the poll that publishes, so a future that is dropped or forgotten holds nothing up.
+//! - The poll that finds room (or a reason why waiting does not help) claims, writes and publishes before it returns.
+#![forbid(unsafe_code)]
+
+use super::producer::{LaneClaim, LaneProducer, LaneSide};
+use super::spec::Refusal;
+use crate::class::Overflow;
+use crate::event::Key;
+use crate::ring;
+use crate::sync::spin_loop;
+use crate::wait::{Limit, bit};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Why there is no claim.
+enum Unclaimed {
+    /// Not yet.
+    Waits,
+    /// Not at all.
+    Refused(Refusal),
+}
+
+/// A lane and, while a task waits for room in it, since when. Dropped meanwhile, it gives up.
+pub(crate) struct Waiting<'a, E> {
+    lane: &'a mut LaneProducer<E>,
+    bytes: usize,
+    /// Set while it waits.
+    since: Option<Limit>,
+}
+
+impl<'a, E> Waiting<'a, E> {
+    #[inline(always)]
+    pub fn new(lane: &'a mut LaneProducer<E>, bytes: usize) -> Self {
+        Waiting { lane, bytes, since: None }
+    }
+
+    /// Claims a slot, or waits as the class's policy says.
+    #[inline(always)]
+    fn poll_claim(&mut self, key: Key, context: &mut Context<'_>) -> Poll<Result<LaneClaim<'_, E>, Refusal>> {
+        let Waiting { lane, bytes, since } = self;
+        match lane.claim_or(key, *bytes, |side, ring| side.await_room_slow(ring, *bytes, since, context)) {
+            Ok(claim) => Poll::Ready(Ok(claim)),
+            Err(Unclaimed::Waits) => Poll::Pending,
+            Err(Unclaimed::Refused(refusal)) => Poll::Ready(Err(refusal)),
+        }
+    }
+
+    /// Waits as the class's policy says, until a claim need not.
+    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        let Waiting { lane: LaneProducer { ring, side }, bytes, since } = self;
+        match side.await_room_slow(ring, *bytes, since, context) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(Unclaimed::Waits) => Poll::Pending,
+            Err(Unclaimed::Refused(refusal)) => Poll::Ready(Err(refusal)),
+        }
+    }
+
+    #[cold]
+    fn give_up_slow(&mut self) {
+        let shared = &self.lane.side.shared;
+        shared.room.withdraw_task();
+        shared.ledger.producer.aborted.add(1);
+    }
+}
+
+impl<E> Drop for Waiting<'_, E> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.since.is_some() {
+            self.give_up_slow();
+        }
+    }
+}
+
+impl LaneSide {
+    /// Looks around for room, waits for it where that is the policy, and counts the refusal where there is none.
+    #[cold]
+    #[inline(never)]
+    fn await_room_slow<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+        since: &mut Option<Limit>,
+        context: &mut Context<'_>,
+    ) -> Result<(), Unclaimed> {
+        if let Overflow::Block { limit } = self.overflow {
+            let waited = self.poll_room(ring, bytes, limit, since, context);
+            if waited.is_pending() {
+                return Err(Unclaimed::Waits);
+            }
+            if since.take().is_some() {
+                self.shared.room.withdraw_task();
+            }
+            if waited == Poll::Ready(Waited::TooLong) {
+                return Err(Unclaimed::Refused(self.time_out()));
+            }
+        }
+        ring.room_slow(bytes).map_err(|refused| Unclaimed::Refused(self.refuse_slow(refused)))
+    }
+
+    fn poll_room<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+        limit: Option<Duration>,
+        since: &mut Option<Limit>,
+        context: &mut Context<'_>,
+    ) -> Poll<Waited> {
+        if !self.must_wait(ring, bytes) {
+            return Poll::Ready(Waited::Enough);
+        }
+        let limit = *since.get_or_insert_with(|| Limit::new(&self.clock, limit));
+        if limit.is_over(&self.clock) {
+            return Poll::Ready(Waited::TooLong);
+        }
+        if !self.shared.room.announce_task(ring.released_seen(), context.waker(), limit) {
+            // The shard is about to wake an older waker, maybe that of another task. It takes but an instant.
+            spin_loop();
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        // After the announcement: room that came before it shows here, and so does a lane that was closed.
+        if !self.must_wait(ring, bytes) {
+            return Poll::Ready(Waited::Enough);
+        }
+        self.door.bell().raise(bit::ROOM);
+        Poll::Pending
+    }
+}
+
+/// How a wait for room ended.
+#[derive(PartialEq)]
+enum Waited {
+    /// There is room, or there is a reason why waiting does not help.
+    Enough,
+    /// The class's limit was over first.
+    TooLong,
+}
+
+/// A future that claims a slot as soon as it need not wait for it, and ends with what `finish` makes of the claim.
+#[must_use = "a future does nothing unless it is polled"]
+pub(crate) struct WhenClaimed<'a, E, F> {
+    waiting: Waiting<'a, E>,
+    key: Key,
+    /// Nothing after the end.
+    finish: Option<F>,
+}
+
+impl<'a, E, T, F> WhenClaimed<'a, E, F>
+where
+    F: FnOnce(Result<LaneClaim<'_, E>, Refusal>) -> T,
+{
+    #[inline(always)]
+    pub fn new(lane: &'a mut LaneProducer<E>, key: Key, bytes: usize, finish: F) -> Self {
+        WhenClaimed { waiting: Waiting::new(lane, bytes), key, finish: Some(finish) }
+    }
+}
+
+// Nothing in it is pinned: `finish` is moved out before it is called.
+impl<E, F> Unpin for WhenClaimed<'_, E, F> {}
+
+impl<E, T, F> Future for WhenClaimed<'_, E, F>
+where
+    F: FnOnce(Result<LaneClaim<'_, E>, Refusal>) -> T,
+{
+    type Output = T;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let WhenClaimed { waiting, key, finish } = self.get_mut();
+        assert!(finish.is_some(), "a publish was polled again after it had ended");
+        let Poll::Ready(claimed) = waiting.poll_claim(*key, context) else { return Poll::Pending };
+        Poll::Ready(finish.take().expect("it was there")(claimed))
+    }
+}
