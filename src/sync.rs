@@ -182,9 +182,16 @@ pub fn asymmetric_fences() -> bool {
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
     return membarrier::register();
     // Under loom both halves are whole fences (see above). Where there is no futex nobody sleeps for long enough to be
-    // worth a fence at every publish.
+    // worth a fence at every publish; and nobody may stop looking without one (`may_stop_looking`).
     #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
     true
+}
+
+/// Whether the two fences together are a barrier, so that a shard may stop looking at what it is not told of.
+///
+/// False where neither the kernel has one for it nor publishers pay: without the feature `park`, and off Linux.
+pub const fn may_stop_looking() -> bool {
+    cfg!(any(loom, all(feature = "park", target_os = "linux")))
 }
 
 #[cfg(all(not(loom), feature = "park", target_os = "linux"))]

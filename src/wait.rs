@@ -194,7 +194,7 @@ impl Backoff {
 }
 
 /// Whether this kernel has the process-wide barrier with which a shard that goes to sleep spares every publisher a
-/// fence. Without it each publish pays for one. True where nobody ever sleeps (no feature `park`).
+/// fence. Without it each publish pays for one. True where no shard sleeps or lets lane sets doze (no feature `park`).
 pub fn asymmetric_barrier() -> bool {
     asymmetric_fences()
 }

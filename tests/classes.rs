@@ -205,6 +205,41 @@ fn expired_events_record_how_late_they_were() {
     assert_invariants(&report, &[source], &witnesses);
 }
 
+/// One reading of the clock may end an event and begin the next, and no later one: those between are not measured.
+#[test]
+#[cfg(feature = "latency")]
+fn sampled_events_are_measured_from_their_own_beginning() {
+    use pelton::class::Stamp;
+    let _dog = watchdog();
+    let (clock, time) = pelton::clock::Clock::virtual_time();
+    let mut plan = plan().clock(clock);
+    let class = plan.class(Class::strict("only").capacity(16).stamp(Stamp::OneIn(4)).reject());
+    let (engine, mut seats) = plan.host_driven(Proof::default).unwrap();
+    let handler = acting(move |_, _| {
+        time.advance(Duration::from_nanos(100));
+        Verdict::Done
+    });
+    let mut shard = seats.pop().unwrap().build(handler).unwrap();
+    shard.poll();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    for _ in 0..16 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    assert_eq!(shard.poll(), 16);
+    let report = engine.stop(Duration::ZERO).unwrap();
+    let end = shard.finish();
+    let latency = &end.latency[0];
+    assert_eq!(
+        (latency.handling_ns.len(), latency.handling_ns.min(), latency.handling_ns.max()),
+        (4, 100, 100)
+    );
+    // Four measured events, four hundred nanoseconds apart; to two digits.
+    let waits: Vec<u64> =
+        latency.wait_ns.iter_recorded().map(|step| step.value_iterated_to() / 10 * 10).collect();
+    assert_eq!(waits, [0, 400, 800, 1_200]);
+    assert_invariants(&report, &[source], &witnesses(vec![end]));
+}
+
 #[test]
 #[cfg(feature = "latency")]
 fn measured_are_the_events_that_the_class_says() {

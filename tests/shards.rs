@@ -347,6 +347,42 @@ fn what_is_put_off_is_tried_once_in_a_poll() {
     assert_eq!(witnesses(ends).iter().map(|witness| witness.handled()).sum::<u64>(), 0);
 }
 
+/// Two classes whose turns come in step, and producers whose lanes are always full: each lane of a class is served.
+#[test]
+fn no_lane_of_a_class_starves_another() {
+    let _dog = watchdog();
+    for producers in 1..=6u16 {
+        let mut plan = plan().producers_max(producers).burst(4);
+        let classes = [
+            plan.class(Class::weighted("x", 1).capacity(8)),
+            plan.class(Class::weighted("y", 1).capacity(8)),
+        ];
+        let mut rig = rig(plan, |_| recording());
+        let mut attached: Vec<_> =
+            (0..producers).map(|at| (rig.engine.attach().unwrap(), Source::new(at.into()))).collect();
+        for round in 0..200 {
+            for (tx, source) in &mut attached {
+                for class in classes {
+                    // As many as there is room for.
+                    let lane = rig.engine.ledger().lanes;
+                    let lane =
+                        lane.iter().find(|lane| lane.producer == tx.id() && lane.class == class).unwrap();
+                    for _ in lane.counts.in_flight..8 {
+                        source.publish(tx, class, round % 3).unwrap();
+                    }
+                }
+            }
+            rig.poll();
+        }
+        let handled: Vec<_> = rig.engine.ledger().lanes.iter().map(|lane| lane.counts.handled).collect();
+        let (least, most) = (handled.iter().min().unwrap(), handled.iter().max().unwrap());
+        assert!(most - least <= 8, "{producers} producers: {handled:?}");
+        let sources: Vec<_> = attached.into_iter().map(|(_, source)| source).collect();
+        let (report, ends) = rig.end();
+        assert_invariants(&report, &sources, &witnesses(ends));
+    }
+}
+
 /// Lane sets that have had nothing for long are looked at no more, and each event of theirs is seen all the same.
 #[test]
 fn lane_sets_doze_and_wake() {

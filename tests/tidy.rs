@@ -18,7 +18,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ("route", &[]),
     ],
     &[
-        ("ring", &["payload", "slots", "shape", "core", "producer", "consumer"]),
+        ("ring", &["payload", "slots", "shape", "core", "producer", "stage", "consumer"]),
         ("wait", &["bell", "door", "task"]),
     ],
     &[("lane", &["spec", "producer", "waiting", "consumer"])],

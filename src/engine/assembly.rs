@@ -1,7 +1,7 @@
 //! Assembly: from a checked plan to shards, lanes and producers.
 //!
 //! # Mechanism
-//! Each shard is built on its own thread, after that was pinned: it lays out its region, its lanes, its histograms and
+//! Each shard is built on its own thread, after that was pinned: it lays out its region, its lanes, its tallies and
 //! its scratch there, so that the system finds the pages near that CPU. It deposits the writing ends of its lanes; the
 //! shard that comes last sorts them into lane sets, one for each producer, and sends each shard its ends of the mesh.
 //! Only then can producers attach.

@@ -10,7 +10,7 @@ use crate::class::{
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{lane_bytes, shape_of};
-use crate::memory::footprint::{Footprint, host_memory_bytes};
+use crate::memory::footprint::{Footprint, arc_bytes, host_memory_bytes};
 use crate::memory::region::REGION_SLACK;
 use crate::ring::nearest_power;
 use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
@@ -293,8 +293,8 @@ impl Plan {
         }
         let classes = self.classes.len() as u64;
         sum.add("region: alignment and header", shards, REGION_SLACK as u64);
-        sum.add("lanes: cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
-        sum.add("lane sets: doorbells", lanes, size_of::<Doorbell>() as u64);
+        sum.add("lanes: ends, cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
+        sum.add("lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
         // The arena rounds itself up to whole pages.
         sum.add(
             "scratch",

@@ -30,7 +30,7 @@ use producer::LaneSide;
 pub use producer::{LaneClaim, LaneProducer};
 pub(crate) use producer::{write, write_bytes};
 pub use spec::{LaneId, Refusal};
-pub(crate) use spec::{LaneShared, LaneSpec, lane_bytes, shape_of};
+pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "async")]
 pub(crate) use waiting::{Waiting, WhenClaimed};
 
@@ -38,10 +38,19 @@ use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::ledger::LaneLedger;
+use crate::memory::footprint::arc_bytes;
 use crate::memory::region::Builder;
 use crate::ring::{self, Shape, ShapeError};
 use crate::sync::{Arc, forks};
 use crate::wait::{Bell, Doorbell, RoomWait};
+
+/// Bytes of a lane outside its region: its two ends, cursors, ledger, waiting place.
+pub(crate) const fn lane_bytes<E>() -> usize {
+    size_of::<LaneProducer<E>>()
+        + size_of::<LaneConsumer<E>>()
+        + ring::core_bytes::<E>()
+        + arc_bytes::<LaneShared>()
+}
 
 impl LaneSpec<'_> {
     /// Makes the lane in a region that has room for it.

@@ -21,8 +21,7 @@ fn door_of(tx: &LaneProducer<u64>) -> Arc<Doorbell> {
 fn park(rx: &LaneConsumer<u64>, door: &Doorbell) {
     // As a shard does when it is called: the look that follows finds what was rung for.
     rx.bell.take(bit::LANES);
-    door.doze();
-    if rx.bell.announce() {
+    if rx.bell.announce(|| door.doze()) {
         if !rx.is_ready() {
             rx.bell.sleep(Duration::MAX);
         }
@@ -87,7 +86,7 @@ fn an_event_rings_for_a_dozing_set() {
             door.answer();
         } else {
             while rx.bell.take(bit::LANES) == 0 {
-                if rx.bell.announce() {
+                if rx.bell.announce(|| ()) {
                     rx.bell.sleep(Duration::MAX);
                     rx.bell.stay_up();
                 }

@@ -132,7 +132,9 @@ impl<E> LaneProducer<E> {
         claim.set_key(key.0);
         side.stamp(&mut claim);
         fill(&mut claim);
-        claim.payload_mut().copy_from_slice(payload);
+        if !payload.is_empty() {
+            claim.payload_mut().copy_from_slice(payload);
+        }
         claim.stage_len(payload.len());
         Ok(())
     }
@@ -328,7 +330,8 @@ impl<E> LaneClaim<'_, E> {
 
     /// Publishes the event with a stamp of the caller's choice, in ticks of the engine's clock, in place of the time now:
     /// wait, latency and age count from there. A source that works by a schedule gives the time that it *meant*, so that
-    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to come counts as now.
+    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to
+    /// come waits for nothing, and its time to live begins when it has come.
     #[inline(always)]
     pub fn publish_stamped(mut self, ticks: u64) {
         let mut claim = self.claim.take().expect(LIVE);

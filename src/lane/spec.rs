@@ -5,7 +5,7 @@ use crate::class::{Class, ClassId};
 use crate::clock::Clock;
 use crate::event::{Outcome, ProducerId, Rejection, ShardId};
 use crate::ledger::LaneLedger;
-use crate::ring::{self, Shape};
+use crate::ring::Shape;
 use crate::sync::{Arc, forks};
 use crate::wait::{Doorbell, RoomWait};
 
@@ -78,9 +78,4 @@ pub(crate) fn shape_of(class: &Class) -> Shape {
         stamped: class.is_stamped(),
         first_sequence: 0,
     }
-}
-
-/// Bytes of a lane outside its region: cursors, ledger, waiting place.
-pub(crate) const fn lane_bytes<E>() -> usize {
-    ring::core_bytes::<E>() + size_of::<LaneShared>() + 2 * size_of::<usize>()
 }

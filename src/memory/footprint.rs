@@ -3,6 +3,11 @@
 
 use std::fmt;
 
+/// Bytes of what an `Arc` of a `T` allocates: two counts, padded, and the value.
+pub(crate) const fn arc_bytes<T>() -> usize {
+    (2 * size_of::<usize>()).next_multiple_of(align_of::<T>()) + size_of::<T>()
+}
+
 /// One term of the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {

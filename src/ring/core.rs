@@ -3,6 +3,7 @@
 
 use super::payload::Bytes;
 use super::slots::Slots;
+use crate::memory::footprint::arc_bytes;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
@@ -25,8 +26,7 @@ struct Released {
 
 /// Bytes of the part of a ring that lies outside the region: its cursors.
 pub(crate) const fn core_bytes<E>() -> usize {
-    // Two words in front: the counts of the `Arc`.
-    (size_of::<Core<E>>() + 2 * size_of::<usize>()).next_multiple_of(align_of::<Core<E>>())
+    arc_bytes::<Core<E>>()
 }
 
 impl<E> Core<E> {

@@ -37,6 +37,7 @@ pub(crate) mod slots;
 pub(crate) mod shape;
 mod core;
 mod producer;
+mod stage;
 mod consumer;
 
 #[cfg(all(test, loom))]
@@ -46,8 +47,9 @@ pub(crate) use core::{Core, core_bytes};
 pub(crate) use shape::nearest_power;
 
 pub use consumer::{Batch, Consumer, Item};
-pub use producer::{Claim, Producer, Stage};
+pub use producer::{Claim, Producer};
 pub use shape::{Refused, Shape, ShapeError};
+pub use stage::Stage;
 
 use crate::memory::region::Builder;
 use crate::sync::Arc;

@@ -167,19 +167,19 @@ impl<E> Producer<E> {
     pub(crate) fn claim_staged(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
         self.slot_ready()?;
         let position = self.bytes_ready(bytes)?;
-        let sequence = self.tail.wrapping_add(self.staged);
-        Ok(Claim { slot: self.slots.at(sequence), sequence, position, bytes, producer: self })
+        Ok(self.claim_at(self.tail.wrapping_add(self.staged), position, bytes))
+    }
+
+    /// The claim of a slot that is free, with payload bytes that are; asks for the slot some way ahead.
+    #[inline(always)]
+    fn claim_at(&mut self, sequence: u64, position: u64, bytes: usize) -> Claim<'_, E> {
+        self.slots.at(sequence.wrapping_add(PREFETCH_SLOTS)).prefetch_write();
+        Claim { slot: self.slots.at(sequence), sequence, position, bytes, producer: self }
     }
 
     /// The consumer's cursor as last seen.
     pub(crate) fn released_seen(&self) -> u64 {
         self.limit.wrapping_sub(self.slots.capacity())
-    }
-
-    /// Begins a stage: several claims that are written now and published together, or not at all.
-    pub fn stage(&mut self) -> Stage<'_, E> {
-        self.abort_staged();
-        Stage { producer: self }
     }
 
     /// How many events are staged.
@@ -388,73 +388,5 @@ impl<E> DerefMut for Claim<'_, E> {
     fn deref_mut(&mut self) -> &mut E {
         // SAFETY: as for `deref`, and `&mut self` makes the reference unique.
         unsafe { &mut *self.producer.slots.event(self.slot) }
-    }
-}
-
-/// Several claims that become visible together. Dropping it publishes none of them.
-///
-/// ```
-/// # use pelton::ring::{Shape, ring};
-/// # let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64)?;
-/// let mut stage = tx.stage();
-/// for i in 1..=3 {
-///     stage.push(0, |event| *event = i).unwrap();
-/// }
-/// assert_eq!(stage.len(), 3);
-/// stage.publish();
-/// # let mut batch = rx.batch(8);
-/// # assert_eq!(*batch.next().unwrap(), 1);
-/// # Ok::<(), pelton::ring::ShapeError>(())
-/// ```
-#[must_use = "a stage that is dropped publishes nothing"]
-pub struct Stage<'a, E> {
-    producer: &'a mut Producer<E>,
-}
-
-impl<E> Stage<'_, E> {
-    /// Claims the next slot, lets `fill` write it, and keeps it back.
-    ///
-    /// # Errors
-    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
-    pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.claim_staged(0)?;
-        claim.set_key(key);
-        fill(&mut claim);
-        claim.stage_len(0);
-        Ok(())
-    }
-
-    /// The same with a payload.
-    ///
-    /// # Errors
-    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
-    pub fn push_bytes(&mut self, key: u64, payload: &[u8], fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
-        let mut claim = self.producer.claim_staged(payload.len())?;
-        claim.set_key(key);
-        fill(&mut claim);
-        claim.payload_mut().copy_from_slice(payload);
-        claim.stage_len(payload.len());
-        Ok(())
-    }
-
-    /// How many events are staged.
-    pub fn len(&self) -> u64 {
-        self.producer.staged()
-    }
-
-    /// Whether nothing is staged.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Publishes all of them: the consumer sees all or none.
-    pub fn publish(self) {
-        self.producer.publish_staged();
-    }
-}
-
-impl<E> Drop for Stage<'_, E> {
-    fn drop(&mut self) {
-        self.producer.abort_staged();
     }
 }

@@ -68,7 +68,9 @@ pub(crate) struct Slots<E> {
     mask: u64,
     layout: SlotLayout,
     _part: Part,
-    _owns: PhantomData<E>,
+    // The cells that it holds, not the events: what can be written through a shared pointer is invariant in `E`, or one
+    // end could be given a shorter lifetime than the other.
+    _owns: PhantomData<Tracked<E>>,
 }
 
 // SAFETY: The slots are shared by the two halves, each of which reaches a slot only while it is its own (invariant 1

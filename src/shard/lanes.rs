@@ -4,8 +4,8 @@
 //! A lane set is *awake* or *dozes*. The lanes of sets that are awake come first, class by class, in the same order in
 //! each class, so to look for an event is to walk along the front of one slice. A set wakes up by its doorbell (see
 //! `wait`), with the first event that is published to it; it dozes again when nothing has come of it during [`LOOK`]
-//! polls, so that producers which are attached and idle cost nothing. Up to [`AWAKE`] sets are kept awake in any case:
-//! to look at them costs less than to wake them.
+//! polls and the shard has a moment, so that producers which are attached and idle cost nothing. Up to [`AWAKE`] sets are
+//! kept awake in any case: to look at them costs less than to wake them.
 //!
 //! # Invariants
 //! - A set that dozes holds no event that its publisher has not rung for, or is about to.
@@ -13,12 +13,13 @@
 #![forbid(unsafe_code)]
 
 use crate::lane::LaneConsumer;
-use crate::sync::Arc;
+use crate::sync::{Arc, may_stop_looking};
 use crate::wait::{Doorbell, settle};
 
 /// Sets that are kept awake though they have nothing.
 pub const AWAKE: usize = 4;
-/// Polls between two looks for sets that may doze: about half a millisecond of a shard that has nothing to do.
+/// Polls between two looks for sets that may doze, at the least: about half a millisecond of a shard that has nothing to
+/// do.
 pub const LOOK: u32 = 1 << 14;
 
 pub(crate) struct Lanes<E> {
@@ -27,8 +28,9 @@ pub(crate) struct Lanes<E> {
     /// Those that are awake come first.
     sets: Vec<Set>,
     awake: usize,
-    /// Where bursts start looking: at another set each time.
-    first: usize,
+    /// Where bursts start looking, class by class: at another set each time. A place of its own for each class, or those
+    /// whose turns come in step would each start at the same sets for ever.
+    first: Vec<usize>,
     /// Polls until the next look for sets that may doze.
     look_in: u32,
 }
@@ -37,13 +39,15 @@ struct Set {
     door: Arc<Doorbell>,
     /// Something has come of it since the last look.
     busy: bool,
+    /// It held an event at the last look and had not rung.
+    overdue: bool,
 }
 
 impl<E> Lanes<E> {
     /// Lanes class by class, set by set; all sets doze.
     pub fn new(classes: Vec<Vec<LaneConsumer<E>>>, doors: Vec<Arc<Doorbell>>) -> Self {
-        let sets = doors.into_iter().map(|door| Set { door, busy: false }).collect();
-        Lanes { classes, sets, awake: 0, first: 0, look_in: LOOK }
+        let sets = doors.into_iter().map(|door| Set { door, busy: false, overdue: false }).collect();
+        Lanes { first: vec![0; classes.len()], classes, sets, awake: 0, look_in: LOOK }
     }
 
     /// Every lane there is.
@@ -70,10 +74,10 @@ impl<E> Lanes<E> {
         self.classes.iter().any(|lanes| lanes[..awake].iter().any(LaneConsumer::is_ready))
     }
 
-    /// The place at which a burst starts looking.
+    /// The place at which a burst of this class starts looking.
     #[inline(always)]
-    pub fn first(&self) -> usize {
-        self.first
+    pub fn first(&self, class: usize) -> usize {
+        self.first[class]
     }
 
     /// The place after this one, in turn.
@@ -82,10 +86,10 @@ impl<E> Lanes<E> {
         if place + 1 >= self.awake { 0 } else { place + 1 }
     }
 
-    /// The next burst starts one further on.
+    /// The next burst of this class starts one further on.
     #[inline(always)]
-    pub fn rotate(&mut self) {
-        self.first = self.after(self.first);
+    pub fn rotate(&mut self, class: usize) {
+        self.first[class] = self.after(self.first[class]);
     }
 
     /// The lane of a class at a place, and whether something came of its set.
@@ -105,11 +109,11 @@ impl<E> Lanes<E> {
         }
     }
 
-    /// After each poll: now and then lets sets doze that have had nothing for long.
+    /// After each poll: now and then, when there was nothing to serve, lets sets doze that have had nothing for long.
     #[inline(always)]
-    pub fn after_poll(&mut self) {
-        self.look_in -= 1;
-        if self.look_in == 0 {
+    pub fn after_poll(&mut self, served: u64) {
+        self.look_in = self.look_in.saturating_sub(1);
+        if self.look_in == 0 && served == 0 {
             self.look_slow();
         }
     }
@@ -117,29 +121,54 @@ impl<E> Lanes<E> {
     #[cold]
     fn look_slow(&mut self) {
         self.look_in = LOOK;
-        let idle = self.sets[..self.awake].iter().filter(|set| !set.busy).count();
-        let mut may_doze = idle.min(self.awake.saturating_sub(AWAKE));
-        if may_doze > 0 {
-            // From the end, so that those that stay are in front, and dozing ones form the tail that is looked at last.
-            let awake = self.awake;
-            for place in (0..awake).rev() {
-                if may_doze > 0 && !self.sets[place].busy {
-                    self.sets[place].door.doze();
-                    self.awake -= 1;
-                    self.swap(place, self.awake);
-                    may_doze -= 1;
-                }
-            }
-            let settled = settle();
-            for place in self.awake..awake {
-                if !settled || self.is_set_ready(place) {
-                    self.sets[place].door.answer();
-                }
-            }
-            self.wake();
-            self.first = 0;
+        self.rescue();
+        if self.awake > AWAKE && may_stop_looking() {
+            self.let_doze();
         }
         self.sets.iter_mut().for_each(|set| set.busy = false);
+    }
+
+    fn let_doze(&mut self) {
+        let awake = self.awake;
+        // From the end; those that doze move behind those that stay.
+        for place in (0..awake).rev() {
+            if self.awake > AWAKE && !self.sets[place].busy && !self.is_set_ready(place) {
+                self.sets[place].door.doze();
+                self.awake -= 1;
+                self.swap(place, self.awake);
+            }
+        }
+        if self.awake == awake {
+            return;
+        }
+        let settled = settle();
+        for place in self.awake..awake {
+            if !settled || self.is_set_ready(place) {
+                self.sets[place].door.answer();
+            }
+        }
+        self.wake();
+        self.first.fill(0);
+    }
+
+    /// A set that dozes, holds an event and still has not rung at the second look is one that nobody woke: it would mean
+    /// that the reasoning in `wait` is wrong.
+    fn rescue(&mut self) {
+        for place in self.awake..self.sets.len() {
+            let overdue = self.is_set_ready(place) && self.sets[place].door.is_dozing();
+            let set = &mut self.sets[place];
+            if overdue && set.overdue {
+                set.door.bell().rescues.add(1);
+                set.door.answer();
+            }
+            set.overdue = overdue;
+        }
+        self.wake();
+    }
+
+    /// Whether any set holds an event, awake or not.
+    pub fn any_held(&self) -> bool {
+        (0..self.sets.len()).any(|place| self.is_set_ready(place))
     }
 
     /// Lets the sets that are awake ring, for the length of a sleep.

@@ -63,9 +63,10 @@ impl<E> Mesh<E> {
     }
 
     fn publish_slow(&mut self) {
-        for at in self.touched.drain(..) {
-            self.lanes[at as usize].publish_staged();
+        for at in &self.touched {
+            self.lanes[*at as usize].publish_staged();
         }
+        self.touched.clear();
     }
 
     /// Forgets what is staged.

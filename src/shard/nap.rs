@@ -25,8 +25,7 @@ impl<'a, E> Nap<'a, E> {
             return None;
         }
         let nap = Nap { lanes, bell };
-        lanes.all_doze();
-        (bell.announce() && !lanes.any_ready()).then_some(nap)
+        (bell.announce(|| lanes.all_doze()) && !lanes.any_ready()).then_some(nap)
     }
 
     /// Sleeps until somebody rings, for at most `limit` (and 100 ms). Says whether somebody did.
@@ -36,7 +35,7 @@ impl<'a, E> Nap<'a, E> {
 
     /// The same, and counts a rescue where nobody rang for an event that is there.
     pub(super) fn sleep(self, limit: Duration) {
-        if !self.bell.sleep(limit) && self.lanes.any_ready() {
+        if !self.bell.sleep(limit) && self.lanes.any_held() {
             // Its publisher may be on the way to the bell: give it a moment.
             std::thread::sleep(Duration::from_millis(2));
             if self.bell.is_announced() {

@@ -103,7 +103,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         if work.room_wanted {
             work.offer_room_slow();
         }
-        work.parts.lanes.after_poll();
+        work.parts.lanes.after_poll(served);
         served
     }
 
@@ -171,7 +171,7 @@ impl<E: Send + 'static, H: Handler<E>> Serve for Work<E, H> {
         let lanes = &self.parts.lanes;
         let mut burst = Burst {
             class: pick.class,
-            place: lanes.first(),
+            place: lanes.first(pick.class),
             places: lanes.awake(),
             left: pick.limit,
             limit: pick.limit,
@@ -208,7 +208,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         }
         if burst.served() > 0 && !burst.ending {
             burst.ending = true;
-            lanes.rotate();
+            lanes.rotate(burst.class);
             handler.on_batch_end(context);
             context.mesh.publish();
         }
@@ -282,6 +282,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if calls & bit::ROOM != 0 {
             self.room_wanted = true;
         }
+        // Before the mail, which has a lock: events do not wait for it.
+        if calls & bit::LANES != 0 {
+            self.parts.lanes.wake();
+        }
         if calls & bit::MAIL != 0 && !self.read_mail() {
             return;
         }
@@ -291,16 +295,13 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.guarded(|handler, context| handler.on_start(context));
             self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
         }
-        if calls & bit::LANES != 0 {
-            self.parts.lanes.wake();
-        }
     }
 
     /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
     /// it, the next poll tries again.
     fn read_mail(&mut self) -> bool {
         let Ok(mut mailbox) = self.parts.mailbox.try_lock() else {
-            self.parts.bell.raise(bit::MAIL | bit::LANES);
+            self.parts.bell.raise(bit::MAIL);
             return false;
         };
         let commands = std::mem::take(&mut *mailbox);
@@ -347,6 +348,8 @@ fn serve_lane<E: Send + 'static, H: Handler<E>>(
     let mut read = None;
     while *left > 0 {
         let Some(head) = lane.head() else { break };
+        // Good for the very next event alone.
+        let last = read.take();
         let sequence = head.item.sequence();
         let mut event = Event { head, stamp: None };
         let mut begun = 0;
@@ -355,7 +358,7 @@ fn serve_lane<E: Send + 'static, H: Handler<E>>(
         if rule.stamped.has(sequence) {
             let stamp = event.head.item.stamp();
             // One reading ends an event and begins the next, if that was there by then.
-            begun = match read.take() {
+            begun = match last {
                 Some(read) if read >= stamp => read,
                 _ if rule.takes_clock() => context.clock.ticks(),
                 _ => stamp,

@@ -79,11 +79,13 @@ impl Bell {
         self.word.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
-    /// Announces a sleep, of a shard whose lane sets doze. After it the caller looks at everything once more and then either sleeps or stays up.
-    /// Returns false when the caller must not sleep now: somebody calls, or another shard is paying for the barrier.
-    pub fn announce(&self) -> bool {
+    /// Announces a sleep, for which `doze` lets the shard's lane sets doze. After it the caller looks at everything once
+    /// more and then either sleeps or stays up. Returns false when the caller must not sleep now: somebody calls, or
+    /// another shard is paying for the barrier.
+    pub fn announce(&self, doze: impl FnOnce()) -> bool {
         // One barrier at a time, process-wide. The loser polls on: it is late by the length of a system call.
         let Ok(_turn) = BarrierTurn::take() else { return false };
+        doze();
         if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) != 0 {
             self.take(bit::PARKED);
             return false;
