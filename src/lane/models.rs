@@ -224,7 +224,6 @@ mod tasks {
     fn room_and_a_stop_race_for_a_waiting_task() {
         loom::model(|| {
             let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
-            let door = door_of(&tx);
             tx.publish(1, |event| *event = 1).unwrap();
             let (ring, shared) = (tx.core().clone(), tx.shared().clone());
             let producer = thread::spawn(move || {

@@ -48,6 +48,11 @@ impl<E> LaneProducer<E> {
         &self.side.shared
     }
 
+    #[cfg(all(test, loom))]
+    pub(crate) fn door(&self) -> &Arc<Doorbell> {
+        &self.side.door
+    }
+
     /// Whether the lane takes no further events.
     pub(crate) fn is_closed(&self) -> bool {
         self.ring.is_closed()

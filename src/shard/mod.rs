@@ -21,6 +21,9 @@ pub(crate) mod parts;
 pub(crate) mod poll;
 pub(crate) mod driver;
 
+#[cfg(all(test, loom))]
+mod models;
+
 pub use handler::{Context, Event, Handler};
 pub use nap::Nap;
 pub use parts::ShardEnd;
