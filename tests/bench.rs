@@ -1,60 +1,23 @@
 //! `pelton bench` asks what it is told, of every contender, and says so in figures that can be compared; what cannot be
 //! is refused with a sentence that helps. How fast anything was decides nothing here.
 //!
-//! Every child process is killed by its handle after [`WATCHDOG`].
+//! Every child process is killed by its handle after [`program::WATCHDOG`].
 #![cfg(feature = "cli")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
+use program::{Done, end, pelton};
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
-const WATCHDOG: Duration = Duration::from_secs(60);
-
-/// What a child left.
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn end(mut child: Child) -> Done {
-    fn all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
-        thread::spawn(move || {
-            let mut text = String::new();
-            pipe.map(|mut pipe| pipe.read_to_string(&mut text).expect("the program writes text"));
-            text
-        })
-    }
-    let (out, err) = (all(child.stdout.take()), all(child.stderr.take()));
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if begun.elapsed() > WATCHDOG {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("hangs since {WATCHDOG:?}: {}{}", out.join().unwrap(), err.join().unwrap());
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    Done { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
-}
-
 fn spawn(args: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_pelton"))
-        .arg("bench")
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    pelton().arg("bench").args(args).spawn().unwrap()
 }
 
 fn bench(args: &[&str]) -> Done {

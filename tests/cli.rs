@@ -1,18 +1,20 @@
 //! The program does what it is told, says what it found, and refuses what cannot be with a sentence that helps.
 //!
-//! Every child process is killed by its handle after [`WATCHDOG`].
+//! Every child process is killed by its handle after [`program::WATCHDOG`].
 #![cfg(feature = "cli")]
 
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Done, end, pelton};
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
 
-const WATCHDOG: Duration = Duration::from_secs(60);
 const GOOD: &str = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7\n";
 
 /// Tables that take no time to lay out.
@@ -20,46 +22,6 @@ const SMALL: [&str; 4] = ["--clients-max", "4000", "--paths-max", "4000"];
 
 fn access_log() -> String {
     concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/access.log").to_string()
-}
-
-fn pelton() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pelton"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// What a child left.
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-/// Waits for a child and reads what it writes; kills it when it takes too long.
-fn end(mut child: Child) -> Done {
-    fn all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
-        thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(mut pipe) = pipe {
-                pipe.read_to_end(&mut bytes).unwrap();
-            }
-            String::from_utf8(bytes).expect("the program writes text")
-        })
-    }
-    let (out, err) = (all(child.stdout.take()), all(child.stderr.take()));
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if begun.elapsed() > WATCHDOG {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            panic!("hangs since {WATCHDOG:?}: {}{}", out.join().unwrap(), err.join().unwrap());
-        }
-        thread::sleep(Duration::from_millis(5));
-    };
-    Done { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
 }
 
 fn run(args: &[&str]) -> Done {

@@ -1,9 +1,9 @@
 //! loom models of waiting: no wake-up is missed, whoever sleeps and whatever wakes him. The models' futex has no time
 //! limit, so a missed wake-up is a deadlock, which loom reports.
 
-use super::{LaneConsumer, LaneProducer, lane};
+use super::{LaneConsumer, LaneProducer, Refusal, lane};
 use crate::class::Class;
-use crate::event::Rejection;
+use crate::event::{Outcome, Rejection};
 use crate::sync::Arc;
 use crate::wait::{Doorbell, bit, settle};
 use loom::thread;
@@ -115,14 +115,20 @@ fn a_call_for_attention_wakes_a_parked_shard() {
     });
 }
 
-#[test]
-fn a_blocked_producer_is_released_by_room() {
-    loom::model(|| {
+/// Publishes by one of the ways that wait.
+type Publish = fn(&mut LaneProducer<u64>, u64) -> Result<Outcome, Refusal>;
+
+fn blocking(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+    tx.publish(value, |event| *event = value)
+}
+
+fn is_released_by_room(publish: Publish) {
+    loom::model(move || {
         let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
-            tx.publish(1, |event| *event = 1).unwrap();
-            tx.publish(2, |event| *event = 2).unwrap();
+            publish(&mut tx, 1).unwrap();
+            publish(&mut tx, 2).unwrap();
             tx
         });
         serve(&mut rx, &door, 2);
@@ -132,14 +138,13 @@ fn a_blocked_producer_is_released_by_room() {
     });
 }
 
-#[test]
-fn a_blocked_producer_is_released_by_a_stop() {
-    loom::model(|| {
+fn is_released_by_a_stop(publish: Publish) {
+    loom::model(move || {
         let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
         tx.publish(1, |event| *event = 1).unwrap();
         let (ring, shared) = (tx.core().clone(), tx.shared().clone());
         let producer = thread::spawn(move || {
-            let refusal = tx.publish(2, |event| *event = 2).unwrap_err();
+            let refusal = publish(&mut tx, 2).unwrap_err();
             assert_eq!(refusal.reason, Rejection::Closed);
         });
         ring.close();
@@ -151,22 +156,29 @@ fn a_blocked_producer_is_released_by_a_stop() {
     });
 }
 
+#[test]
+fn a_blocked_producer_is_released_by_room() {
+    is_released_by_room(blocking);
+}
+
+#[test]
+fn a_blocked_producer_is_released_by_a_stop() {
+    is_released_by_a_stop(blocking);
+}
+
 /// Tasks instead of threads: every wake-up is a waker's, and an executor without one sleeps for ever. It may also poll
 /// for no reason.
 #[cfg(feature = "async")]
 mod tasks {
     use super::*;
     use crate::event::Key;
-    use crate::lane::{Refusal, WhenClaimed, write};
+    use crate::lane::{WhenClaimed, write};
     use loom::future::block_on;
     use std::pin::pin;
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
 
-    fn awaiting(
-        tx: &mut LaneProducer<u64>,
-        value: u64,
-    ) -> impl Future<Output = Result<crate::Outcome, Refusal>> {
+    fn awaiting(tx: &mut LaneProducer<u64>, value: u64) -> impl Future<Output = Result<Outcome, Refusal>> {
         WhenClaimed::new(tx, Key(value), 0, move |claimed| write(claimed, |event| **event = value))
     }
 
@@ -181,43 +193,18 @@ mod tasks {
         matches!(future.poll(&mut Context::from_waker(&waker)), Poll::Ready(_))
     }
 
+    fn awaited(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+        block_on(awaiting(tx, value))
+    }
+
     #[test]
     fn a_waiting_task_is_released_by_room() {
-        loom::model(|| {
-            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
-            let door = door_of(&tx);
-            let producer = thread::spawn(move || {
-                block_on(awaiting(&mut tx, 1)).unwrap();
-                block_on(awaiting(&mut tx, 2)).unwrap();
-                tx
-            });
-            serve(&mut rx, &door, 2);
-            let tx = producer.join().unwrap();
-            assert!(rx.counts().is_closed());
-            drop(tx);
-        });
+        is_released_by_room(awaited);
     }
 
     #[test]
     fn a_waiting_task_is_released_by_a_stop() {
-        loom::model(|| {
-            let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
-            tx.publish(1, |event| *event = 1).unwrap();
-            let (ring, shared) = (tx.core().clone(), tx.shared().clone());
-            let producer = thread::spawn(move || {
-                let refusal = block_on(awaiting(&mut tx, 2)).unwrap_err();
-                assert_eq!(refusal.reason, Rejection::Closed);
-            });
-            ring.close();
-            shared.room.wake_closed();
-            producer.join().unwrap();
-            let counts = rx.counts();
-            assert!(counts.is_closed());
-            assert_eq!(
-                (counts.accepted, counts.in_flight, counts.rejected_for(Rejection::Closed)),
-                (1, 1, 1)
-            );
-        });
+        is_released_by_a_stop(awaited);
     }
 
     #[test]

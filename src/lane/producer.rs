@@ -135,7 +135,7 @@ impl<E> LaneProducer<E> {
         let LaneProducer { ring, side } = self;
         let mut claim = ring.claim_staged(payload.len()).map_err(|refused| side.refuse_slow(refused))?;
         claim.set_key(key.0);
-        side.stamp(&mut claim);
+        side.stamp(&mut claim, Clock::ticks);
         fill(&mut claim);
         if !payload.is_empty() {
             claim.payload_mut().copy_from_slice(payload);
@@ -167,9 +167,9 @@ impl<E> LaneProducer<E> {
 impl LaneSide {
     /// Stamps the claim where its sequence is to be.
     #[inline(always)]
-    fn stamp<E>(&self, claim: &mut ring::Claim<'_, E>) {
+    fn stamp<E>(&self, claim: &mut ring::Claim<'_, E>, ticks: impl FnOnce(&Clock) -> u64) {
         if self.stamped.has(claim.sequence()) {
-            claim.set_stamp(self.clock.ticks());
+            claim.set_stamp(ticks(&self.clock));
         }
     }
 
@@ -325,7 +325,7 @@ impl<E> LaneClaim<'_, E> {
     /// Publishes the event with all claimed payload bytes.
     #[inline(always)]
     pub fn publish(mut self) {
-        let claim = self.stamped();
+        let claim = self.stamped(Clock::ticks);
         // Counted before it shows, so that nobody ever sees more handled than accepted, nor takes the engine for quiet
         // between the two. From here on nothing can fail.
         self.side.shared.ledger.producer.accept(1);
@@ -335,14 +335,11 @@ impl<E> LaneClaim<'_, E> {
 
     /// Publishes the event with a stamp of the caller's choice, in ticks of the engine's clock, in place of the time now:
     /// wait, latency and age count from there. A source that works by a schedule gives the time that it *meant*, so that
-    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to
-    /// come waits for nothing, and its time to live begins when it has come.
+    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to come waits for nothing, and its time to
+    /// live begins when it has come.
     #[inline(always)]
     pub fn publish_stamped(mut self, ticks: u64) {
-        let mut claim = self.claim.take().expect(LIVE);
-        if self.side.stamped.has(claim.sequence()) {
-            claim.set_stamp(ticks);
-        }
+        let claim = self.stamped(|_| ticks);
         self.side.shared.ledger.producer.accept(1);
         claim.publish();
         self.side.door.ring();
@@ -359,7 +356,7 @@ impl<E> LaneClaim<'_, E> {
             used <= claim.payload_mut().len(),
             "{used} payload bytes were used, which is more than claimed"
         );
-        let claim = self.stamped();
+        let claim = self.stamped(Clock::ticks);
         self.side.shared.ledger.producer.accept(1);
         claim.publish_len(used);
         self.side.door.ring();
@@ -369,9 +366,9 @@ impl<E> LaneClaim<'_, E> {
 impl<'a, E> LaneClaim<'a, E> {
     /// Takes the claim out, stamped where its sequence is to be. Stamped last: the writing is not waiting.
     #[inline(always)]
-    fn stamped(&mut self) -> ring::Claim<'a, E> {
+    fn stamped(&mut self, ticks: impl FnOnce(&Clock) -> u64) -> ring::Claim<'a, E> {
         let mut claim = self.claim.take().expect(LIVE);
-        self.side.stamp(&mut claim);
+        self.side.stamp(&mut claim, ticks);
         claim
     }
 }

@@ -69,10 +69,8 @@ impl<E> Lanes<E> {
     }
 
     /// Whether any event is there, in a set that is awake.
-    #[inline(always)]
     pub fn any_ready(&self) -> bool {
-        let awake = self.awake;
-        self.classes.iter().any(|lanes| lanes[..awake].iter().any(LaneConsumer::is_ready))
+        (0..self.classes.len()).any(|class| self.is_ready(class))
     }
 
     /// The place at which a burst of this class starts looking.
@@ -101,8 +99,8 @@ impl<E> Lanes<E> {
 
     /// Wakes the sets that have rung.
     pub fn wake(&mut self) {
-        for place in 0..self.sets.len() {
-            if place >= self.awake && !self.sets[place].door.is_dozing() {
+        for place in self.awake..self.sets.len() {
+            if !self.sets[place].door.is_dozing() {
                 self.sets[place].busy = true;
                 self.swap(place, self.awake);
                 self.awake += 1;

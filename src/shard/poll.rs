@@ -250,7 +250,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     /// Calls one of the handler's methods that are given no event, and empties the scratch after it.
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
-        match catch_unwind(AssertUnwindSafe(|| self.call(call))) {
+        let Work { parts, handler, mesh, .. } = self;
+        let Parts { id, mesh_id, gate, clock, scratch, .. } = parts;
+        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, gate };
+        match catch_unwind(AssertUnwindSafe(|| call(handler, context))) {
             Ok(()) => self.mesh.publish(),
             Err(panic) => {
                 self.mesh.abort();
@@ -260,14 +263,6 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             }
         }
         self.parts.scratch.reset();
-    }
-
-    #[inline(always)]
-    fn call(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
-        let Parts { id, mesh_id, gate, clock, scratch, .. } = &mut self.parts;
-        let mut context =
-            Context { shard: *id, clock, scratch, mesh: &mut self.mesh, mesh_id: *mesh_id, gate };
-        call(&mut self.handler, &mut context);
     }
 
     /// Answers the bell.

@@ -1,0 +1,49 @@
+//! The program as a child process: started, read to its end, and killed when it takes too long.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// The program with nothing to read; what it writes is kept.
+pub fn pelton() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pelton"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a child left.
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Waits for a child and reads what it writes; kills it when it takes too long.
+pub fn end(mut child: Child) -> Done {
+    fn all(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                pipe.read_to_end(&mut bytes).unwrap();
+            }
+            String::from_utf8(bytes).expect("the program writes text")
+        })
+    }
+    let (out, err) = (all(child.stdout.take()), all(child.stderr.take()));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > WATCHDOG {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("hangs since {WATCHDOG:?}: {}{}", out.join().unwrap(), err.join().unwrap());
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    Done { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
+}
