@@ -38,7 +38,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "driver",
         ],
     )],
-    &[("engine", &["config", "plan", "report", "assembly", "lifecycle", "builder"])],
+    &[("engine", &["config", "plan", "sizes", "rules", "report", "assembly", "lifecycle", "builder"])],
     &[
         (
             "weblog",

@@ -11,6 +11,8 @@
 
 pub(crate) mod config;
 pub(crate) mod plan;
+pub(crate) mod sizes;
+pub(crate) mod rules;
 pub(crate) mod report;
 pub(crate) mod assembly;
 pub(crate) mod lifecycle;

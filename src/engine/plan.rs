@@ -1,22 +1,14 @@
 //! The plan: every setting of an engine, checked as a whole, and the memory that it will take.
 #![forbid(unsafe_code)]
 
-use super::config::{
-    BURST_MAX, Checks, OnPanic, PRODUCERS_MAX, PlanErrors, Profile, SCRATCH_MAX, SHARDS_MAX,
-};
-use crate::class::{
-    CAPACITY_MAX, CLASSES_MAX, Class, ClassId, Overflow, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX, Share, Stamp,
-};
+use super::config::{OnPanic, Profile};
+use crate::class::{Class, ClassId};
 use crate::clock::Clock;
-use crate::event::{ProducerId, ShardId};
-use crate::lane::{lane_bytes, shape_of};
-use crate::memory::footprint::{Footprint, arc_bytes, host_memory_bytes};
-use crate::memory::region::REGION_SLACK;
-use crate::ring::nearest_power;
-use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN, Routes};
+use crate::memory::footprint::host_memory_bytes;
+use crate::route::PARTITIONS_MIN;
+use crate::shard::Placement;
 use crate::shard::placement::choose;
-use crate::shard::{Placement, QUARANTINE_MAX, Quarantined, nameable};
-use crate::wait::{Doorbell, Wait};
+use crate::wait::Wait;
 use std::time::Duration;
 
 /// An engine in the making.
@@ -221,28 +213,6 @@ impl Plan {
         &self.classes
     }
 
-    /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
-    pub(crate) fn sets(&self) -> u16 {
-        // Saturates: the footprint can be asked for before the plan is checked.
-        self.producers_max.saturating_add(if self.mesh { self.shards } else { 0 })
-    }
-
-    /// The lane set in which a shard is the producer.
-    pub(crate) fn mesh_set(&self, shard: ShardId) -> ProducerId {
-        ProducerId(self.producers_max.saturating_add(shard.0))
-    }
-
-    /// Bytes of one shard's region: its slots and payload rings, and what the arena itself needs.
-    pub(crate) fn region_bytes<E>(&self) -> usize {
-        let lane = |class: &Class| {
-            let shape = shape_of(class);
-            shape.slots_need::<E>().saturating_add(shape.payload_need())
-        };
-        self.classes
-            .iter()
-            .fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
-    }
-
     /// Every setting but the classes, by the name of its method, with the value that an engine of this plan would use.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
@@ -273,180 +243,5 @@ impl Plan {
     /// Where an engine of this plan would put its shards, before anything is pinned.
     pub fn placements(&self) -> Vec<Placement> {
         choose(self.shards, self.cpus.as_deref(), self.pinned && cfg!(feature = "affinity"))
-    }
-
-    /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
-    pub fn footprint<E>(&self) -> Footprint {
-        let mut sum = Footprint::default();
-        let shards = u64::from(self.shards);
-        let lanes = shards * u64::from(self.sets());
-        for class in &self.classes {
-            let shape = shape_of(class);
-            let slot = shape.slot_bytes::<E>();
-            let name = class.name();
-            sum.add(
-                format!("class '{name}': slots ({} x {slot} B)", class.capacity),
-                lanes,
-                shape.slots_need::<E>() as u64,
-            );
-            sum.add(format!("class '{name}': payload ring"), lanes, shape.payload_need() as u64);
-        }
-        let classes = self.classes.len() as u64;
-        sum.add("region: alignment and header", shards, REGION_SLACK as u64);
-        sum.add("lanes: ends, cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
-        sum.add("lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
-        // The arena rounds itself up to whole pages.
-        sum.add(
-            "scratch",
-            shards,
-            if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 },
-        );
-        #[cfg(feature = "latency")]
-        sum.add("latency tallies", shards * classes, crate::latency::Recorder::BYTES);
-        sum.add("quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);
-        sum.add("routes", 1, Routes::bytes(self.partitions));
-        for (name, bytes) in &self.reserved {
-            sum.add(name.clone(), shards, *bytes);
-        }
-        sum
-    }
-
-    /// Checks everything that can be known before start; reports all that is wrong at once.
-    ///
-    /// # Errors
-    /// [`PlanErrors`] names each setting with its value, the limit and a value that would work.
-    pub fn check<E>(&self) -> Result<(), PlanErrors> {
-        let mut checks = Checks::default();
-        let between = |from: u64, to: u64| format!("from {from} to {to}");
-        let range = |n: u64, from: u64, to: u64| (from..=to).contains(&n);
-        for (name, value, from, to) in [
-            ("shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX)),
-            ("producers_max", u64::from(self.producers_max), 1, u64::from(PRODUCERS_MAX)),
-            ("burst", u64::from(self.burst), 1, u64::from(BURST_MAX)),
-            ("floor", u64::from(self.floor), 1, u64::from(u32::MAX)),
-            ("scratch_bytes", u64::from(self.scratch_bytes), 0, u64::from(SCRATCH_MAX)),
-        ] {
-            checks.unless(range(value, from, to), name, value, between(from, to), value.clamp(from, to));
-        }
-        checks.unless(
-            !self.thread_name.contains('\0'),
-            "thread_name",
-            format!("{:?}", self.thread_name),
-            "without NUL bytes",
-            "'pelton'",
-        );
-        checks.unless(
-            self.partitions.is_power_of_two() && (PARTITIONS_MIN..=PARTITIONS_MAX).contains(&self.partitions),
-            "partitions",
-            self.partitions,
-            format!("a power of two from {PARTITIONS_MIN} to {PARTITIONS_MAX}"),
-            nearest_power(self.partitions.max(PARTITIONS_MIN), PARTITIONS_MAX),
-        );
-        let classes = self.classes.len();
-        checks.unless(
-            (1..=CLASSES_MAX).contains(&classes),
-            "classes",
-            classes,
-            format!("from 1 to {CLASSES_MAX}"),
-            classes.clamp(1, CLASSES_MAX),
-        );
-        for (at, class) in self.classes.iter().enumerate() {
-            self.check_class(at, class, &mut checks);
-        }
-        self.check_cpus(&mut checks);
-        // A footprint is worth telling only for a plan that could be.
-        if checks.0.is_empty() {
-            let footprint = self.footprint::<E>();
-            let bytes = footprint.total_bytes();
-            if let Some(limit) = self.memory_max.or_else(host_memory_bytes) {
-                checks.unless(
-                    bytes <= limit,
-                    "footprint (the sum of classes, producers_max and shards)",
-                    format!("{bytes} bytes"),
-                    format!("at most {limit} bytes"),
-                    smaller(&footprint, limit),
-                );
-            }
-        }
-        if checks.0.is_empty() { Ok(()) } else { Err(PlanErrors(checks.0)) }
-    }
-
-    fn check_class(&self, at: usize, class: &Class, checks: &mut Checks) {
-        let name = |setting: &str| format!("class '{}': {setting}", class.name());
-        checks.unless(
-            !class.name.is_empty() && !self.classes[..at].iter().any(|other| other.name == class.name),
-            format!("class {at}: name"),
-            format!("'{}'", class.name),
-            "neither empty nor that of another class",
-            format!("'class{at}'"),
-        );
-        checks.unless(
-            class.capacity.is_power_of_two() && class.capacity <= CAPACITY_MAX,
-            name("capacity"),
-            class.capacity,
-            format!("a power of two from 1 to {CAPACITY_MAX}"),
-            nearest_power(class.capacity, CAPACITY_MAX),
-        );
-        let bytes = class.payload_bytes;
-        checks.unless(
-            bytes == 0 || (bytes.is_power_of_two() && (64..=PAYLOAD_BYTES_MAX).contains(&bytes)),
-            name("payload_bytes"),
-            bytes,
-            format!("0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}"),
-            nearest_power(bytes.max(64), PAYLOAD_BYTES_MAX),
-        );
-        if let Share::Weighted(weight) = class.share {
-            checks.unless(
-                (1..=1_000).contains(&weight),
-                name("weight"),
-                weight,
-                "from 1 to 1000",
-                weight.clamp(1, 1_000),
-            );
-        }
-        if let Stamp::OneIn(n) = class.stamp {
-            checks.unless(
-                class.is_stamp_valid(),
-                name("stamp"),
-                format!("one in {n}"),
-                format!("one in a power of two from 2 to {STAMP_ONE_IN_MAX}"),
-                format!("one in {}", nearest_power(n.max(2), STAMP_ONE_IN_MAX)),
-            );
-        }
-        let zero = Duration::ZERO;
-        checks.unless(class.ttl != Some(zero), name("ttl"), "0", "longer than nothing", "1 ms");
-        if let Overflow::Block { limit } = class.overflow {
-            checks.unless(
-                limit != Some(zero),
-                name("block limit"),
-                "0",
-                "longer than nothing",
-                "the policy 'reject'",
-            );
-        }
-    }
-
-    fn check_cpus(&self, checks: &mut Checks) {
-        let Some(named) = &self.cpus else { return };
-        let there = nameable();
-        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        checks.unless(!named.is_empty(), "cpus", "empty", "CPUs of this machine", list(&there));
-        for cpu in named {
-            checks.unless(there.contains(cpu), "cpus", cpu, format!("one of {}", list(&there)), there[0]);
-        }
-    }
-}
-
-/// By how much a footprint would have to shrink to keep to `limit`, and where that is done best.
-fn smaller(footprint: &Footprint, limit: u64) -> String {
-    let part = |bytes: u64, room: u64| bytes.div_ceil(room.max(1)).next_power_of_two();
-    let total = footprint.total_bytes();
-    let largest = footprint.terms.iter().max_by_key(|term| term.bytes());
-    match largest.map(|term| (term, total - term.bytes())) {
-        Some((term, rest)) if rest < limit => {
-            let part = part(term.bytes(), limit - rest);
-            format!("1/{part} of its largest term ({}: {} bytes)", term.name, term.bytes())
-        }
-        _ => format!("1/{} of each of its terms", part(total, limit)),
     }
 }
