@@ -74,6 +74,7 @@ pub struct Class {
     pub(crate) share: Share,
     pub(crate) capacity: u32,
     pub(crate) payload_bytes: u32,
+    pub(crate) payload_max: Option<u32>,
     pub(crate) overflow: Overflow,
     pub(crate) ttl: Option<Duration>,
     pub(crate) stamp: Stamp,
@@ -86,6 +87,7 @@ impl Class {
             share,
             capacity: 1_024,
             payload_bytes: 0,
+            payload_max: None,
             overflow: Overflow::Block { limit: None },
             ttl: None,
             stamp: Stamp::OneIn(64),
@@ -112,6 +114,13 @@ impl Class {
     /// half of it.
     pub fn payload_bytes(mut self, bytes: u32) -> Self {
         self.payload_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the largest payload: at most half of the payload ring, which it is where nothing is said. A larger one is
+    /// rejected as `too_large`.
+    pub fn payload_max(mut self, bytes: u32) -> Self {
+        self.payload_max = Some(bytes);
         self
     }
 

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{Dice, DropBook, Dropped, PLANNED, quiet_panics, watchdog};
 
 fn shape(capacity: u32, payload_bytes: u32, first_sequence: u64) -> Shape {
-    Shape { capacity, payload_bytes, stamped: false, first_sequence }
+    Shape { payload_bytes, first_sequence, ..Shape::slots(capacity) }
 }
 
 fn push<E: Send + 'static>(tx: &mut Producer<E>, value: E) -> Result<u64, Refused> {

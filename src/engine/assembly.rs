@@ -22,7 +22,7 @@ use crate::ledger::{LaneCounts, Ledger};
 use crate::memory::region::{Builder, MemoryRefused};
 use crate::memory::scratch::Scratch;
 use crate::producer::{Gate, LaneSet, Registry};
-use crate::ring::{self, ShapeError};
+use crate::ring::{self, ShapeError, event_layout};
 use crate::route::Routes;
 use crate::shard::lanes::Lanes;
 use crate::shard::parts::{ClassRule, Command, Mailbox, Parts};
@@ -296,11 +296,15 @@ impl<E: Send + 'static> Seat<E> {
         let memory = |error| match error {
             ShapeError::Memory(error) => StartError::Memory { shard: id, error },
             // The plan was checked; a shape that is out of range all the same is memory that cannot be had.
-            ShapeError::Capacity(n) | ShapeError::PayloadBytes(n) | ShapeError::Stamp(n) => {
+            ShapeError::Capacity(n)
+            | ShapeError::PayloadBytes(n)
+            | ShapeError::PayloadMax { asked: n, .. }
+            | ShapeError::Stamp(n) => {
                 StartError::Memory { shard: id, error: MemoryRefused { asked: n as usize } }
             }
         };
-        let mut region = Builder::new(plan.region_bytes::<E>()).map_err(|error| memory(error.into()))?;
+        let mut region =
+            Builder::new(plan.region_bytes(event_layout::<E>())).map_err(|error| memory(error.into()))?;
         let sets = usize::from(plan.sets());
         let bell = &core.gate.bells[id.index()];
         let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();

@@ -7,9 +7,11 @@ use crate::event::{ProducerId, ShardId};
 use crate::lane::{lane_bytes, shape_of};
 use crate::memory::footprint::{Footprint, arc_bytes};
 use crate::memory::region::REGION_SLACK;
+use crate::ring::event_layout;
 use crate::route::Routes;
 use crate::shard::{QUARANTINE_MAX, Quarantined};
 use crate::wait::Doorbell;
+use std::alloc::Layout;
 
 impl Plan {
     /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
@@ -24,10 +26,10 @@ impl Plan {
     }
 
     /// Bytes of one shard's region: its slots and payload rings, and what the arena itself needs.
-    pub(crate) fn region_bytes<E>(&self) -> usize {
+    pub(crate) fn region_bytes(&self, event: Layout) -> usize {
         let lane = |class: &Class| {
             let shape = shape_of(class);
-            shape.slots_need::<E>().saturating_add(shape.payload_need())
+            shape.slots_need(event).saturating_add(shape.payload_need())
         };
         self.classes
             .iter()
@@ -36,23 +38,28 @@ impl Plan {
 
     /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
     pub fn footprint<E>(&self) -> Footprint {
+        self.footprint_of(event_layout::<E>())
+    }
+
+    /// The same for events of a layout: their size and their alignment.
+    pub fn footprint_of(&self, event: Layout) -> Footprint {
         let mut sum = Footprint::default();
         let shards = u64::from(self.shards);
         let lanes = shards * u64::from(self.sets());
         for class in &self.classes {
             let shape = shape_of(class);
-            let slot = shape.slot_bytes::<E>();
+            let slot = shape.slot_bytes(event);
             let name = class.name();
             sum.add(
                 format!("class '{name}': slots ({} x {slot} B)", class.capacity),
                 lanes,
-                shape.slots_need::<E>() as u64,
+                shape.slots_need(event) as u64,
             );
             sum.add(format!("class '{name}': payload ring"), lanes, shape.payload_need() as u64);
         }
         let classes = self.classes.len() as u64;
         sum.add("region: alignment and header", shards, REGION_SLACK as u64);
-        sum.add("lanes: ends, cursors and ledger", lanes * classes, lane_bytes::<E>() as u64);
+        sum.add("lanes: ends, cursors and ledger", lanes * classes, lane_bytes() as u64);
         sum.add("lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
         // The arena rounds itself up to whole pages.
         sum.add(

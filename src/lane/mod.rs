@@ -45,12 +45,19 @@ use crate::sync::{Arc, forks};
 use crate::wait::{Bell, Doorbell, RoomWait};
 
 /// Bytes of a lane outside its region: its two ends, cursors, ledger, waiting place.
-pub(crate) const fn lane_bytes<E>() -> usize {
+/// Whatever its events are: it holds pointers to them.
+pub(crate) const fn lane_bytes() -> usize {
+    lane_bytes_for::<()>()
+}
+
+const fn lane_bytes_for<E>() -> usize {
     size_of::<LaneProducer<E>>()
         + size_of::<LaneConsumer<E>>()
         + ring::core_bytes::<E>()
         + arc_bytes::<LaneShared>()
 }
+
+const _: () = assert!(lane_bytes() == lane_bytes_for::<[u128; 9]>());
 
 impl LaneSpec<'_> {
     /// Makes the lane in a region that has room for it.
@@ -106,7 +113,7 @@ pub fn lane<E: Send + 'static>(
     {
         return Err(ShapeError::Stamp(n));
     }
-    let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
+    let mut region = Builder::new(shape.slots_need(ring::event_layout::<E>()) + shape.payload_need())?;
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
     let door = Doorbell::new(Arc::new(Bell::new()));

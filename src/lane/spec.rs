@@ -75,6 +75,7 @@ pub(crate) fn shape_of(class: &Class) -> Shape {
     Shape {
         capacity: class.capacity,
         payload_bytes: class.payload_bytes,
+        payload_max: class.payload_max,
         stamped: class.is_stamped(),
         first_sequence: 0,
     }

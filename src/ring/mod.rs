@@ -45,6 +45,7 @@ mod models;
 
 pub(crate) use core::{Core, core_bytes};
 pub(crate) use shape::nearest_power;
+pub(crate) use slots::event_layout;
 
 pub use consumer::{Batch, Consumer, Item};
 pub use producer::{Claim, Producer};
@@ -78,7 +79,7 @@ pub fn ring<E: Send + 'static>(
     make: impl FnMut() -> E,
 ) -> Result<(Producer<E>, Consumer<E>), ShapeError> {
     shape.check()?;
-    let mut region = Builder::new(shape.slots_need::<E>() + shape.payload_need())?;
+    let mut region = Builder::new(shape.slots_need(event_layout::<E>()) + shape.payload_need())?;
     ring_in(shape, &mut region, make)
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn ring_in<E: Send + 'static>(
     make: impl FnMut() -> E,
 ) -> Result<(Producer<E>, Consumer<E>), ShapeError> {
     shape.check()?;
-    let layout = shape.slot_layout::<E>();
+    let layout = shape.slot_layout(event_layout::<E>());
     let slots = Slots::fill(
         region.cut(layout.array(shape.capacity))?,
         layout,
@@ -97,7 +98,8 @@ pub(crate) fn ring_in<E: Send + 'static>(
         shape.first_sequence,
         make,
     );
-    let bytes = Bytes::new(region.cut(Bytes::layout(shape.payload_bytes))?, shape.payload_bytes);
+    let bytes =
+        Bytes::new(region.cut(Bytes::layout(shape.payload_bytes))?, shape.payload_bytes, shape.payload_max());
     let core = Arc::new(Core::new(slots, bytes, shape.first_sequence));
     Ok((Producer::new(core.clone(), shape.first_sequence), Consumer::new(core, shape.first_sequence)))
 }

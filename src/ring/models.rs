@@ -4,7 +4,7 @@ use super::{Shape, ring};
 use loom::thread;
 
 fn shape(capacity: u32, payload_bytes: u32, first_sequence: u64) -> Shape {
-    Shape { capacity, payload_bytes, stamped: true, first_sequence }
+    Shape { payload_bytes, stamped: true, first_sequence, ..Shape::slots(capacity) }
 }
 
 /// Events arrive whole and in order, and slots are written again only when they were released. Across the wrap of

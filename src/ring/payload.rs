@@ -38,6 +38,8 @@ const PREFETCH_LINES_MAX: u64 = 4;
 pub(crate) struct Bytes {
     base: NonNull<u8>,
     len: u32,
+    /// Bytes of the largest payload, at most half of them all.
+    max: u32,
     _part: Part,
     // loom cannot see raw bytes: one tracked cell stands for each.
     #[cfg(loom)]
@@ -55,13 +57,15 @@ impl Bytes {
         Layout::from_size_align(len as usize, 64).expect("a payload ring is at most 2^30 bytes")
     }
 
-    pub fn new(mut part: Part, len: u32) -> Self {
+    pub fn new(mut part: Part, len: u32, max: u32) -> Self {
+        debug_assert!(max <= len / 2);
         assert!(part.bytes() >= len as usize, "the part is smaller than its plan");
         // Initialises the bytes, since they are handed out as `&mut [u8]`, and makes their pages resident.
         part.fill_zero();
         Bytes {
             base: part.start(),
             len,
+            max,
             _part: part,
             #[cfg(loom)]
             track: (0..len).map(|_| crate::sync::Tracked::new(())).collect(),
@@ -76,7 +80,7 @@ impl Bytes {
     /// The largest payload.
     #[inline(always)]
     pub fn payload_max(&self) -> usize {
-        self.len as usize / 2
+        self.max as usize
     }
 
     /// The position at which a payload of `n` bytes starts when the ring is written up to `position`.

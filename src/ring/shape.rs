@@ -6,6 +6,7 @@ use super::slots::SlotLayout;
 use crate::class::{CAPACITY_MAX, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX};
 use crate::event::Rejection;
 use crate::memory::region::{MemoryRefused, need};
+use std::alloc::Layout;
 
 /// The shape of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Shape {
     pub capacity: u32,
     /// Bytes of the payload ring: 0 or a power of two, 64 to 2^30.
     pub payload_bytes: u32,
+    /// Bytes of the largest payload: at most half of the payload ring. `None` is that half.
+    pub payload_max: Option<u32>,
     /// Whether slots carry a stamp.
     pub stamped: bool,
     /// The first sequence; 0 unless a test wants to be near a wrap.
@@ -23,7 +26,7 @@ pub struct Shape {
 impl Shape {
     /// A ring of this many slots, without payloads and stamps.
     pub fn slots(capacity: u32) -> Self {
-        Shape { capacity, payload_bytes: 0, stamped: false, first_sequence: 0 }
+        Shape { capacity, payload_bytes: 0, payload_max: None, stamped: false, first_sequence: 0 }
     }
 }
 
@@ -42,6 +45,14 @@ pub enum ShapeError {
         near = nearest_power((*.0).max(64), PAYLOAD_BYTES_MAX)
     )]
     PayloadBytes(u32),
+    /// The largest payload is more than half of the payload ring.
+    #[error("payload_max is {asked}, but must be at most {half}, half of the payload ring; {half} would work", half = .bytes / 2)]
+    PayloadMax {
+        /// Bytes of the largest payload.
+        asked: u32,
+        /// Bytes of the payload ring.
+        bytes: u32,
+    },
     /// A class stamps one event in a number that is no power of two, or out of range.
     #[error("stamps are one in {0}, but must be one in a power of two from 2 to {STAMP_ONE_IN_MAX}; {near} would work",
         near = nearest_power((*.0).max(2), STAMP_ONE_IN_MAX))]
@@ -65,21 +76,30 @@ impl Shape {
         if bytes != 0 && (!bytes.is_power_of_two() || !(64..=PAYLOAD_BYTES_MAX).contains(&bytes)) {
             return Err(ShapeError::PayloadBytes(bytes));
         }
+        if let Some(asked) = self.payload_max.filter(|max| *max > bytes / 2) {
+            return Err(ShapeError::PayloadMax { asked, bytes });
+        }
         Ok(())
     }
 
-    pub(crate) fn slot_layout<E>(&self) -> SlotLayout {
-        SlotLayout::of::<E>(self.stamped, self.payload_bytes > 0)
+    /// Bytes of the largest payload.
+    pub(crate) fn payload_max(&self) -> u32 {
+        self.payload_max.unwrap_or(self.payload_bytes / 2)
+    }
+
+    /// Where the fields of a slot are, for an event of this layout.
+    pub(crate) fn slot_layout(&self, event: Layout) -> SlotLayout {
+        SlotLayout::of(event, self.stamped, self.payload_bytes > 0)
     }
 
     /// Bytes of one slot.
-    pub(crate) fn slot_bytes<E>(&self) -> usize {
-        self.slot_layout::<E>().stride
+    pub(crate) fn slot_bytes(&self, event: Layout) -> usize {
+        self.slot_layout(event).stride
     }
 
     /// Bytes that the slots take of their region.
-    pub(crate) fn slots_need<E>(&self) -> usize {
-        need(self.slot_layout::<E>().array(self.capacity))
+    pub(crate) fn slots_need(&self, event: Layout) -> usize {
+        need(self.slot_layout(event).array(self.capacity))
     }
 
     /// Bytes that the payload ring takes of its region.
@@ -97,8 +117,8 @@ pub enum Refused {
     /// A slot is free, but not enough contiguous payload bytes.
     #[error("not enough contiguous payload bytes are free")]
     BytesFull,
-    /// More than half of the payload ring was asked for.
-    #[error("a payload of {asked} bytes is larger than the limit of {limit} (half of the payload ring)")]
+    /// More was asked for than the largest payload may have: half of the payload ring, or less where that was said.
+    #[error("a payload of {asked} bytes is larger than the limit of {limit}")]
     TooLarge {
         /// Bytes asked for.
         asked: usize,

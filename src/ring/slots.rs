@@ -31,8 +31,14 @@ pub(crate) struct SlotLayout {
     event_at: u32,
 }
 
+/// The layout of an event as it lies in a slot.
+pub(crate) const fn event_layout<E>() -> Layout {
+    Layout::new::<Tracked<E>>()
+}
+
 impl SlotLayout {
-    pub fn of<E>(stamped: bool, payload: bool) -> Self {
+    /// `event` is the layout of what travels in the slots.
+    pub fn of(event: Layout, stamped: bool, payload: bool) -> Self {
         let mut layout = Layout::new::<AtomicU64>();
         let mut place = |field: Layout| {
             let (next, at) = layout.extend(field).expect("an event is far smaller than the address space");
@@ -43,7 +49,7 @@ impl SlotLayout {
         debug_assert_eq!(key_at as usize, KEY_AT);
         let stamp_at = if stamped { place(Layout::new::<u64>()) } else { 0 };
         let span_at = if payload { place(Layout::new::<Span>()) } else { 0 };
-        let event_at = place(Layout::new::<Tracked<E>>());
+        let event_at = place(event);
         let layout = layout.align_to(SLOT_ALIGN).expect("the alignment is a power of two").pad_to_align();
         SlotLayout { stride: layout.size(), align: layout.align(), stamp_at, span_at, event_at }
     }
