@@ -67,6 +67,7 @@ pub mod class;
 pub mod clock;
 pub mod event;
 
+pub mod host;
 #[cfg(feature = "latency")]
 pub mod latency;
 #[cfg(not(feature = "latency"))]

@@ -12,6 +12,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("sync", &[])],
     &[("clock", &[]), ("event", &[]), ("class", &[])],
     &[
+        ("host", &["files", "cpus", "group"]),
         ("memory", &["footprint", "region", "scratch", "audit"]),
         ("ledger", &[]),
         ("latency", &[]),

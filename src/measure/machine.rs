@@ -1,7 +1,8 @@
 //! The machine on which something was measured, and the CPUs that are used for it.
 #![forbid(unsafe_code)]
 
-use crate::shard::{available, nameable, parse_list, pin};
+use crate::host::{available, nameable, siblings};
+use crate::shard::pin;
 use serde::Serialize;
 
 /// Where figures come from: nobody can compare them without knowing it.
@@ -70,12 +71,6 @@ fn order(there: &[usize], siblings: &[usize]) -> Vec<usize> {
     let first = there[0];
     let (near, far): (Vec<usize>, Vec<usize>) = there[1..].iter().partition(|cpu| siblings.contains(cpu));
     [first].into_iter().chain(far).chain(near).collect()
-}
-
-/// The CPUs that share this one's core, itself among them; none where the system does not say.
-fn siblings(cpu: usize) -> Vec<usize> {
-    let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-    std::fs::read_to_string(path).map(|list| parse_list(list.trim())).unwrap_or_default()
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,7 @@
 //! The footprint: what an engine will take, as a sum in which every term has a name.
 #![forbid(unsafe_code)]
 
+pub use crate::host::memory_bytes as host_memory_bytes;
 use std::fmt;
 
 /// Bytes of what an `Arc` of a `T` allocates: two counts, padded, and the value.
@@ -60,21 +61,6 @@ impl fmt::Display for Footprint {
         }
         write!(f, "{:<44} {:>5}   {:>13}   {:>14}", "total (bytes)", "", "", self.total_bytes())
     }
-}
-
-/// The memory that this process may take, in bytes: the machine's, or its control group's limit where that is lower.
-/// `None` where the system does not say (anything but Linux).
-pub fn host_memory_bytes() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
-    })?;
-    // Version 2 of control groups, then version 1; "max" (no limit) does not parse and falls through.
-    let group = read("/sys/fs/cgroup/memory.max")
-        .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-        .and_then(|text| text.trim().parse::<u64>().ok());
-    Some(group.map_or(machine, |limit| limit.min(machine)))
 }
 
 /// The memory that is resident for this process, in bytes; `None` where the system does not say.

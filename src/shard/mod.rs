@@ -24,9 +24,10 @@ pub(crate) mod driver;
 #[cfg(all(test, loom))]
 mod models;
 
+pub use crate::host::{available, nameable, parse_list};
 pub use handler::{Context, Event, Handler};
 pub use nap::Nap;
 pub use parts::ShardEnd;
-pub use placement::{Placement, available, nameable, parse_list, pin};
+pub use placement::{Placement, pin};
 pub use poll::Shard;
 pub use quarantine::{MESSAGE_BYTES, PAYLOAD_BYTES, QUARANTINE_MAX, Quarantine, Quarantined};

@@ -1,8 +1,7 @@
 //! Placement: which CPU each shard runs on, and what became of the wish.
 //!
 //! # Traps, and what is done about them
-//! - The mask that the system reports is the *calling thread's*, and a thread inherits its creator's: it is asked for
-//!   once, by whoever asks first, and kept for the life of the process.
+//! - The mask that the system reports is the *calling thread's*: [`available`] asks for it once, before the first pin.
 //! - A CPU that is isolated from the scheduler is missing from that mask and may still be named: a named CPU is
 //!   looked up among those that the machine has, and its number is used as it is.
 //! - A refused pin is a bare `false`: the mask is read back, and the thread counts as pinned if it holds that CPU alone.
@@ -13,7 +12,9 @@
 #![forbid(unsafe_code)]
 
 use crate::event::ShardId;
-use std::sync::OnceLock;
+use crate::host::available;
+#[cfg(feature = "affinity")]
+use crate::host::mask;
 
 /// Where a shard runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,41 +43,6 @@ impl std::fmt::Display for Placement {
             }
         }
     }
-}
-
-/// The CPUs on which this process may run, as first seen. At least one.
-pub fn available() -> &'static [usize] {
-    static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
-    CPUS.get_or_init(|| {
-        let seen = mask();
-        if !seen.is_empty() {
-            return seen;
-        }
-        (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
-    })
-}
-
-/// The CPUs that may be named: those of the mask, and those that the machine has besides.
-pub fn nameable() -> Vec<usize> {
-    let mut cpus = available().to_vec();
-    if let Ok(online) = std::fs::read_to_string("/sys/devices/system/cpu/online") {
-        cpus.extend(parse_list(online.trim()));
-    }
-    cpus.sort_unstable();
-    cpus.dedup();
-    cpus
-}
-
-/// Reads a list of CPUs as the kernel and the program's options write it: `0-3,7`. Parts that are no numbers are left
-/// out.
-pub fn parse_list(text: &str) -> Vec<usize> {
-    let part = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
-        match part.split_once('-') {
-            Some((from, to)) => Some(from.trim().parse().ok()?..=to.trim().parse().ok()?),
-            None => part.trim().parse().ok().map(|cpu| cpu..=cpu),
-        }
-    };
-    text.split(',').filter_map(part).flat_map(|range| range.take(4_096)).collect()
 }
 
 /// Chooses a CPU for each shard.
@@ -122,23 +88,9 @@ pub fn pin(cpu: usize) -> bool {
     }
 }
 
-fn mask() -> Vec<usize> {
-    #[cfg(feature = "affinity")]
-    return core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    #[cfg(not(feature = "affinity"))]
-    Vec::new()
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_of_cpus_are_read_as_the_kernel_writes_them() {
-        assert_eq!(parse_list("0-3,7"), [0, 1, 2, 3, 7]);
-        assert_eq!(parse_list("5"), [5]);
-        assert_eq!(parse_list("x,2-1,"), [] as [usize; 0]);
-    }
 
     #[test]
     fn too_few_cpus_are_shared_and_say_so() {

@@ -1,0 +1,111 @@
+//! The system's own files: read below `/`, or below a folder in which a test has laid out a machine.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// More than any of these files has, so that one which never ends is read to an end.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Why something is not known, in words that end a sentence: `/proc/meminfo is not there`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown(pub String);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+/// What was seen, or why it is not known.
+pub type Seen<T> = Result<T, Unknown>;
+
+/// Where the system's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    root: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Files::below(Path::new("/"))
+    }
+}
+
+impl Files {
+    /// Those below `root`: `/` for this machine.
+    pub fn below(root: &Path) -> Self {
+        Files { root: root.to_path_buf() }
+    }
+
+    /// The place of a file that is named from `/`.
+    pub fn place(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Whether there is such a folder.
+    pub fn is_folder(&self, path: &str) -> bool {
+        self.place(path).is_dir()
+    }
+
+    /// The names in a folder, sorted; none where it cannot be read.
+    pub fn names(&self, path: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.place(path)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    /// A file's text without the space around it, its first MiB at most.
+    ///
+    /// # Errors
+    /// [`Unknown`] where it is not there or may not be read.
+    pub fn text(&self, path: &str) -> Seen<String> {
+        let mut bytes = Vec::new();
+        let read = File::open(self.place(path)).and_then(|file| file.take(BYTES_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Ok(String::from_utf8_lossy(&bytes).trim().to_string()),
+            Err(error) => Err(Unknown(match error.kind() {
+                ErrorKind::NotFound => format!("{path} is not there"),
+                ErrorKind::PermissionDenied => format!("{path} may not be read"),
+                _ => format!("{path} cannot be read: {error}"),
+            })),
+        }
+    }
+
+    /// The value of `key` in a file of lines such as `MemTotal:  16 kB`.
+    ///
+    /// # Errors
+    /// [`Unknown`] where the file cannot be read or has no such line.
+    pub fn value(&self, path: &str, key: &str) -> Seen<String> {
+        let text = self.text(path)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':'));
+        line.map(|value| value.trim().to_string())
+            .ok_or_else(|| Unknown(format!("{path} does not have {key}")))
+    }
+
+    /// The same in bytes, where the file has it in kB.
+    ///
+    /// # Errors
+    /// [`Unknown`] as above, and where the value is no number of kB.
+    pub fn kib(&self, path: &str, key: &str) -> Seen<u64> {
+        let value = self.value(path, key)?;
+        let number = value.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
+        let bytes = number.and_then(|kib| kib.checked_mul(1_024));
+        bytes.ok_or_else(|| Unknown(format!("{path} has {key} as '{}'", short(&value))))
+    }
+}
+
+/// What stands in a file, short enough for a sentence.
+pub(crate) fn short(text: &str) -> String {
+    let mut short: String = text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(40).is_some() {
+        short.push('…');
+    }
+    short
+}
