@@ -42,7 +42,7 @@ fn task<T>(cpu: usize, future: impl Future<Output = T>) -> T {
 }
 
 fn engine(load: Load) -> (Engine<Body>, ClassId) {
-    let plan = Plan::new(Profile::Latency).producers_max(1).cpus([load.cpus[1]]);
+    let plan = Plan::new(Profile::Latency).announce(false).producers_max(1).cpus([load.cpus[1]]);
     let mut plan = plan.wait(Wait::Spin).burst(BURST as u32);
     let class = plan.class(Class::strict("only").capacity(CAPACITY as u32).stamp(Stamp::OneIn(64)).block());
     let engine = plan.start(Body::default, move |_| {

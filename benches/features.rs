@@ -53,7 +53,8 @@ impl Handler<Body> for Checkers {
 fn run(events: u64, stamp: Stamp, multiplications: u64, wait: Wait) -> (f64, Option<u64>) {
     // The harness pins by itself, so that the producer has its CPU in every build.
     let cpus = core_affinity::get_core_ids().filter(|cpus| cpus.len() > 1).expect("two CPUs");
-    let mut plan = Plan::new(Profile::Latency).producers_max(1).cpus([cpus[1].id]).wait(wait).burst(64);
+    let mut plan =
+        Plan::new(Profile::Latency).announce(false).producers_max(1).cpus([cpus[1].id]).wait(wait).burst(64);
     let classes = [Class::strict("a"), Class::weighted("b", 1), Class::weighted("c", 1)]
         .map(|class| plan.class(class.capacity(1_024).stamp(stamp)));
     let checkers = |_| Checkers([0, 1, 2].map(|class| Checker::every(class, 3)));

@@ -23,8 +23,13 @@ fn cpu_ns(name: &str) -> u64 {
 
 fn main() {
     println!("idle: {SHARDS} parked shards");
-    let mut plan =
-        Plan::new(Profile::Dev).shards(SHARDS).producers_max(1).thread_name("idle").wait(Wait::Park);
+    let mut plan = Plan::new(Profile::Dev)
+        .announce(false)
+        .shards(SHARDS)
+        .overcommitted(true)
+        .producers_max(1)
+        .thread_name("idle")
+        .wait(Wait::Park);
     let class = plan.class(Class::strict("only").capacity(256).block());
     let handler = |_: ShardId| |_: &mut Event<'_, Body>, _: &mut Context<'_, Body>| ();
     let engine = plan.start(Body::default, handler).unwrap();

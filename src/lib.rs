@@ -90,6 +90,9 @@ pub mod shard;
 
 pub mod engine;
 
+#[cfg(feature = "config")]
+pub mod config;
+
 #[cfg(feature = "weblog")]
 pub mod weblog;
 

@@ -229,13 +229,20 @@ impl std::str::FromStr for Wait {
     }
 }
 
-impl std::fmt::Display for Wait {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Wait {
+    /// Its name, as files and options have it.
+    pub const fn name(self) -> &'static str {
+        match self {
             Wait::Spin => "spin",
             Wait::Yield => "yield",
             Wait::Park => "park",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -59,7 +59,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
     let [only] = available() else { panic!("the mask is {:?}", available()) };
     assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
     for shards in [1, 3] {
-        let placements = run(Plan::new(Profile::Dev).shards(shards));
+        let placements = run(Plan::new(Profile::Dev).shards(shards).overcommitted(shards > 1));
         for placement in &placements {
             assert_eq!((placement.cpu, placement.named, placement.pinned), (Some(*only), false, true));
             assert_eq!(placement.shared, shards > 1, "{placement}");
@@ -73,7 +73,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
 fn more_shards_than_cpus_share_them_and_say_so() {
     let _dog = watchdog();
     let cpus_there = available().len() as u16;
-    let placements = run(Plan::new(Profile::Dev).shards(cpus_there + 1));
+    let placements = run(Plan::new(Profile::Dev).shards(cpus_there + 1).overcommitted(true));
     assert_eq!(cpus(&placements), available().iter().copied().collect());
     assert_eq!(placements.iter().filter(|placement| placement.shared).count(), 2);
     assert!(placements.iter().all(|placement| placement.pinned && !placement.named));
@@ -85,7 +85,7 @@ fn more_shards_than_cpus_share_them_and_say_so() {
 fn named_cpus_are_used_in_turn() {
     let _dog = watchdog();
     let last = *available().last().unwrap();
-    let placements = run(Plan::new(Profile::Dev).shards(2).cpus([last]));
+    let placements = run(Plan::new(Profile::Dev).shards(2).cpus([last]).overcommitted(true));
     for placement in &placements {
         assert_eq!(
             (placement.cpu, placement.named, placement.pinned, placement.shared),

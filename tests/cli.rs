@@ -354,18 +354,18 @@ fn impossible_settings_name_setting_value_limit_and_what_would_work() {
     refused(&["--shards", "0"], &["error: shards is 0", "from 1 to 256", "1 would work"]);
     refused(&["--shards", "70000"], &["--shards", "70000", "from 1 to 256", "2 would work"]);
     refused(&["--producers", "0"], &["producers is 0", "from 1 to 256", "1 would work"]);
-    refused(&["--burst", "0"], &["burst is 0", "from 1 to 65536", "1 would work"]);
+    refused(&["--burst", "0"], &["burst_events is 0", "from 1 to 65536", "1 would work"]);
     refused(&["--rate", "0"], &["error: rate is 0", "from 1 to 1000000000", "1 would work"]);
     refused(&["--rate", "2000M"], &["rate is 2000000000", "from 1 to 1000000000"]);
     refused(&["--rate", "fast"], &["--rate", "fast", "lines a second", "250k", "100k would work"]);
     refused(&["--loop", "0"], &["loop is 0", "1 or more", "1 would work"]);
     refused(
         &["--class", "bulk:capacity=1000"],
-        &["class 'bulk': capacity is 1000", "a power of two", "1024 would work"],
+        &["class 'bulk': capacity_slots is 1000", "a power of two", "1024 would work"],
     );
     refused(
         &["--class", "bulk:payload_bytes=32"],
-        &["class 'bulk': payload_bytes is 32", "a power of two from 64", "64 would work"],
+        &["class 'bulk': payload_ring_bytes is 32", "a power of two from 64", "64 would work"],
     );
     refused(&["--class", "high:payload_bytes=0"], &["class 'high': payload_bytes is 0", "would work"]);
     refused(&["--class", "bulky:capacity=1"], &["'bulky'", "one of critical, high, bulk", "would work"]);

@@ -93,13 +93,20 @@ fn sound() -> Plan {
     plan
 }
 
+/// The same with pinned shards.
+fn pinned() -> Plan {
+    let mut plan = Plan::new(Profile::Dev);
+    plan.class(Class::strict("sound").capacity(2));
+    plan
+}
+
 /// The only thing that is wrong with a plan; its message names setting, value, limit and what works.
 #[track_caller]
 fn only_error(plan: &Plan) -> PlanError {
     let PlanErrors(mut errors) = plan.check::<u64>().unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:?}");
     let error = errors.pop().unwrap();
-    let PlanError { setting, value, limit, works } = &error;
+    let PlanError { setting, value, limit, works, .. } = &error;
     assert_eq!(error.to_string(), format!("{setting} is {value}, but must be {limit}; {works} would work"));
     error
 }
@@ -112,9 +119,9 @@ fn a_plan_that_cannot_be_names_setting_value_limit_and_what_works() {
         (sound().shards(257), "shards", "257", "256"),
         (sound().producers_max(0), "producers_max", "0", "1"),
         (sound().producers_max(300), "producers_max", "300", "256"),
-        (sound().burst(0), "burst", "0", "1"),
-        (sound().burst(65_537), "burst", "65537", "65536"),
-        (sound().floor(0), "floor", "0", "1"),
+        (sound().burst(0), "burst_events", "0", "1"),
+        (sound().burst(65_537), "burst_events", "65537", "65536"),
+        (sound().floor(0), "floor_bursts", "0", "1"),
         (sound().partitions(0), "partitions", "0", "1024"),
         (sound().partitions(1_000), "partitions", "1000", "1024"),
         (sound().partitions(1_025), "partitions", "1025", "2048"),
@@ -141,22 +148,22 @@ fn a_plan_that_cannot_be_names_setting_value_limit_and_what_works() {
 fn a_class_that_cannot_be_is_named_with_its_setting() {
     let _dog = watchdog();
     let cases = [
-        (Class::strict("bulk").capacity(0), "class 'bulk': capacity", "0", "1"),
-        (Class::strict("bulk").capacity(3), "class 'bulk': capacity", "3", "4"),
-        (Class::strict("bulk").capacity(u32::MAX), "class 'bulk': capacity", "4294967295", "67108864"),
-        (Class::strict("bulk").payload_bytes(1), "class 'bulk': payload_bytes", "1", "64"),
-        (Class::strict("bulk").payload_bytes(100), "class 'bulk': payload_bytes", "100", "128"),
+        (Class::strict("bulk").capacity(0), "class 'bulk': capacity_slots", "0", "1"),
+        (Class::strict("bulk").capacity(3), "class 'bulk': capacity_slots", "3", "4"),
+        (Class::strict("bulk").capacity(u32::MAX), "class 'bulk': capacity_slots", "4294967295", "67108864"),
+        (Class::strict("bulk").payload_bytes(1), "class 'bulk': payload_ring_bytes", "1", "64"),
+        (Class::strict("bulk").payload_bytes(100), "class 'bulk': payload_ring_bytes", "100", "128"),
         (Class::weighted("bulk", 0), "class 'bulk': weight", "0", "1"),
         (Class::weighted("bulk", 1_001), "class 'bulk': weight", "1001", "1000"),
-        (Class::strict("bulk").stamp(Stamp::OneIn(1)), "class 'bulk': stamp", "one in 1", "one in 2"),
-        (Class::strict("bulk").stamp(Stamp::OneIn(65)), "class 'bulk': stamp", "one in 65", "one in 128"),
-        (Class::strict("bulk").ttl(Duration::ZERO), "class 'bulk': ttl", "0", "1 ms"),
         (
-            Class::strict("bulk").block_for(Duration::ZERO),
-            "class 'bulk': block limit",
-            "0",
-            "the policy 'reject'",
+            Class::strict("bulk").stamp(Stamp::OneIn(1)),
+            "class 'bulk': stamp_one_in",
+            "one in 1",
+            "Stamp::Every or Stamp::Never",
         ),
+        (Class::strict("bulk").stamp(Stamp::OneIn(65)), "class 'bulk': stamp_one_in", "65", "128"),
+        (Class::strict("bulk").ttl(Duration::ZERO), "class 'bulk': ttl_us", "0", "1"),
+        (Class::strict("bulk").block_for(Duration::ZERO), "class 'bulk': block_limit_us", "0", "1"),
         (Class::strict("sound"), "class 1: name", "'sound'", "'class1'"),
         (Class::strict(""), "class 1: name", "''", "'class1'"),
     ];
@@ -184,7 +191,15 @@ fn everything_that_is_wrong_is_told_at_once() {
     assert_eq!(errors.0.len(), 7, "{errors}");
     let text = errors.to_string();
     assert_eq!(text.lines().count(), 7);
-    for setting in ["shards", "burst", "capacity", "payload_bytes", "weight", "class 1: name", "ttl"] {
+    for setting in [
+        "shards",
+        "burst_events",
+        "capacity_slots",
+        "payload_ring_bytes",
+        "weight",
+        "class 1: name",
+        "ttl_us",
+    ] {
         assert!(text.contains(setting), "{setting}: {text}");
     }
     assert!(text.lines().all(|line| line.contains("but must be") && line.ends_with("would work")), "{text}");
@@ -194,12 +209,12 @@ fn everything_that_is_wrong_is_told_at_once() {
 fn cpus_that_are_named_must_be_there() {
     let _dog = watchdog();
     let there = nameable();
-    let error = only_error(&sound().cpus([there[0], 4_095]));
+    let error = only_error(&pinned().cpus([there[0], 4_095]));
     assert_eq!((error.setting.as_str(), error.value.as_str()), ("cpus", "4095"));
     assert_eq!(error.works, there[0].to_string());
-    let error = only_error(&sound().cpus([]));
+    let error = only_error(&pinned().cpus([]));
     assert_eq!((error.setting.as_str(), error.value.as_str()), ("cpus", "empty"));
-    assert!(sound().cpus(there).check::<u64>().is_ok());
+    assert!(pinned().cpus(there).check::<u64>().is_ok());
 }
 
 #[test]

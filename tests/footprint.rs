@@ -13,7 +13,9 @@ type Slot = [u64; 6];
 
 /// Plans of different shapes: what dominates is slots, payloads, many small lanes, scratch, or next to nothing.
 fn plans() -> Vec<Plan> {
-    let plan = |shards, producers| Plan::new(Profile::Dev).shards(shards).producers_max(producers);
+    let plan = |shards, producers| {
+        Plan::new(Profile::Dev).shards(shards).overcommitted(true).producers_max(producers)
+    };
     let mut plans =
         vec![plan(1, 1), plan(2, 4), plan(4, 2).mesh(true), plan(8, 8), plan(1, 2).scratch_bytes(1 << 24)];
     plans[0].class(Class::strict("slots").capacity(1 << 18));

@@ -39,8 +39,24 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "driver",
         ],
     )],
-    &[("engine", &["config", "plan", "sizes", "rules", "report", "assembly", "lifecycle", "builder"])],
+    &[(
+        "engine",
+        &[
+            "config",
+            "setting",
+            "plan",
+            "table",
+            "sizes",
+            "rules",
+            "summary",
+            "report",
+            "assembly",
+            "lifecycle",
+            "builder",
+        ],
+    )],
     &[
+        ("config", &["origin", "problem", "document", "table", "collect", "layers"]),
         (
             "weblog",
             &[

@@ -4,7 +4,9 @@
 use super::assembly::{Core, Seat, StartError};
 use super::lifecycle::Engine;
 use super::plan::Plan;
+use super::rules::Threads;
 use crate::event::ShardId;
+use crate::ring::event_layout;
 use crate::shard::driver::drive;
 use crate::shard::placement::pin;
 use crate::shard::{Handler, ShardEnd};
@@ -30,7 +32,9 @@ impl Plan {
         E: Send + 'static,
         H: Handler<E>,
     {
-        let (mut engine, seats) = self.host_driven(make)?;
+        self.check::<E>()?;
+        self.say(event_layout::<E>());
+        let (mut engine, seats) = self.lay_out(make);
         let core = engine.core.clone();
         let handler = Arc::new(handler);
         for seat in seats {
@@ -64,12 +68,19 @@ impl Plan {
         self,
         make: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<(Engine<E>, Vec<Seat<E>>), StartError> {
-        self.check::<E>()?;
+        self.check_for::<E>(Threads::Host)?;
+        Ok(self.lay_out(make))
+    }
+
+    fn lay_out<E: Send + 'static>(
+        self,
+        make: impl Fn() -> E + Send + Sync + 'static,
+    ) -> (Engine<E>, Vec<Seat<E>>) {
         let core = Core::new(self);
         let make: Arc<dyn Fn() -> E + Send + Sync> = Arc::new(make);
         let seat = |shard| Seat { core: core.clone(), id: ShardId(shard), make: make.clone() };
         let seats = (0..core.plan.shards).map(seat).collect();
-        Ok((Engine::new(core.clone()), seats))
+        (Engine::new(core.clone()), seats)
     }
 }
 

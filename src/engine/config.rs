@@ -1,7 +1,6 @@
 //! The settings of an engine, their bounds, and how a wrong one is told.
 #![forbid(unsafe_code)]
 
-use crate::shard::{available, parse_list};
 use std::fmt;
 
 /// The largest number of shards.
@@ -33,14 +32,39 @@ pub enum Profile {
     Throughput,
 }
 
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Profile {
+    /// All of them.
+    pub const ALL: [Profile; 4] = [Profile::Dev, Profile::Balanced, Profile::Latency, Profile::Throughput];
+
+    /// Its name, as files and options have it.
+    pub const fn name(self) -> &'static str {
+        match self {
             Profile::Dev => "dev",
             Profile::Balanced => "balanced",
             Profile::Latency => "latency",
             Profile::Throughput => "throughput",
-        })
+        }
+    }
+
+    /// What it is for, in a few words.
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Profile::Dev => "a shared machine: an idle engine costs nothing",
+            Profile::Balanced => "CPUs of its own, and quiet hours",
+            Profile::Latency => "CPUs to burn: the shortest way to the handler",
+            Profile::Throughput => "long queues: the fewest switches between classes",
+        }
+    }
+
+    /// The profile of a name.
+    pub fn named(name: &str) -> Option<Profile> {
+        Profile::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -53,22 +77,75 @@ pub enum OnPanic {
     StopShard,
 }
 
-/// A setting that cannot be, and one that could.
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// An engine would start, and do what its user would hardly want.
+    Warning,
+    /// No engine starts.
+    Error,
+}
+
+/// What a setting does not agree with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// Its own range, or another setting: wrong on every machine.
+    Settings,
+    /// This machine, or what the system lets this process have of it.
+    Host,
+}
+
+/// A setting that cannot be, or should not be, and one that could.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError {
-    /// The setting, with the class it belongs to: `class 'bulk': capacity`.
+    /// The setting by its key, with the class it belongs to: `class 'bulk': capacity_slots`.
     pub setting: String,
     /// Its value.
     pub value: String,
     /// What it must keep to.
     pub limit: String,
-    /// A value that would work.
+    /// What would work.
     pub works: String,
+    /// Whether it must, or should.
+    pub severity: Severity,
+    /// Whether it is wrong everywhere, or here.
+    pub against: Against,
+}
+
+impl PlanError {
+    /// A setting that cannot be, on any machine.
+    pub fn new(
+        setting: impl Into<String>,
+        value: impl fmt::Display,
+        limit: impl Into<String>,
+        works: impl fmt::Display,
+    ) -> Self {
+        PlanError {
+            setting: setting.into(),
+            value: value.to_string(),
+            limit: limit.into(),
+            works: works.to_string(),
+            severity: Severity::Error,
+            against: Against::Settings,
+        }
+    }
+
+    /// The same as advice.
+    pub fn warning(self) -> Self {
+        PlanError { severity: Severity::Warning, ..self }
+    }
+
+    /// The same, and another machine could bear it.
+    pub fn here(self) -> Self {
+        PlanError { against: Against::Host, ..self }
+    }
 }
 
 impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, but must be {}; {} would work", self.setting, self.value, self.limit, self.works)
+        let Self { setting, value, limit, works, .. } = self;
+        let must = if self.severity == Severity::Error { "must" } else { "should" };
+        write!(f, "{setting} is {value}, but {must} be {limit}; {works} would work")
     }
 }
 
@@ -89,49 +166,3 @@ impl fmt::Display for PlanErrors {
 }
 
 impl std::error::Error for PlanErrors {}
-
-/// Reads the CPUs that a user names, in the notation of the kernel: `0-3,7`.
-///
-/// # Errors
-/// [`PlanError`] where a part is neither a number nor a range.
-pub fn cpu_list(text: &str) -> Result<Vec<usize>, PlanError> {
-    let mut cpus = Vec::new();
-    for part in text.split(',') {
-        let read = parse_list(part);
-        if read.is_empty() {
-            let there: Vec<_> = available().iter().map(usize::to_string).collect();
-            return Err(PlanError {
-                setting: "cpus".into(),
-                value: format!("'{text}'"),
-                limit: "numbers and ranges with commas between them, as in 0-3,7".into(),
-                works: there.join(","),
-            });
-        }
-        cpus.extend(read);
-    }
-    Ok(cpus)
-}
-
-/// Collects what is wrong.
-#[derive(Default)]
-pub(crate) struct Checks(pub Vec<PlanError>);
-
-impl Checks {
-    pub fn unless(
-        &mut self,
-        holds: bool,
-        setting: impl Into<String>,
-        value: impl fmt::Display,
-        limit: impl Into<String>,
-        works: impl fmt::Display,
-    ) {
-        if !holds {
-            self.0.push(PlanError {
-                setting: setting.into(),
-                value: value.to_string(),
-                limit: limit.into(),
-                works: works.to_string(),
-            });
-        }
-    }
-}

@@ -6,20 +6,26 @@
 //!                     └ stop ─▶ Report
 //! ```
 //!
-//! `config` has the settings and what is wrong with them, `plan` the plan and its footprint, `assembly`
-//! lays it out, `lifecycle` is the running engine and its end, `builder` starts it.
+//! `config` has the profiles and how a wrong setting is told, `setting` what a setting is and `table` a row for each,
+//! `plan` holds them, `sizes` and `rules` say what it takes and whether it can be, `assembly` lays it out, `lifecycle` is
+//! the running engine and its end, `builder` starts it.
 
 pub(crate) mod config;
+pub(crate) mod setting;
 pub(crate) mod plan;
+pub(crate) mod table;
 pub(crate) mod sizes;
 pub(crate) mod rules;
+pub(crate) mod summary;
 pub(crate) mod report;
 pub(crate) mod assembly;
 pub(crate) mod lifecycle;
 pub(crate) mod builder;
 
 pub use assembly::{Seat, StartError};
-pub use config::{BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, cpu_list};
+pub use config::{Against, BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, Severity};
 pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
+pub use setting::{Kind, Range, Setting, Unfit, Value, Written, cpu_list};
+pub use table::{CLASS, CODE_ONLY, ENGINE};

@@ -4,12 +4,15 @@
 use super::config::{OnPanic, Profile};
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
-use crate::memory::footprint::host_memory_bytes;
 use crate::route::PARTITIONS_MIN;
 use crate::shard::Placement;
 use crate::shard::placement::choose;
 use crate::wait::Wait;
+use std::alloc::Layout;
 use std::time::Duration;
+
+/// What is reckoned with where nobody has said how large an event is: one cache line a slot, without payloads.
+const EVENT_BYTES_USUAL: usize = 48;
 
 /// An engine in the making.
 ///
@@ -17,32 +20,29 @@ use std::time::Duration;
 /// rounded or corrected in silence: what cannot be is refused before start with an error that names the setting, its
 /// value, the limit, and a value that would work ([`Plan::check`]).
 ///
-/// | setting | from | to | at first |
-/// |---|---|---|---|
-/// | `shards` | 1 | 256 | 1 |
-/// | `producers_max` | 1 | 256 | 8 |
-/// | `burst` (events) | 1 | 65,536 | by profile |
-/// | `floor` (bursts) | 1 | 2^32 − 1 | 64 |
-/// | `partitions` | 1,024 | 65,536, a power of two | 1,024 |
-/// | `scratch_bytes` | 0 | 2^30 | 65,536 |
-/// | `retries_max` | 0 | 2^32 − 1 | 65,536 |
-/// | classes | 1 | 8 | – |
+/// What else can be set, and in a file:
+///
+#[doc = include_str!("settings.md")]
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) profile: Profile,
     pub(crate) shards: u16,
+    pub(crate) overcommitted: bool,
     pub(crate) producers_max: u16,
     pub(crate) cpus: Option<Vec<usize>>,
     pub(crate) pinned: bool,
     pub(crate) wait: Wait,
     pub(crate) burst: u32,
     pub(crate) floor: u32,
+    pub(crate) handling: Duration,
     pub(crate) partitions: u32,
     pub(crate) scratch_bytes: u32,
     pub(crate) mesh: bool,
     pub(crate) retries_max: u32,
     pub(crate) on_panic: OnPanic,
     pub(crate) thread_name: String,
+    pub(crate) announce: bool,
+    pub(crate) event_bytes: Option<u32>,
     pub(crate) drop_deadline: Duration,
     pub(crate) classes: Vec<Class>,
     pub(crate) reserved: Vec<(String, u64)>,
@@ -62,18 +62,22 @@ impl Plan {
         Plan {
             profile,
             shards: 1,
+            overcommitted: false,
             producers_max: 8,
             cpus: None,
             pinned: true,
             wait,
             burst,
             floor: 64,
+            handling: Duration::from_micros(1),
             partitions: PARTITIONS_MIN,
             scratch_bytes: 64 << 10,
             mesh: false,
             retries_max: 1 << 16,
             on_panic: OnPanic::Continue,
             thread_name: "pelton".into(),
+            announce: true,
+            event_bytes: None,
             drop_deadline: Duration::from_secs(1),
             classes: Vec::new(),
             reserved: Vec::new(),
@@ -91,6 +95,12 @@ impl Plan {
     /// How many shards, each with a thread of its own.
     pub fn shards(mut self, shards: u16) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Whether there may be more shards than CPUs. They take turns then, and each waits for the others.
+    pub fn overcommitted(mut self, overcommitted: bool) -> Self {
+        self.overcommitted = overcommitted;
         self
     }
 
@@ -130,6 +140,13 @@ impl Plan {
         self
     }
 
+    /// How long the handler takes for one event, as far as is known. The checks reckon with it (and say so); it changes
+    /// no engine.
+    pub fn handling(mut self, span: Duration) -> Self {
+        self.handling = span;
+        self
+    }
+
     /// Partitions of the routing table.
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
@@ -163,6 +180,19 @@ impl Plan {
     /// The name of the shards' threads; the shard's number follows it. At most 10 bytes show on Linux.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
+        self
+    }
+
+    /// Whether a start says on standard error, in a few lines, what it starts (see [`Plan::summary`]).
+    pub fn announce(mut self, announce: bool) -> Self {
+        self.announce = announce;
+        self
+    }
+
+    /// The size of the event's type, in bytes, so that the plan's memory is known without the type. A start with a type
+    /// of another size is refused.
+    pub fn event_bytes(mut self, bytes: u32) -> Self {
+        self.event_bytes = Some(bytes);
         self
     }
 
@@ -208,36 +238,28 @@ impl Plan {
         ClassId(id)
     }
 
+    /// A class that was declared, to be changed; `None` where it is another plan's.
+    pub fn class_mut(&mut self, class: ClassId) -> Option<&mut Class> {
+        self.classes.get_mut(class.index())
+    }
+
+    /// The layout of the event as far as the plan knows it: `event_bytes`, or what fits a slot of one cache line.
+    pub fn event_layout(&self) -> Layout {
+        let bytes = self.event_bytes.map_or(EVENT_BYTES_USUAL, |bytes| bytes as usize);
+        // A type's size is a multiple of its alignment, which is rarely above that of a pointer.
+        let align = [8, 4, 2].into_iter().find(|align| bytes.is_multiple_of(*align)).unwrap_or(1);
+        Layout::from_size_align(bytes, align).unwrap_or(Layout::new::<[u64; EVENT_BYTES_USUAL / 8]>())
+    }
+
     /// The classes declared so far.
     pub fn classes(&self) -> &[Class] {
         &self.classes
     }
 
-    /// Every setting but the classes, by the name of its method, with the value that an engine of this plan would use.
-    pub fn settings(&self) -> Vec<(&'static str, String)> {
-        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let cpus: Vec<usize> = self.placements().iter().filter_map(|placement| placement.cpu).collect();
-        let memory_max = self.memory_max.or_else(host_memory_bytes);
-        let on_panic = if self.on_panic == OnPanic::Continue { "continue" } else { "stop the shard" };
-        let yes = |on| if on { "yes" } else { "no" }.to_string();
-        vec![
-            ("profile", self.profile.to_string()),
-            ("shards", self.shards.to_string()),
-            ("producers_max", self.producers_max.to_string()),
-            ("cpus", if cpus.is_empty() { "not pinned".into() } else { list(&cpus) }),
-            ("wait", self.wait.to_string()),
-            ("burst", format!("{} events", self.burst)),
-            ("floor", format!("{} bursts", self.floor)),
-            ("partitions", self.partitions.to_string()),
-            ("scratch_bytes", self.scratch_bytes.to_string()),
-            ("mesh", yes(self.mesh)),
-            ("retries_max", self.retries_max.to_string()),
-            ("on_panic", on_panic.into()),
-            ("drop_deadline", format!("{:?}", self.drop_deadline)),
-            ("memory_max", memory_max.map_or("unknown".into(), |bytes| format!("{bytes} bytes"))),
-            ("clock", if self.clock.is_some() { "given" } else { "the machine's" }.into()),
-            ("thread_name", self.thread_name.clone()),
-        ]
+    /// The id of a class that was declared, by its name.
+    pub fn class_named(&self, name: &str) -> Option<ClassId> {
+        let at = self.classes.iter().position(|class| class.name == name)?;
+        u8::try_from(at).ok().map(ClassId)
     }
 
     /// Where an engine of this plan would put its shards, before anything is pinned.

@@ -1,141 +1,312 @@
-//! What must hold of a plan before an engine is started from it.
+//! What must hold of a plan before an engine is started from it, and what should.
+//!
+//! # Mechanism
+//! A rule looks at the plan (and some at the host) and says what it finds. All rules are asked, so that all that is
+//! wrong is told at once; those that reckon with several settings are asked only where each of these is one that can be.
+//!
+//! | rule | weight |
+//! |---|---|
+//! | every setting keeps to its row: type, range, power of two | error |
+//! | 1 to 8 classes, each with a name of its own | error |
+//! | the largest payload is at most half of the payload ring | error |
+//! | CPUs are named only where shards are pinned, and at least one | error |
+//! | `event_bytes` is the size of the event's type | error |
+//! | there are as many CPUs as shards (named; in the mask; granted by the quota), or `overcommitted` | error |
+//! | named CPUs exist | error, of the host |
+//! | the footprint is at most `memory_max_bytes`, and what the process may take | error |
+//! | a burst of a lower class is shorter than the time to live of a strict one | warning |
+//! | the turns of all other weighted classes are shorter than the time to live of one | warning |
+//! | what the floor lets pass is shorter than the time to live of the lowest class | warning |
+//! | a full lane is handled within its class's time to live | warning |
+//! | a weighted class's turn is at most the longest burst | warning |
+//! | shards spin only on CPUs of their own, and within the quota | warning |
+//! | Linux shows the whole name of each thread | warning |
+//!
+//! Times are reckoned with `handling_ns`.
 #![forbid(unsafe_code)]
 
-use super::config::{BURST_MAX, Checks, PRODUCERS_MAX, PlanErrors, SCRATCH_MAX, SHARDS_MAX};
+use super::config::{BURST_MAX, PlanError, PlanErrors, Severity};
 use super::plan::Plan;
 use super::sizes::smaller;
-use crate::class::{
-    CAPACITY_MAX, CLASSES_MAX, Class, Overflow, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX, Share, Stamp,
-};
-use crate::memory::footprint::host_memory_bytes;
-use crate::ring::nearest_power;
-use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN};
-use crate::shard::nameable;
+use super::table::{CLASS, ENGINE};
+use crate::class::{CLASSES_MAX, Class, Share, Stamp};
+use crate::host::{Host, list};
+use crate::ring::event_layout;
+use crate::wait::Wait;
+use std::alloc::Layout;
 use std::time::Duration;
 
+/// The longest name of a thread of which Linux shows everything, with a shard's number behind it.
+const THREAD_NAME_BYTES: usize = 10;
+
+/// Who runs the shards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// The engine, on threads of its own.
+    Engine,
+    /// Whoever embeds it.
+    Host,
+}
+
 impl Plan {
-    /// Checks everything that can be known before start; reports all that is wrong at once.
+    /// Checks everything that can be known before start, on this machine; reports all that is wrong at once.
     ///
     /// # Errors
-    /// [`PlanErrors`] names each setting with its value, the limit and a value that would work.
+    /// [`PlanErrors`] names each setting with its value, the limit and a value that would work. Advice is left out: see
+    /// [`Plan::findings`].
     pub fn check<E>(&self) -> Result<(), PlanErrors> {
-        let mut checks = Checks::default();
-        let between = |from: u64, to: u64| format!("from {from} to {to}");
-        let range = |n: u64, from: u64, to: u64| (from..=to).contains(&n);
-        for (name, value, from, to) in [
-            ("shards", u64::from(self.shards), 1, u64::from(SHARDS_MAX)),
-            ("producers_max", u64::from(self.producers_max), 1, u64::from(PRODUCERS_MAX)),
-            ("burst", u64::from(self.burst), 1, u64::from(BURST_MAX)),
-            ("floor", u64::from(self.floor), 1, u64::from(u32::MAX)),
-            ("scratch_bytes", u64::from(self.scratch_bytes), 0, u64::from(SCRATCH_MAX)),
-        ] {
-            checks.unless(range(value, from, to), name, value, between(from, to), value.clamp(from, to));
+        self.check_for::<E>(Threads::Engine)
+    }
+
+    pub(super) fn check_for<E>(&self, threads: Threads) -> Result<(), PlanErrors> {
+        let mut found = self.found(event_layout::<E>(), Some(&Host::look()), threads);
+        let size = size_of::<E>();
+        if let Some(bytes) = self.event_bytes.filter(|bytes| *bytes as usize != size) {
+            let limit = format!("{size}, the size of {}", std::any::type_name::<E>());
+            found.push(PlanError::new("event_bytes", bytes, limit, size));
         }
-        checks.unless(
-            !self.thread_name.contains('\0'),
-            "thread_name",
-            format!("{:?}", self.thread_name),
-            "without NUL bytes",
-            "'pelton'",
-        );
-        checks.unless(
-            self.partitions.is_power_of_two() && (PARTITIONS_MIN..=PARTITIONS_MAX).contains(&self.partitions),
-            "partitions",
-            self.partitions,
-            format!("a power of two from {PARTITIONS_MIN} to {PARTITIONS_MAX}"),
-            nearest_power(self.partitions.max(PARTITIONS_MIN), PARTITIONS_MAX),
-        );
+        found.retain(|finding| finding.severity == Severity::Error);
+        if found.is_empty() { Ok(()) } else { Err(PlanErrors(found)) }
+    }
+
+    /// All that is wrong with the plan, and all advice, for events of a layout: by the settings alone, and with a host
+    /// also by what that has.
+    pub fn findings(&self, event: Layout, host: Option<&Host>) -> Vec<PlanError> {
+        self.found(event, host, Threads::Engine)
+    }
+
+    fn found(&self, event: Layout, host: Option<&Host>, threads: Threads) -> Vec<PlanError> {
+        let mut found: Vec<_> = ENGINE.iter().filter_map(|row| row.check(str::to_string, self)).collect();
         let classes = self.classes.len();
-        checks.unless(
-            (1..=CLASSES_MAX).contains(&classes),
-            "classes",
-            classes,
-            format!("from 1 to {CLASSES_MAX}"),
-            classes.clamp(1, CLASSES_MAX),
-        );
-        for (at, class) in self.classes.iter().enumerate() {
-            self.check_class(at, class, &mut checks);
+        if !(1..=CLASSES_MAX).contains(&classes) {
+            let limit = format!("from 1 to {CLASSES_MAX}");
+            found.push(PlanError::new("classes", classes, limit, classes.clamp(1, CLASSES_MAX)));
         }
-        self.check_cpus(&mut checks);
-        // A footprint is worth telling only for a plan that could be.
-        if checks.0.is_empty() {
-            let footprint = self.footprint::<E>();
-            let bytes = footprint.total_bytes();
-            if let Some(limit) = self.memory_max.or_else(host_memory_bytes) {
-                checks.unless(
-                    bytes <= limit,
-                    "footprint (the sum of classes, producers_max and shards)",
-                    format!("{bytes} bytes"),
-                    format!("at most {limit} bytes"),
-                    smaller(&footprint, limit),
-                );
+        for (at, class) in self.classes.iter().enumerate() {
+            self.check_class(at, class, &mut found);
+        }
+        self.check_cpus(host, &mut found);
+        // What follows reckons with several settings: worth telling only where each of them can be.
+        if found.is_empty() {
+            if threads == Threads::Engine {
+                self.check_shards(host, &mut found);
+            }
+            self.check_memory(event, host, &mut found);
+            self.advise_on_time(&mut found);
+            if threads == Threads::Engine {
+                self.advise_on_threads(host, &mut found);
             }
         }
-        if checks.0.is_empty() { Ok(()) } else { Err(PlanErrors(checks.0)) }
+        found
     }
 
-    fn check_class(&self, at: usize, class: &Class, checks: &mut Checks) {
-        let name = |setting: &str| format!("class '{}': {setting}", class.name());
-        checks.unless(
-            !class.name.is_empty() && !self.classes[..at].iter().any(|other| other.name == class.name),
-            format!("class {at}: name"),
-            format!("'{}'", class.name),
-            "neither empty nor that of another class",
-            format!("'class{at}'"),
-        );
-        checks.unless(
-            class.capacity.is_power_of_two() && class.capacity <= CAPACITY_MAX,
-            name("capacity"),
-            class.capacity,
-            format!("a power of two from 1 to {CAPACITY_MAX}"),
-            nearest_power(class.capacity, CAPACITY_MAX),
-        );
-        let bytes = class.payload_bytes;
-        checks.unless(
-            bytes == 0 || (bytes.is_power_of_two() && (64..=PAYLOAD_BYTES_MAX).contains(&bytes)),
-            name("payload_bytes"),
-            bytes,
-            format!("0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}"),
-            nearest_power(bytes.max(64), PAYLOAD_BYTES_MAX),
-        );
-        if let Share::Weighted(weight) = class.share {
-            checks.unless(
-                (1..=1_000).contains(&weight),
-                name("weight"),
-                weight,
-                "from 1 to 1000",
-                weight.clamp(1, 1_000),
-            );
+    fn check_class(&self, at: usize, class: &Class, found: &mut Vec<PlanError>) {
+        let key = class.key_of();
+        if class.name.is_empty() || self.classes[..at].iter().any(|other| other.name == class.name) {
+            let limit = "neither empty nor that of another class";
+            let works = format!("'class{at}'");
+            found.push(PlanError::new(
+                format!("class {at}: name"),
+                format!("'{}'", class.name),
+                limit,
+                works,
+            ));
         }
-        if let Stamp::OneIn(n) = class.stamp {
-            checks.unless(
-                class.is_stamp_valid(),
-                name("stamp"),
-                format!("one in {n}"),
-                format!("one in a power of two from 2 to {STAMP_ONE_IN_MAX}"),
-                format!("one in {}", nearest_power(n.max(2), STAMP_ONE_IN_MAX)),
-            );
+        found.extend(CLASS.iter().filter_map(|row| row.check(&key, class)));
+        let half = class.payload_bytes / 2;
+        if let Some(max) = class.payload_max.filter(|max| *max > half) {
+            let limit = format!("at most {half}, half of payload_ring_bytes");
+            let works = match max.checked_next_power_of_two().and_then(|n| n.checked_mul(2)) {
+                Some(ring) => format!("payload_ring_bytes = {}", ring.max(64)),
+                None => half.to_string(),
+            };
+            found.push(PlanError::new(key("payload_max_bytes"), max, limit, works));
         }
-        let zero = Duration::ZERO;
-        checks.unless(class.ttl != Some(zero), name("ttl"), "0", "longer than nothing", "1 ms");
-        if let Overflow::Block { limit } = class.overflow {
-            checks.unless(
-                limit != Some(zero),
-                name("block limit"),
-                "0",
-                "longer than nothing",
-                "the policy 'reject'",
-            );
+        if let Stamp::OneIn(n @ 0..=1) = class.stamp {
+            let works = "Stamp::Every or Stamp::Never";
+            found.push(PlanError::new(key("stamp_one_in"), format!("one in {n}"), "one in 2 or more", works));
         }
     }
 
-    fn check_cpus(&self, checks: &mut Checks) {
+    fn check_cpus(&self, host: Option<&Host>, found: &mut Vec<PlanError>) {
         let Some(named) = &self.cpus else { return };
-        let there = nameable();
-        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        checks.unless(!named.is_empty(), "cpus", "empty", "CPUs of this machine", list(&there));
-        for cpu in named {
-            checks.unless(there.contains(cpu), "cpus", cpu, format!("one of {}", list(&there)), there[0]);
+        let there = host.map(Host::nameable).unwrap_or_default();
+        let first = there.first().copied().unwrap_or_default();
+        if named.is_empty() {
+            found.push(PlanError::new("cpus", "empty", "CPUs of this machine, or \"chosen\"", first));
+        }
+        if !self.pinned {
+            let limit = "true where CPUs are named, which only pinned shards keep to";
+            found.push(PlanError::new("pinned", false, limit, true));
+        }
+        for cpu in named.iter().filter(|cpu| !there.is_empty() && !there.contains(cpu)) {
+            found.push(PlanError::new("cpus", cpu, format!("one of {}", list(&there)), first).here());
         }
     }
+
+    /// One CPU for each shard, or the word that this is meant.
+    fn check_shards(&self, host: Option<&Host>, found: &mut Vec<PlanError>) {
+        if self.overcommitted {
+            return;
+        }
+        let mut refuse = |cpus: usize, whose: &str, here: bool| {
+            let limit = format!("at most {cpus}, {whose}, or overcommitted");
+            let error =
+                PlanError::new("shards", self.shards, limit, format!("{cpus}, or overcommitted = true,"));
+            found.push(if here { error.here() } else { error });
+        };
+        let shards = usize::from(self.shards);
+        if let Some(named) = &self.cpus {
+            let different = different(named);
+            if different < shards {
+                return refuse(different, "the CPUs that are named", false);
+            }
+        }
+        let Some(host) = host else { return };
+        let mask = host.cpus.len();
+        let quota = host.quota().map_or(usize::MAX, |cpus| (cpus.ceil() as usize).max(1));
+        if self.cpus.is_none() && (1..shards).contains(&mask) && mask <= quota {
+            refuse(mask, "the CPUs of this process's mask", true);
+        } else if quota < shards {
+            let granted = host.quota().unwrap_or_default();
+            refuse(quota, &format!("as the control group grants {granted} CPUs of time"), true);
+        }
+    }
+
+    fn check_memory(&self, event: Layout, host: Option<&Host>, found: &mut Vec<PlanError>) {
+        let footprint = self.footprint_of(event);
+        let bytes = footprint.total_bytes();
+        let mut at_most = |limit: u64, whose: &str, here: bool| {
+            if bytes > limit {
+                let error = PlanError::new(
+                    "footprint (the sum of classes, producers_max and shards)",
+                    format!("{bytes} bytes"),
+                    format!("at most {limit} bytes, {whose}"),
+                    smaller(&footprint, limit),
+                );
+                found.push(if here { error.here() } else { error });
+            }
+        };
+        if let Some(limit) = self.memory_max {
+            at_most(limit, "memory_max_bytes", false);
+        }
+        if let Some(limit) =
+            host.and_then(Host::memory_bytes).filter(|host| *host < self.memory_max.unwrap_or(u64::MAX))
+        {
+            at_most(limit, "what this process may take", true);
+        }
+    }
+
+    /// Times to live against what the schedule may make an event wait.
+    fn advise_on_time(&self, found: &mut Vec<PlanError>) {
+        let handling = self.handling.as_nanos().max(1);
+        let events_in = |span: Duration| u64::try_from(span.as_nanos() / handling).unwrap_or(u64::MAX);
+        let takes = |events: u64| self.handling.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX));
+        let by = format!("at handling_ns = {handling}");
+        let smallest = self.weights().min().unwrap_or(1);
+        let turn = |weight: u32| u64::from(self.burst) * u64::from(weight) / u64::from(smallest);
+        let turns: u64 = self.weights().map(turn).sum();
+        let strict = self.classes.len() - self.weights().count();
+        let is_lowest = |at: usize| if turns > 0 { at >= strict } else { at + 1 == self.classes.len() };
+        // Strict classes come first, whatever the order of declaration.
+        let mut strict_before = 0;
+        for class in &self.classes {
+            let key = class.key_of();
+            let own = match class.share {
+                Share::Strict => None,
+                Share::Weighted(weight) => Some(turn(weight)),
+            };
+            let at = if own.is_some() { strict } else { strict_before };
+            strict_before += usize::from(own.is_none());
+            if own.is_some_and(|own| own > u64::from(BURST_MAX)) {
+                let limit = format!("so that its turn, {} events, is at most {BURST_MAX}", own.unwrap_or(0));
+                let works = (u64::from(BURST_MAX) * u64::from(smallest) / u64::from(self.burst)).max(1);
+                let Share::Weighted(weight) = class.share else { continue };
+                found.push(PlanError::new(key("weight"), weight, limit, works).warning());
+            }
+            let Some(ttl) = class.ttl else { continue };
+            let (alive, expires) = (events_in(ttl), format!("class '{}' expires after {ttl:?}", class.name));
+            let others = turns.saturating_sub(own.unwrap_or(0));
+            if own.is_none() && !is_lowest(at) && u64::from(self.burst) >= alive {
+                let limit = format!("shorter: {by} it takes {:?}, and {expires}", takes(self.burst.into()));
+                found.push(PlanError::new("burst_events", self.burst, limit, (alive / 2).max(1)).warning());
+            }
+            if own.is_some() && others >= alive {
+                let span = takes(others);
+                let limit = format!("longer than {span:?}, the turns of the other weighted classes {by}");
+                let works = (span * 2).as_micros().max(1);
+                found.push(PlanError::new(key("ttl_us"), ttl.as_micros(), limit, works).warning());
+            }
+            let passed = u64::from(self.burst).saturating_mul(self.floor.into());
+            if is_lowest(at) && strict > usize::from(own.is_none()) && passed >= alive {
+                let limit = format!("less: {by} so many bursts take {:?}, and {expires}", takes(passed));
+                let works = (alive / 2 / u64::from(self.burst)).max(1);
+                found.push(PlanError::new("floor_bursts", self.floor, limit, works).warning());
+            }
+            if u64::from(class.capacity) > alive {
+                let whole = takes(class.capacity.into());
+                let limit = format!(
+                    "so few that a full lane is handled in time: {by} it takes {whole:?}, and {expires}"
+                );
+                // The power of two at or below what is alive.
+                let works = 1u64 << (alive.max(1)).ilog2();
+                found.push(PlanError::new(key("capacity_slots"), class.capacity, limit, works).warning());
+            }
+        }
+    }
+
+    fn advise_on_threads(&self, host: Option<&Host>, found: &mut Vec<PlanError>) {
+        let name = self.thread_name.len();
+        if name > THREAD_NAME_BYTES {
+            let limit = format!("at most {THREAD_NAME_BYTES} bytes, or Linux cuts the shard's number off");
+            let (value, works) = (format!("'{}'", self.thread_name), "'pelton'");
+            found.push(PlanError::new("thread_name", value, limit, works).warning());
+        }
+        if self.wait != Wait::Spin {
+            return;
+        }
+        let mut spin = |limit: &str, here: bool| {
+            let warning = PlanError::new("wait", "'spin'", limit, "'park'").warning();
+            found.push(if here { warning.here() } else { warning });
+        };
+        let shards = usize::from(self.shards);
+        let mask = host.map_or(0, |host| host.cpus.len());
+        let too_few = match &self.cpus {
+            Some(named) => different(named) < shards,
+            None => (1..shards).contains(&mask),
+        };
+        if too_few {
+            spin(
+                "'park' or 'yield' where shards share a CPU, as each spins the other's time away",
+                self.cpus.is_none(),
+            );
+        } else if !self.pinned {
+            spin("'park' or 'yield' where shards are not pinned", false);
+        }
+        if let Some(quota) = host.and_then(Host::quota).filter(|quota| *quota < shards as f64) {
+            let limit = format!(
+                "'park' where {shards} shards are granted {quota} CPUs of time: the rest they are halted"
+            );
+            spin(&limit, true);
+        }
+    }
+
+    fn weights(&self) -> impl Iterator<Item = u32> + '_ {
+        self.classes.iter().filter_map(|class| match class.share {
+            Share::Strict => None,
+            Share::Weighted(weight) => Some(weight),
+        })
+    }
+}
+
+impl Class {
+    /// How a setting of this class is called among all.
+    pub(super) fn key_of(&self) -> impl Fn(&str) -> String + use<> {
+        let name = self.name.clone();
+        move |key| format!("class '{name}': {key}")
+    }
+}
+
+fn different(cpus: &[usize]) -> usize {
+    cpus.iter().enumerate().filter(|(at, cpu)| !cpus[..*at].contains(cpu)).count()
 }

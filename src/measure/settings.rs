@@ -157,7 +157,7 @@ impl Settings {
         let mut errors = Vec::new();
         let mut unless = |holds: bool, setting: &str, value: String, limit: String, works: String| {
             if !holds {
-                errors.push(PlanError { setting: setting.into(), value, limit, works });
+                errors.push(PlanError::new(setting, value, limit, works));
             }
         };
         let rounds = 1..=ROUNDS_MAX;
@@ -300,7 +300,12 @@ impl Load {
 
     /// The engine's plan: one producer, and a shard on the consumer's CPU.
     pub fn plan(&self) -> Plan {
-        Plan::new(Profile::Latency).producers_max(1).cpus([self.cpus[1]]).wait(self.wait).burst(self.burst)
+        Plan::new(Profile::Latency)
+            .announce(false)
+            .producers_max(1)
+            .cpus([self.cpus[1]])
+            .wait(self.wait)
+            .burst(self.burst)
     }
 }
 

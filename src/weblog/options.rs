@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::class::{Class, ClassId, Overflow, Stamp};
 use crate::clock::Clock;
-use crate::engine::{Plan, PlanError, PlanErrors, Profile, cpu_list};
+use crate::engine::{ENGINE, Plan, PlanError, PlanErrors, Profile, cpu_list};
 use crate::shard::available;
 use crate::wait::Wait;
 use crate::weblog::aggregate::{Aggregate, Limits};
@@ -135,12 +135,7 @@ fn wrong(
     limit: impl Into<String>,
     works: impl ToString,
 ) -> PlanError {
-    PlanError {
-        setting: setting.into(),
-        value: value.to_string(),
-        limit: limit.into(),
-        works: works.to_string(),
-    }
+    PlanError::new(setting, value.to_string(), limit, works.to_string())
 }
 
 impl Options {
@@ -174,8 +169,11 @@ impl Options {
     /// [`PlanErrors`] with all that is wrong.
     pub(crate) fn plan<E>(&self, input: Passes) -> Result<(Plan, [ClassId; 3]), PlanErrors> {
         // The handler emits nothing and needs no scratch; what is never used is not laid out.
-        let mut plan =
-            Plan::new(self.profile).shards(self.shards).producers_max(self.producers).scratch_bytes(0);
+        let mut plan = Plan::new(self.profile)
+            .announce(false)
+            .shards(self.shards)
+            .producers_max(self.producers)
+            .scratch_bytes(0);
         plan = match &self.cpus {
             Some(cpus) => plan.cpus(cpus.clone()),
             None => plan,
@@ -255,7 +253,11 @@ impl Options {
             ("path_bytes", format!("{} bytes", limits.path_bytes_max)),
             ("top", self.top.to_string()),
         ];
-        let settings = plan.settings().into_iter().chain(own);
+        let engine = ENGINE.iter().map(|row| {
+            let unit = if row.unit.is_empty() { "" } else { " " };
+            (row.key, format!("{}{unit}{}", (row.get)(plan), row.unit))
+        });
+        let settings = engine.chain(own);
         settings.map(|(name, value)| Explained { name, value, reason: self.reason(name) }).collect()
     }
 
@@ -271,8 +273,8 @@ impl Options {
             "producers_max" if self.producers == 1 => "a stream has one reader".into(),
             "cpus" => named(self.cpus.is_some(), "from the mask's end: its start takes interrupts"),
             "wait" => named(self.wait.is_some(), "of the profile: an idle shard sleeps"),
-            "burst" => named(self.burst.is_some(), "of the profile: bulk that an error waits for, at most"),
-            "floor" => named(self.floor.is_some(), "then bulk is served once, and cannot starve"),
+            "burst_events" => named(self.burst.is_some(), "of the profile: bulk that an error waits for, at most"),
+            "floor_bursts" => named(self.floor.is_some(), "then bulk is served once, and cannot starve"),
             "partitions" => "the least: a client's lines stay in order".into(),
             "scratch_bytes" => "the handler needs none".into(),
             "mesh" => "the handler emits nothing".into(),
@@ -417,7 +419,7 @@ mod tests {
         options.limits.clients_max = 0;
         options.set_class("bulk:capacity=1000").unwrap();
         let told = options.plan::<u64>(Passes::ManyByRanges).unwrap_err().to_string();
-        let settings = ["loop is 0", "clients_max is 0", "shards is 0", "producers is 0", "capacity is 1000"];
+        let settings = ["loop is 0", "clients_max is 0", "shards is 0", "producers is 0", "capacity_slots is 1000"];
         for setting in settings {
             assert!(told.contains(setting), "{setting}: {told}");
         }

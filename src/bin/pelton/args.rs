@@ -252,13 +252,9 @@ impl BenchArgs {
             (self.hgrm.is_some(), hgrm_has_use, "hgrm", "named", "latency --hgrm FOLDER"),
         ] {
             if named && !has_use {
-                return Err(PlanError {
-                    setting: setting.into(),
-                    value: value.into(),
-                    limit: "left out for what has no use for it".into(),
-                    works: works.into(),
-                }
-                .into());
+                return Err(
+                    PlanError::new(setting, value, "left out for what has no use for it", works).into()
+                );
             }
         }
         let mut settings = if self.question.is_some() { Measure::default() } else { Measure::short() };

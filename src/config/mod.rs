@@ -1,0 +1,116 @@
+//! Configuration: files, environment and options, read into a plan that knows where each of its settings came from.
+//!
+//! ```text
+//!   profile or command ─▶ file ─▶ PELTON_… ─▶ options ─▶ Config: a Plan, the origin of each setting, all problems
+//! ```
+//!
+//! The settings are those of the engine's tables ([`ENGINE`](crate::engine::ENGINE), [`CLASS`](crate::engine::CLASS))
+//! and those of a program's own. Whatever is not known is refused with what was probably meant, and all that is wrong is
+//! told at once, each with its place.
+//!
+//! # Examples
+//! ```
+//! use pelton::config::{Sources, read};
+//!
+//! let text = r#"
+//! profile = "dev"
+//! event_bytes = 48
+//!
+//! [[class]]
+//! name = "orders"
+//! share = "strict"
+//! capacity_slots = 1_024
+//! overflow = "block"
+//! "#;
+//! let sources = Sources { file: Some(("orders.toml".into(), text.into())), ..Sources::default() };
+//! let plan = read(&sources, None).into_plan()?;
+//! let orders = plan.class_named("orders").unwrap();
+//! # assert_eq!(orders.index(), 0);
+//!
+//! let wrong = text.replace("1_024", "1_000");
+//! let sources = Sources { file: Some(("orders.toml".into(), wrong)), ..Sources::default() };
+//! let problems = read(&sources, None).into_plan().unwrap_err();
+//! assert_eq!(
+//!     problems.to_string(),
+//!     "orders.toml:8: class 'orders': capacity_slots is 1000: must be a power of two from 1 to 67108864; 1024 would work"
+//! );
+//! # Ok::<(), pelton::config::Problems>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod origin;
+mod problem;
+mod document;
+mod table;
+mod collect;
+mod layers;
+
+pub use collect::{Base, NAMED, PREFIX, Sources};
+pub use layers::{Config, Scope, resolve};
+pub use origin::{Origin, Origins};
+pub use problem::{Problem, Problems, Rule};
+pub use table::{About, Rows, Table};
+
+use crate::engine::Plan;
+use crate::host::Host;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Reads a configuration that names its profile and its classes. With a host, its rules are asked too.
+pub fn read(sources: &Sources, host: Option<&Host>) -> Config {
+    let base = Base { plan: &Plan::new, profile: None, fixed_classes: false, why: &[] };
+    resolve(sources, &base, &mut [], Scope { event: None, host })
+}
+
+/// Why a file gave no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// It cannot be.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+}
+
+/// Reads a file and this process's environment into a plan, checked against this machine.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(path: impl AsRef<Path>) -> Result<Plan, LoadError> {
+    let path = path.as_ref();
+    let sources = Sources::default().with_file(path)?.with_environment();
+    Ok(read(&sources, Some(&Host::look())).into_plan()?)
+}
+
+impl Sources {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`LoadError::Read`].
+    pub fn with_file(mut self, path: &Path) -> Result<Self, LoadError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| LoadError::Read { path: path.to_path_buf(), error })?;
+        self.file = Some((path.display().to_string(), text));
+        Ok(self)
+    }
+
+    /// Takes the variables of this process's environment that may be settings. One that is no Unicode is none.
+    pub fn with_environment(mut self) -> Self {
+        let all = std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text)));
+        let own = all.filter(|(name, _)| name.starts_with(PREFIX));
+        self.environment.extend(own.map(|(name, text)| (name, text.to_string_lossy().into_owned())));
+        self
+    }
+
+    /// Adds an option.
+    pub fn with_option(mut self, key: impl Into<String>, text: impl Into<String>) -> Self {
+        self.options.push((key.into(), text.into()));
+        self
+    }
+}

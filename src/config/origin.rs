@@ -1,0 +1,62 @@
+//! Where a value came from.
+#![forbid(unsafe_code)]
+
+use crate::engine::Profile;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+/// Where the value of a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The profile has it so.
+    Profile(Profile),
+    /// The command has it so, for this reason.
+    Command(String),
+    /// A file.
+    File {
+        /// The file's name.
+        name: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// The bytes of the value (of the key, where that is what is wrong).
+        span: Range<usize>,
+    },
+    /// A variable of the environment.
+    Environment(String),
+    /// An option of the command line.
+    Option(String),
+    /// The program's own code.
+    Code,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Profile(profile) => write!(f, "profile {profile}"),
+            Origin::Command(why) => write!(f, "this command: {why}"),
+            Origin::File { name, line, .. } => write!(f, "{name}:{line}"),
+            Origin::Environment(variable) => f.write_str(variable),
+            Origin::Option(option) => f.write_str(option),
+            Origin::Code => f.write_str("code"),
+        }
+    }
+}
+
+/// Where every setting came from that did not come from the profile, by its name among all (`burst_events`,
+/// `class 'bulk': ttl_us`, `replay: loop`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(pub(super) BTreeMap<String, Origin>);
+
+impl Origins {
+    /// Where a setting came from; `None` is the profile.
+    pub fn of(&self, setting: &str) -> Option<&Origin> {
+        self.0.get(setting)
+    }
+
+    pub(super) fn set(&mut self, setting: String, origin: Origin) {
+        self.0.insert(setting, origin);
+    }
+}

@@ -1,0 +1,486 @@
+//! A setting: its key, what it may be, what it is for.
+//!
+//! # Mechanism
+//! Every setting is described once, by a row of a table: `ENGINE` and `CLASS` have the engine's, and rooms above have
+//! tables of their own for theirs. Whatever deals with settings goes through these rows: the reader of files,
+//! environment and options, the checks, the explanation, the template of a file, the options of the program, and the
+//! documentation. So a setting that has a row has all of them, and they say the same.
+//!
+//! # Invariants
+//! - A row's `set` is called only with a value that its `kind` accepts.
+//! - What `get` gives can be written to a file, read again and `set`, and then makes the same plan. (Times have a unit
+//!   below which a builder may go; they are told rounded up.)
+#![forbid(unsafe_code)]
+
+use super::config::PlanError;
+use crate::ring::nearest_power;
+use std::borrow::Cow;
+use std::fmt;
+
+/// One row of a table of settings of a `T`.
+#[derive(Clone, Copy)]
+pub struct Setting<T: 'static> {
+    /// Its name in files, environment (`PELTON_…`) and options, its unit last.
+    pub key: &'static str,
+    /// The field of `T` in which it is kept.
+    pub field: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Its unit; empty where it has none.
+    pub unit: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// What more or less of it buys and costs.
+    pub trades: &'static str,
+    /// The figure that shows its effect.
+    pub watch: &'static str,
+    /// Another setting, and the word that it must have for this one to have a use.
+    pub needs: Option<(&'static str, &'static str)>,
+    /// Reads it.
+    pub get: fn(&T) -> Value,
+    /// Changes it.
+    pub set: fn(&mut T, Value),
+}
+
+impl<T> fmt::Debug for Setting<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("key", &self.key).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// The value of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// On or off.
+    Flag(bool),
+    /// A whole number, in the setting's unit.
+    Whole(u64),
+    /// A word, or a text.
+    Word(Cow<'static, str>),
+    /// CPUs, in the order in which they are used.
+    Cpus(Vec<usize>),
+}
+
+/// What a setting may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `true` or `false`.
+    Flag,
+    /// A whole number.
+    Whole(Range),
+    /// One of some words.
+    OneOf(&'static [&'static str]),
+    /// Any text without NUL bytes.
+    Text,
+    /// A list of CPUs, or this word.
+    Cpus(&'static str),
+}
+
+/// Whole numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The least.
+    pub from: u64,
+    /// The most.
+    pub to: u64,
+    /// Whether it must be a power of two.
+    pub power: bool,
+    /// Whether 0 may stand beside the range.
+    pub zero: bool,
+    /// Whether thousands and millions may be written as `250k` and `1.5M`.
+    pub thousands: bool,
+    /// A word that may stand instead of a number.
+    pub word: Option<&'static str>,
+}
+
+impl Range {
+    /// Numbers from the one to the other.
+    pub const fn new(from: u64, to: u64) -> Self {
+        Range { from, to, power: false, zero: false, thousands: false, word: None }
+    }
+
+    /// Of these, powers of two alone.
+    pub const fn power(self) -> Self {
+        Range { power: true, ..self }
+    }
+
+    /// Also 0.
+    pub const fn or_zero(self) -> Self {
+        Range { zero: true, ..self }
+    }
+
+    /// Also this word.
+    pub const fn or_word(self, word: &'static str) -> Self {
+        Range { word: Some(word), ..self }
+    }
+
+    /// `250k` and `1.5M` are understood.
+    pub const fn thousands(self) -> Self {
+        Range { thousands: true, ..self }
+    }
+
+    fn has(&self, n: u64) -> bool {
+        (self.zero && n == 0) || ((self.from..=self.to).contains(&n) && (!self.power || n.is_power_of_two()))
+    }
+
+    /// The number of the range that is next to `n`.
+    fn near(&self, n: u64) -> u64 {
+        let n = n.clamp(self.from, self.to);
+        if self.power { u64::from(nearest_power(n as u32, self.to as u32)) } else { n }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { from, to, .. } = self;
+        let zero = if self.zero { "0 or " } else { "" };
+        let power = if self.power { "a power of two " } else { "" };
+        match *to {
+            u64::MAX => write!(f, "{zero}{power}{from} or more")?,
+            _ => write!(f, "{zero}{power}from {from} to {to}")?,
+        }
+        self.word.map_or(Ok(()), |word| write!(f, ", or \"{word}\""))
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Flag => f.write_str("true or false"),
+            Kind::Whole(range) => range.fmt(f),
+            Kind::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::Text => f.write_str("a text without NUL bytes"),
+            Kind::Cpus(word) => {
+                write!(f, "numbers and ranges with commas between them, as in 0-3,7, or \"{word}\"")
+            }
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Value::Flag(flag)
+    }
+}
+
+macro_rules! from_whole {
+    ($($whole:ty),*) => {$(
+        impl From<$whole> for Value {
+            fn from(n: $whole) -> Self {
+                Value::Whole(n as u64)
+            }
+        }
+    )*};
+}
+from_whole!(u16, u32, u64, usize);
+
+impl From<&'static str> for Value {
+    fn from(word: &'static str) -> Self {
+        Value::Word(Cow::Borrowed(word))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::Word(Cow::Owned(text))
+    }
+}
+
+impl Value {
+    /// A number, or the word that stands for none.
+    pub fn or_word<N: Into<Value>>(n: Option<N>, word: &'static str) -> Self {
+        n.map_or(word.into(), Into::into)
+    }
+
+    /// Whether it is `true`.
+    pub fn is_on(&self) -> bool {
+        *self == Value::Flag(true)
+    }
+
+    /// The word, or an empty one.
+    pub fn word(&self) -> &str {
+        match self {
+            Value::Word(word) => word,
+            _ => "",
+        }
+    }
+
+    /// The number; `None` where a word stands for one, or it does not fit.
+    pub fn number<N: TryFrom<u64>>(&self) -> Option<N> {
+        match self {
+            Value::Whole(n) => N::try_from(*n).ok(),
+            _ => None,
+        }
+    }
+
+    /// The number of a setting that always has one.
+    pub fn whole<N: TryFrom<u64> + Default>(&self) -> N {
+        self.number().unwrap_or_default()
+    }
+
+    /// As a file has it: words and lists in quotes.
+    pub fn toml(&self) -> String {
+        match self {
+            // The notation of a string in TOML is that of Rust, but for control characters.
+            Value::Word(word) => {
+                let escape = |c: char| match c {
+                    '"' => "\\\"".into(),
+                    '\\' => "\\\\".into(),
+                    c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+                    c => c.to_string(),
+                };
+                format!("\"{}\"", word.chars().map(escape).collect::<String>())
+            }
+            Value::Cpus(_) => format!("\"{self}\""),
+            Value::Flag(_) | Value::Whole(_) => self.to_string(),
+        }
+    }
+}
+
+/// As options have it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Flag(flag) => flag.fmt(f),
+            Value::Whole(n) => n.fmt(f),
+            Value::Word(word) => f.write_str(word),
+            Value::Cpus(cpus) => {
+                f.write_str(&cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+}
+
+/// What somebody wrote, before it is known what it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written<'a> {
+    /// A text that came without a type: from the environment or the command line.
+    Bare(&'a str),
+    /// `true` or `false` of a file.
+    Flag(bool),
+    /// A whole number of a file.
+    Whole(i128),
+    /// A text of a file, in quotes.
+    Text(&'a str),
+    /// A list of whole numbers of a file.
+    List(Vec<i128>),
+    /// Anything else of a file: what it is called, and how it looks.
+    Other(&'static str, String),
+}
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written::Bare(text) | Written::Text(text) => write!(f, "'{}'", text.escape_debug()),
+            Written::Flag(flag) => flag.fmt(f),
+            Written::Whole(n) => n.fmt(f),
+            Written::List(list) => write!(f, "{list:?}"),
+            Written::Other(_, text) => f.write_str(text),
+        }
+    }
+}
+
+/// Why a value cannot be: what it would have to be, and one that could.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// What it must be.
+    pub limit: String,
+    /// What would work.
+    pub works: String,
+}
+
+impl Kind {
+    /// Reads what somebody wrote. The value is one that this kind accepts.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn read(&self, written: &Written<'_>) -> Result<Value, Unfit> {
+        let unfit = || Unfit { limit: self.to_string(), works: self.example(written) };
+        let value = match (self, written) {
+            (Kind::Flag, Written::Flag(flag)) => Value::Flag(*flag),
+            (Kind::Flag, Written::Bare(text)) => Value::Flag(text.parse().map_err(|_| unfit())?),
+            (Kind::Whole(_), Written::Whole(n)) => Value::Whole(u64::try_from(*n).map_err(|_| unfit())?),
+            (Kind::Whole(range), Written::Bare(text) | Written::Text(text)) if range.word == Some(*text) => {
+                Value::Word(text.to_string().into())
+            }
+            (Kind::Whole(range), Written::Bare(text)) => {
+                Value::Whole(whole(text, range.thousands).ok_or_else(unfit)?)
+            }
+            (Kind::Whole(range), Written::Text(text)) if range.thousands => {
+                Value::Whole(whole(text, true).ok_or_else(unfit)?)
+            }
+            (Kind::OneOf(_) | Kind::Text, Written::Bare(text) | Written::Text(text)) => {
+                Value::Word(text.to_string().into())
+            }
+            (Kind::Cpus(word), Written::Bare(text) | Written::Text(text)) if text == word => {
+                Value::Word(text.to_string().into())
+            }
+            (Kind::Cpus(_), Written::Bare(text) | Written::Text(text)) => {
+                Value::Cpus(cpus(text).ok_or_else(unfit)?)
+            }
+            (Kind::Cpus(_), Written::List(list)) => {
+                let cpu = |n: &i128| usize::try_from(*n).map_err(|_| unfit());
+                Value::Cpus(list.iter().map(cpu).collect::<Result<_, _>>()?)
+            }
+            _ => return Err(unfit()),
+        };
+        self.accept(&value)?;
+        Ok(value)
+    }
+
+    /// Whether a value can be.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn accept(&self, value: &Value) -> Result<(), Unfit> {
+        let holds = match (self, value) {
+            (Kind::Flag, Value::Flag(_)) | (Kind::Cpus(_), Value::Cpus(_)) => true,
+            (Kind::Whole(range), Value::Whole(n)) => range.has(*n),
+            (Kind::Whole(range), Value::Word(word)) => range.word == Some(word),
+            (Kind::OneOf(words), Value::Word(word)) => words.contains(&word.as_ref()),
+            (Kind::Text, Value::Word(text)) => !text.contains('\0'),
+            (Kind::Cpus(known), Value::Word(word)) => known == word,
+            _ => false,
+        };
+        let written = match value {
+            Value::Whole(n) => Written::Whole(i128::from(*n)),
+            Value::Word(word) => Written::Text(word),
+            _ => Written::Bare(""),
+        };
+        if holds { Ok(()) } else { Err(Unfit { limit: self.to_string(), works: self.example(&written) }) }
+    }
+
+    /// A value that would work, next to what somebody wrote.
+    fn example(&self, written: &Written<'_>) -> String {
+        let bare = |text: &str, thousands| whole(text, thousands).map(i128::from);
+        match self {
+            Kind::Flag => "true".into(),
+            Kind::Whole(range) => {
+                let n = match written {
+                    Written::Whole(n) => Some(*n),
+                    Written::Bare(text) | Written::Text(text) => bare(text, range.thousands),
+                    _ => None,
+                };
+                let n = n.map_or(range.from, |n| u64::try_from(n.max(0)).unwrap_or(u64::MAX));
+                range.near(n).to_string()
+            }
+            Kind::OneOf(words) => {
+                let text = match written {
+                    Written::Bare(text) | Written::Text(text) => text,
+                    _ => "",
+                };
+                // The word that begins most like it.
+                let like = |word: &str| word.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
+                words
+                    .iter()
+                    .rev()
+                    .max_by_key(|word| like(word))
+                    .map_or(String::new(), |word| format!("'{word}'"))
+            }
+            Kind::Text => "'pelton'".into(),
+            Kind::Cpus(word) => format!("'{word}'"),
+        }
+    }
+}
+
+impl<T> Setting<T> {
+    /// Says what is wrong with the value that it has, if anything is.
+    pub fn check(&self, name: impl Fn(&str) -> String, of: &T) -> Option<PlanError> {
+        let value = (self.get)(of);
+        let Unfit { limit, works } = self.kind.accept(&value).err()?;
+        let value = if let Value::Word(word) = &value {
+            format!("'{}'", word.escape_debug())
+        } else {
+            value.to_string()
+        };
+        Some(PlanError::new(name(self.key), value, limit, works))
+    }
+}
+
+/// Reads a whole number, `_` between its digits allowed; with `thousands` also `250k` and `1.5M`, where that is whole.
+fn whole(text: &str, thousands: bool) -> Option<u64> {
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) if thousands => (&text[..at], 1_000),
+        Some((at, 'M')) if thousands => (&text[..at], 1_000_000),
+        _ => (text, 1),
+    };
+    // A number has digits alone: what `parse` takes besides is a sign, and that is not for these.
+    let number = |digits: &str| {
+        let plain: String = digits.chars().filter(|c| *c != '_').collect();
+        plain.chars().all(|c| c.is_ascii_digit()).then(|| plain.parse::<u64>().ok()).flatten()
+    };
+    let Some((whole, fraction)) = digits.split_once('.').filter(|_| thousands) else {
+        return number(digits)?.checked_mul(factor);
+    };
+    let place = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let parts = number(fraction)?.checked_mul(factor).filter(|parts| parts % place == 0)? / place;
+    number(whole)?.checked_mul(factor)?.checked_add(parts)
+}
+
+/// Reads the CPUs that a user names, in the notation of the kernel: `0-3,7`.
+///
+/// # Errors
+/// [`PlanError`] where a part is neither a number nor a range.
+pub fn cpu_list(text: &str) -> Result<Vec<usize>, PlanError> {
+    cpus(text).ok_or_else(|| {
+        let Unfit { limit, .. } = Kind::Cpus("chosen").accept(&Value::Flag(false)).unwrap_err();
+        PlanError::new("cpus", format!("'{text}'"), limit, crate::host::list(crate::host::available()))
+    })
+}
+
+/// Reads a list of CPUs in the notation of the kernel: `0-3,7`. Every part must be one.
+fn cpus(text: &str) -> Option<Vec<usize>> {
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let read = crate::shard::parse_list(part);
+        if read.is_empty() {
+            return None;
+        }
+        cpus.extend(read);
+    }
+    Some(cpus)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        let rates = ["250000", "250k", "1M", "2.5k", "1.5M", "0", "0.001k", "7K", "1_000"]
+            .map(|text| whole(text, true));
+        assert_eq!(
+            rates.map(Option::unwrap),
+            [250_000, 250_000, 1_000_000, 2_500, 1_500_000, 0, 1, 7_000, 1_000]
+        );
+        for text in ["", "k", "-1", "+1", "1.5", "1.2345k", "1e6", "fast", "18446744073709551616", "1.k", "é"]
+        {
+            assert_eq!(whole(text, true), None, "{text}");
+        }
+        assert_eq!(whole("250k", false), None);
+    }
+
+    #[test]
+    fn what_cannot_be_says_what_could() {
+        let power = Kind::Whole(Range::new(64, 1 << 30).power().or_zero());
+        let Unfit { limit, works } = power.read(&Written::Whole(100)).unwrap_err();
+        assert_eq!((limit.as_str(), works.as_str()), ("0 or a power of two from 64 to 1073741824", "128"));
+        assert_eq!(power.read(&Written::Bare("0")), Ok(Value::Whole(0)));
+        assert_eq!(power.read(&Written::Whole(-5)).unwrap_err().works, "64");
+        assert_eq!(power.read(&Written::Whole(i128::MAX)).unwrap_err().works, "1073741824");
+        let words = Kind::OneOf(&["spin", "yield", "park"]);
+        assert_eq!(words.read(&Written::Text("yeld")).unwrap_err().works, "'yield'");
+        assert_eq!(words.read(&Written::Flag(true)).unwrap_err().works, "'spin'");
+        let spans = Kind::Whole(Range::new(1, u64::MAX).or_word("none"));
+        assert_eq!(spans.read(&Written::Text("none")), Ok("none".into()));
+        assert_eq!(spans.read(&Written::Text("7")).unwrap_err().limit, "1 or more, or \"none\"");
+        assert_eq!(Kind::Cpus("chosen").read(&Written::List(vec![2, 0])), Ok(Value::Cpus(vec![2, 0])));
+        assert!(Kind::Cpus("chosen").read(&Written::Bare("x,2")).is_err());
+    }
+
+    #[test]
+    fn a_word_is_written_so_that_it_can_be_read() {
+        assert_eq!(Value::from("a\"b\\c\n".to_string()).toml(), "\"a\\\"b\\\\c\\u000A\"");
+        assert_eq!(Value::Cpus(vec![2, 0]).toml(), "\"2,0\"");
+    }
+}

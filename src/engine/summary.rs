@@ -1,0 +1,127 @@
+//! The compact form of a plan: what a start says of itself, so that nobody runs a configuration that they have not seen.
+#![forbid(unsafe_code)]
+
+use super::config::{PlanError, Severity};
+use super::plan::Plan;
+use super::table::ENGINE;
+use crate::class::{Class, Overflow, Share, Stamp};
+use crate::host::{Host, list};
+use std::alloc::Layout;
+use std::fmt::Write;
+use std::panic::catch_unwind;
+
+/// Bytes as people read them.
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_024 => format!("{n} B"),
+        1_024..0x10_0000 => format!("{:.1} KiB", n as f64 / 1_024.0),
+        0x10_0000..0x4000_0000 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
+    }
+}
+
+fn class_line(class: &Class) -> String {
+    let share = match class.share {
+        Share::Strict => "strict".to_string(),
+        Share::Weighted(weight) => format!("weighted {weight}"),
+    };
+    let overflow = match class.overflow {
+        Overflow::Block { limit: None } => "block".to_string(),
+        Overflow::Block { limit: Some(limit) } => format!("block for {limit:?}"),
+        Overflow::Reject => "reject".into(),
+        Overflow::DropNewest => "drop_newest".into(),
+    };
+    let payloads = match class.payload_bytes {
+        0 => String::new(),
+        ring => format!(" and {} of payloads", bytes(ring.into())),
+    };
+    let ttl = class.ttl.map_or(String::new(), |ttl| format!(", expires after {ttl:?}"));
+    let measured = match class.stamp {
+        Stamp::Every => "every event measured".to_string(),
+        Stamp::OneIn(n) => format!("1 event in {n} measured"),
+        Stamp::Never => "not measured".into(),
+    };
+    format!("{}: {share}, {} slots{payloads}, {overflow}{ttl}, {measured}", class.name, class.capacity)
+}
+
+impl Plan {
+    /// The plan in a few lines, for events of a layout: what it starts, where it is not as its profile has it, and all
+    /// advice.
+    pub fn summary(&self, event: Layout, host: Option<&Host>) -> String {
+        self.summary_with(event, &self.findings(event, host))
+    }
+
+    fn summary_with(&self, event: Layout, findings: &[PlanError]) -> String {
+        let placements = self.placements();
+        let cpus: Vec<_> = placements.iter().filter_map(|placement| placement.cpu).collect();
+        let cpus = match (cpus.is_empty(), &self.cpus) {
+            (true, _) => "not pinned".to_string(),
+            (false, Some(_)) => format!("on CPUs {} (named)", list(&cpus)),
+            (false, None) => format!("on CPUs {} (chosen)", list(&cpus)),
+        };
+        let shards = if self.shards == 1 { "1 shard".into() } else { format!("{} shards", self.shards) };
+        let mut text = format!(
+            "pelton {}: profile {}; {shards} {cpus}, wait {}; burst {} events, floor {} bursts; {} producers at most; {}",
+            env!("CARGO_PKG_VERSION"),
+            self.profile,
+            self.wait,
+            self.burst,
+            self.floor,
+            self.producers_max,
+            bytes(self.footprint_of(event).total_bytes()),
+        );
+        for class in &self.classes {
+            let _ = write!(text, "\n  {}", class_line(class));
+        }
+        let others = self.unlike_its_profile();
+        if !others.is_empty() {
+            let _ = write!(text, "\n  not as the profile has it: {}", others.join(", "));
+        }
+        for warning in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+            let _ = write!(text, "\n  warning: {warning}");
+        }
+        text
+    }
+
+    /// The engine's settings that differ from the profile's, as `key = value`.
+    fn unlike_its_profile(&self) -> Vec<String> {
+        let profile = Plan::new(self.profile);
+        let differs = ENGINE.iter().filter(|row| (row.get)(self) != (row.get)(&profile));
+        differs.map(|row| format!("{} = {}", row.key, (row.get)(self))).collect()
+    }
+
+    /// Says on standard error what is about to start, if the plan wants that.
+    pub(super) fn say(&self, event: Layout) {
+        if self.announce {
+            let text = self.summary(event, Some(&Host::look()));
+            // A closed standard error is no reason not to start.
+            let _ = catch_unwind(|| eprintln!("{text}"));
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::Profile;
+    use std::time::Duration;
+
+    #[test]
+    fn a_plan_says_what_it_starts() {
+        let mut plan = Plan::new(Profile::Latency).unpinned().wait(crate::wait::Wait::Park).shards(2);
+        plan.class(Class::strict("orders").capacity(64).block_for(Duration::from_millis(2)));
+        plan.class(
+            Class::weighted("ticks", 3).payload_bytes(128).drop_newest().ttl(Duration::from_micros(9)),
+        );
+        let text = plan.summary(Layout::new::<u64>(), None);
+        for part in [
+            "profile latency; 2 shards not pinned, wait park; burst 16 events",
+            "\n  orders: strict, 64 slots, block for 2ms, 1 event in 64 measured\n",
+            "\n  ticks: weighted 3, 1024 slots and 128 B of payloads, drop_newest, expires after 9µs,",
+            "not as the profile has it: shards = 2, pinned = false, wait = park\n",
+            "\n  warning: class 'ticks': capacity_slots is 1024, but should be",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

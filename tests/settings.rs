@@ -1,0 +1,151 @@
+//! The table of settings covers every field, holds what it says, and is what the documentation shows.
+
+use pelton::engine::{CLASS, CODE_ONLY, ENGINE, Kind, Setting, Value, Written};
+use pelton::{Class, Plan, Profile};
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write};
+
+/// The names of a struct's fields, as its derived `Debug` tells them.
+fn fields(of: &impl Debug) -> BTreeSet<String> {
+    let text = format!("{of:#?}");
+    let own = text.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| !line.starts_with(' ')));
+    own.filter_map(|line| Some(line.split_once(": ")?.0.to_string())).collect()
+}
+
+fn rows_of<T>(rows: &[Setting<T>]) -> BTreeSet<String> {
+    rows.iter().map(|row| row.field.to_string()).collect()
+}
+
+#[test]
+fn every_field_has_its_row() {
+    let mut described = rows_of(ENGINE);
+    described.extend(CODE_ONLY.map(|(field, _)| field.to_string()));
+    assert_eq!(fields(&Plan::new(Profile::Dev)), described);
+    assert_eq!(fields(&Class::strict("x")), rows_of(CLASS));
+}
+
+fn is_sound<T>(rows: &[Setting<T>], of: impl Fn() -> T, keys: &mut BTreeSet<&'static str>) {
+    for row in rows {
+        assert!(keys.insert(row.key), "{} stands twice", row.key);
+        for text in [row.what, row.trades, row.watch] {
+            assert!(!text.is_empty() && !text.ends_with('.'), "{}: {text}", row.key);
+        }
+        let unit = match row.unit {
+            "µs" => "us",
+            unit => unit,
+        };
+        // The unit stands last in the name; a stamp is one in so many events.
+        assert!(
+            row.key.ends_with(unit) || row.key == "stamp_one_in",
+            "{} has the unit {}",
+            row.key,
+            row.unit
+        );
+        if let Some((other, word)) = row.needs {
+            let other = rows.iter().find(|row| row.key == other).unwrap();
+            assert!(matches!(other.kind, Kind::OneOf(words) if words.contains(&word)), "{}", row.key);
+        }
+        // What it has can be read again, as a file and as an option write it, and is the same then.
+        let value = (row.get)(&of());
+        row.kind.accept(&value).unwrap();
+        let text = value.to_string();
+        assert_eq!(row.kind.read(&Written::Bare(&text)), Ok(value.clone()), "{}", row.key);
+        let mut again = of();
+        (row.set)(&mut again, value.clone());
+        assert_eq!((row.get)(&again), value, "{}", row.key);
+    }
+}
+
+#[test]
+fn every_row_is_sound_in_every_profile() {
+    for profile in Profile::ALL {
+        let mut keys = BTreeSet::new();
+        is_sound(ENGINE, || Plan::new(profile), &mut keys);
+        is_sound(CLASS, || Class::strict("x"), &mut keys);
+    }
+}
+
+/// What a row can be changed to: not the value that it has.
+fn others(kind: Kind) -> Vec<Value> {
+    match kind {
+        Kind::Flag => vec![false.into(), true.into()],
+        Kind::Whole(range) => {
+            let ends = [range.from, range.to.min(i64::MAX as u64)].map(Value::from);
+            ends.into_iter().chain(range.word.map(Value::from)).collect()
+        }
+        Kind::OneOf(words) => words.iter().map(|word| (*word).into()).collect(),
+        Kind::Text => vec!["other".into(), "a \"quoted\" \\ text\n".into()],
+        Kind::Cpus(word) => vec![word.into(), Value::Cpus(vec![3, 0])],
+    }
+}
+
+#[test]
+fn what_is_set_is_what_is_read() {
+    for row in ENGINE {
+        for value in others(row.kind) {
+            let mut plan = Plan::new(Profile::Dev);
+            (row.set)(&mut plan, value.clone());
+            assert_eq!((row.get)(&plan), value, "{}", row.key);
+        }
+    }
+    for row in CLASS {
+        // A weighted class always has a weight.
+        for value in
+            others(row.kind).into_iter().filter(|value| row.key != "weight" || value.word().is_empty())
+        {
+            let mut class = Class::weighted("x", 3);
+            (row.set)(&mut class, value.clone());
+            assert_eq!((row.get)(&class), value, "{}", row.key);
+        }
+    }
+}
+
+/// The tables as the documentation has them.
+fn markdown() -> String {
+    fn table<T>(text: &mut String, rows: &[Setting<T>], starts: &[(&str, T)]) {
+        writeln!(
+            text,
+            "| setting | what it is | may be | at first | trades | watch |\n|---|---|---|---|---|---|"
+        )
+        .unwrap();
+        for row in rows {
+            let mut at_first: Vec<String> = starts.iter().map(|(_, of)| (row.get)(of).to_string()).collect();
+            if row.key == "profile" {
+                at_first = vec!["–".into()];
+            } else if at_first.iter().all(|value| *value == at_first[0]) {
+                at_first.truncate(1);
+            } else {
+                let named = starts.iter().zip(&at_first).map(|((name, _), value)| format!("{name} {value}"));
+                at_first = named.collect();
+            }
+            let kind = row.kind.to_string().replace("18446744073709551615", "2^64 − 1");
+            writeln!(
+                text,
+                "| `{}` | {} | {kind} | {} | {} | {} |",
+                row.key,
+                row.what,
+                at_first.join(", "),
+                row.trades,
+                row.watch
+            )
+            .unwrap();
+        }
+    }
+    let mut text = String::new();
+    let plans: Vec<_> = Profile::ALL.map(|profile| (profile.name(), Plan::new(profile))).into();
+    table(&mut text, ENGINE, &plans);
+    text.push_str("\nOf each class:\n\n");
+    // A class has no name at first.
+    table(&mut text, CLASS, &[("", Class::strict(""))]);
+    text
+}
+
+#[test]
+fn the_documentation_is_made_of_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/engine/settings.md");
+    if std::env::var_os("PELTON_TEST_BLESS").is_some() {
+        std::fs::write(path, markdown()).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert_eq!(kept, markdown(), "PELTON_TEST_BLESS=1 writes it anew");
+}
