@@ -48,6 +48,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "table",
             "sizes",
             "rules",
+            "advice",
             "summary",
             "report",
             "assembly",

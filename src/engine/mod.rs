@@ -16,6 +16,7 @@ pub(crate) mod plan;
 pub(crate) mod table;
 pub(crate) mod sizes;
 pub(crate) mod rules;
+pub(crate) mod advice;
 pub(crate) mod summary;
 pub(crate) mod report;
 pub(crate) mod assembly;

@@ -25,19 +25,14 @@
 //! Times are reckoned with `handling_ns`.
 #![forbid(unsafe_code)]
 
-use super::config::{BURST_MAX, PlanError, PlanErrors, Severity};
+use super::config::{PlanError, PlanErrors, Severity};
 use super::plan::Plan;
 use super::sizes::smaller;
 use super::table::{CLASS, ENGINE};
-use crate::class::{CLASSES_MAX, Class, Share, Stamp};
+use crate::class::{CLASSES_MAX, Class, Stamp};
 use crate::host::{Host, list};
 use crate::ring::event_layout;
-use crate::wait::Wait;
 use std::alloc::Layout;
-use std::time::Duration;
-
-/// The longest name of a thread of which Linux shows everything, with a shard's number behind it.
-const THREAD_NAME_BYTES: usize = 10;
 
 /// Who runs the shards.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -196,107 +191,6 @@ impl Plan {
             at_most(limit, "what this process may take", true);
         }
     }
-
-    /// Times to live against what the schedule may make an event wait.
-    fn advise_on_time(&self, found: &mut Vec<PlanError>) {
-        let handling = self.handling.as_nanos().max(1);
-        let events_in = |span: Duration| u64::try_from(span.as_nanos() / handling).unwrap_or(u64::MAX);
-        let takes = |events: u64| self.handling.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX));
-        let by = format!("at handling_ns = {handling}");
-        let smallest = self.weights().min().unwrap_or(1);
-        let turn = |weight: u32| u64::from(self.burst) * u64::from(weight) / u64::from(smallest);
-        let turns: u64 = self.weights().map(turn).sum();
-        let strict = self.classes.len() - self.weights().count();
-        let is_lowest = |at: usize| if turns > 0 { at >= strict } else { at + 1 == self.classes.len() };
-        // Strict classes come first, whatever the order of declaration.
-        let mut strict_before = 0;
-        for class in &self.classes {
-            let key = class.key_of();
-            let own = match class.share {
-                Share::Strict => None,
-                Share::Weighted(weight) => Some(turn(weight)),
-            };
-            let at = if own.is_some() { strict } else { strict_before };
-            strict_before += usize::from(own.is_none());
-            if own.is_some_and(|own| own > u64::from(BURST_MAX)) {
-                let limit = format!("so that its turn, {} events, is at most {BURST_MAX}", own.unwrap_or(0));
-                let works = (u64::from(BURST_MAX) * u64::from(smallest) / u64::from(self.burst)).max(1);
-                let Share::Weighted(weight) = class.share else { continue };
-                found.push(PlanError::new(key("weight"), weight, limit, works).warning());
-            }
-            let Some(ttl) = class.ttl else { continue };
-            let (alive, expires) = (events_in(ttl), format!("class '{}' expires after {ttl:?}", class.name));
-            let others = turns.saturating_sub(own.unwrap_or(0));
-            if own.is_none() && !is_lowest(at) && u64::from(self.burst) >= alive {
-                let limit = format!("shorter: {by} it takes {:?}, and {expires}", takes(self.burst.into()));
-                found.push(PlanError::new("burst_events", self.burst, limit, (alive / 2).max(1)).warning());
-            }
-            if own.is_some() && others >= alive {
-                let span = takes(others);
-                let limit = format!("longer than {span:?}, the turns of the other weighted classes {by}");
-                let works = (span * 2).as_micros().max(1);
-                found.push(PlanError::new(key("ttl_us"), ttl.as_micros(), limit, works).warning());
-            }
-            let passed = u64::from(self.burst).saturating_mul(self.floor.into());
-            if is_lowest(at) && strict > usize::from(own.is_none()) && passed >= alive {
-                let limit = format!("less: {by} so many bursts take {:?}, and {expires}", takes(passed));
-                let works = (alive / 2 / u64::from(self.burst)).max(1);
-                found.push(PlanError::new("floor_bursts", self.floor, limit, works).warning());
-            }
-            if u64::from(class.capacity) > alive {
-                let whole = takes(class.capacity.into());
-                let limit = format!(
-                    "so few that a full lane is handled in time: {by} it takes {whole:?}, and {expires}"
-                );
-                // The power of two at or below what is alive.
-                let works = 1u64 << (alive.max(1)).ilog2();
-                found.push(PlanError::new(key("capacity_slots"), class.capacity, limit, works).warning());
-            }
-        }
-    }
-
-    fn advise_on_threads(&self, host: Option<&Host>, found: &mut Vec<PlanError>) {
-        let name = self.thread_name.len();
-        if name > THREAD_NAME_BYTES {
-            let limit = format!("at most {THREAD_NAME_BYTES} bytes, or Linux cuts the shard's number off");
-            let (value, works) = (format!("'{}'", self.thread_name), "'pelton'");
-            found.push(PlanError::new("thread_name", value, limit, works).warning());
-        }
-        if self.wait != Wait::Spin {
-            return;
-        }
-        let mut spin = |limit: &str, here: bool| {
-            let warning = PlanError::new("wait", "'spin'", limit, "'park'").warning();
-            found.push(if here { warning.here() } else { warning });
-        };
-        let shards = usize::from(self.shards);
-        let mask = host.map_or(0, |host| host.cpus.len());
-        let too_few = match &self.cpus {
-            Some(named) => different(named) < shards,
-            None => (1..shards).contains(&mask),
-        };
-        if too_few {
-            spin(
-                "'park' or 'yield' where shards share a CPU, as each spins the other's time away",
-                self.cpus.is_none(),
-            );
-        } else if !self.pinned {
-            spin("'park' or 'yield' where shards are not pinned", false);
-        }
-        if let Some(quota) = host.and_then(Host::quota).filter(|quota| *quota < shards as f64) {
-            let limit = format!(
-                "'park' where {shards} shards are granted {quota} CPUs of time: the rest they are halted"
-            );
-            spin(&limit, true);
-        }
-    }
-
-    fn weights(&self) -> impl Iterator<Item = u32> + '_ {
-        self.classes.iter().filter_map(|class| match class.share {
-            Share::Strict => None,
-            Share::Weighted(weight) => Some(weight),
-        })
-    }
 }
 
 impl Class {
@@ -307,6 +201,7 @@ impl Class {
     }
 }
 
-fn different(cpus: &[usize]) -> usize {
+/// How many CPUs there are in a list that may name one twice.
+pub(super) fn different(cpus: &[usize]) -> usize {
     cpus.iter().enumerate().filter(|(at, cpu)| !cpus[..*at].contains(cpu)).count()
 }

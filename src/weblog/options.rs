@@ -273,7 +273,9 @@ impl Options {
             "producers_max" if self.producers == 1 => "a stream has one reader".into(),
             "cpus" => named(self.cpus.is_some(), "from the mask's end: its start takes interrupts"),
             "wait" => named(self.wait.is_some(), "of the profile: an idle shard sleeps"),
-            "burst_events" => named(self.burst.is_some(), "of the profile: bulk that an error waits for, at most"),
+            "burst_events" => {
+                named(self.burst.is_some(), "of the profile: bulk that an error waits for, at most")
+            }
             "floor_bursts" => named(self.floor.is_some(), "then bulk is served once, and cannot starve"),
             "partitions" => "the least: a client's lines stay in order".into(),
             "scratch_bytes" => "the handler needs none".into(),
@@ -419,7 +421,8 @@ mod tests {
         options.limits.clients_max = 0;
         options.set_class("bulk:capacity=1000").unwrap();
         let told = options.plan::<u64>(Passes::ManyByRanges).unwrap_err().to_string();
-        let settings = ["loop is 0", "clients_max is 0", "shards is 0", "producers is 0", "capacity_slots is 1000"];
+        let settings =
+            ["loop is 0", "clients_max is 0", "shards is 0", "producers is 0", "capacity_slots is 1000"];
         for setting in settings {
             assert!(told.contains(setting), "{setting}: {told}");
         }
