@@ -78,7 +78,9 @@ fn assert_closed(json: &Value) {
     assert_eq!(number(json, "/input/parsed"), n("offered"));
     assert_eq!(number(json, "/input/lines"), n("offered") + number(json, "/input/malformed"));
     assert_eq!(number(json, "/report/requests"), n("handled"));
-    assert_eq!((number(json, "/allocations/shards"), number(json, "/allocations/producers")), (0, 0));
+    for who in ["shards", "producers", "shards_sealed/allocations", "producers_sealed/allocations"] {
+        assert_eq!(number(json, &format!("/allocations/{who}")), 0, "{who}");
+    }
     assert_eq!(
         (&json["ledger"]["closed"], &json["ledger"]["drained"]),
         (&Value::Bool(true), &Value::Bool(true))

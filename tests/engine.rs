@@ -4,8 +4,9 @@
 mod support;
 
 use pelton::class::Stamp;
-use pelton::engine::{PlanError, PlanErrors, StartError};
+use pelton::engine::{PlanError, PlanErrors, SealError, StartError};
 use pelton::memory::footprint::host_memory_bytes;
+use pelton::memory::seal::{NotCounted, Seal};
 use pelton::shard::nameable;
 use pelton::wait::Wait;
 use pelton::{Class, Context, Event, Handler, Outcome, Plan, Profile, Rejection, Verdict};
@@ -285,4 +286,30 @@ fn a_footprint_above_what_may_be_taken_is_refused() {
         assert!(error.limit.contains(&host.to_string()), "{error}");
         assert!(plan.start(|| 0u64, |_| |_: &mut Event<'_, u64>, _: &mut Context<'_, u64>| ()).is_err());
     }
+}
+
+#[test]
+fn without_a_counting_allocator_an_engine_says_that_it_cannot_be_sealed() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(8));
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let why = if cfg!(feature = "audit") { NotCounted::NotInstalled } else { NotCounted::FeatureOff };
+    for mode in [Seal::Count, Seal::Abort] {
+        assert_eq!(engine.seal(mode), Err(SealError::NotCounted(why)));
+    }
+    let text = why.to_string();
+    let how = if cfg!(feature = "audit") { "#[global_allocator]" } else { "feature `audit`" };
+    assert!(text.contains(how), "{text}");
+    #[cfg(feature = "audit")]
+    assert!(pelton::memory::audit::seal_thread(Seal::Abort).is_err_and(|error| error == why));
+    // It runs on as if nobody had asked.
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(1));
+    for _ in 0..10 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    let mut report = engine.stop(Duration::from_secs(10)).unwrap();
+    assert!(report.sealed().is_none());
+    let seen = report.outputs::<Witness>();
+    assert_invariants(&report, &[source], &seen);
 }

@@ -13,7 +13,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("clock", &[]), ("event", &[]), ("class", &[])],
     &[
         ("host", &["files", "cpus", "group"]),
-        ("memory", &["footprint", "region", "scratch", "audit"]),
+        ("memory", &["footprint", "region", "scratch", "seal", "audit"]),
         ("ledger", &[]),
         ("latency", &[]),
         ("route", &[]),
@@ -53,6 +53,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "report",
             "assembly",
             "lifecycle",
+            "sealing",
             "builder",
         ],
     )],

@@ -112,6 +112,7 @@ fn run_shard<E: Send + 'static, H: Handler<E>>(
         output: end.output.map(|output| Box::new(output) as Box<dyn Any + Send>),
         quarantine: end.quarantine,
         allocations: end.allocations,
+        sealed: end.sealed,
         scratch_refused: end.scratch_refused,
         #[cfg(feature = "latency")]
         latency: end.latency,

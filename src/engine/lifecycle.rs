@@ -91,20 +91,20 @@ pub enum AskError {
 }
 
 /// A place for one answer.
-struct Answer<T>(Arc<(Mutex<Option<T>>, Condvar)>);
+pub(super) struct Answer<T>(Arc<(Mutex<Option<T>>, Condvar)>);
 
 impl<T> Answer<T> {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Answer(Arc::new((Mutex::new(None), Condvar::new())))
     }
 
-    fn give(&self, value: T) {
+    pub fn give(&self, value: T) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         self.0.1.notify_all();
     }
 
     /// Waits for it; looks now and then whether there is still somebody to give it.
-    fn wait(&self, limit: Duration, alive: impl Fn() -> bool) -> Option<T> {
+    pub fn wait(&self, limit: Duration, alive: impl Fn() -> bool) -> Option<T> {
         let begun = Instant::now();
         let mut answer = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         while answer.is_none() && begun.elapsed() < limit && alive() {
@@ -114,7 +114,7 @@ impl<T> Answer<T> {
         answer.take()
     }
 
-    fn share(&self) -> Self {
+    pub fn share(&self) -> Self {
         Answer(self.0.clone())
     }
 }
@@ -313,6 +313,7 @@ impl<E: Send + 'static> Engine<E> {
                 stopped,
                 counts: ledger.shard(shard),
                 allocations: end.as_ref().and_then(|end| end.allocations),
+                sealed: end.as_ref().and_then(|end| end.sealed.clone()),
                 scratch_refused: end.as_ref().map_or(0, |end| end.scratch_refused),
                 quarantine: end.as_ref().map(|end| end.quarantine.clone()),
                 parks: bell.parks.get(),
@@ -366,11 +367,11 @@ impl<E: Send + 'static> Engine<E> {
         left.all(|lane| state.ends[lane.id().shard.index()].is_some())
     }
 
-    fn is_running(&self, shard: ShardId) -> bool {
+    pub(super) fn is_running(&self, shard: ShardId) -> bool {
         self.core.state().ends[shard.index()].is_none()
     }
 
-    fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
+    pub(super) fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
         if self.is_forked() {
             return Err(AskError::Forked);
         }

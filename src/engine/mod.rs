@@ -8,7 +8,7 @@
 //!
 //! `config` has the profiles and how a wrong setting is told, `setting` what a setting is and `table` a row for each,
 //! `plan` holds them, `sizes` and `rules` say what it takes and whether it can be, `assembly` lays it out, `lifecycle` is
-//! the running engine and its end, `builder` starts it.
+//! the running engine and its end, `sealing` watches over its allocations, `builder` starts it.
 
 pub(crate) mod config;
 pub(crate) mod setting;
@@ -21,6 +21,7 @@ pub(crate) mod summary;
 pub(crate) mod report;
 pub(crate) mod assembly;
 pub(crate) mod lifecycle;
+pub(crate) mod sealing;
 pub(crate) mod builder;
 
 pub use assembly::{Seat, StartError};
@@ -28,5 +29,6 @@ pub use config::{Against, BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, Se
 pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
+pub use sealing::SealError;
 pub use setting::{Kind, Range, Setting, Unfit, Value, Written, cpu_list};
 pub use table::{CLASS, CODE_ONLY, ENGINE};

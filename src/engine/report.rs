@@ -7,6 +7,7 @@ use crate::event::{Failure, Rejection, ShardId};
 use crate::latency::ClassLatency;
 use crate::ledger::{Counts, Ledger};
 use crate::memory::footprint::Footprint;
+use crate::memory::seal::Sealed;
 use crate::shard::{Placement, Quarantine};
 use std::any::Any;
 use std::fmt;
@@ -40,6 +41,8 @@ pub struct ShardReport {
     pub quarantine: Option<Quarantine>,
     /// Allocations on its thread between its start and its stop; `None` where nobody counts them.
     pub allocations: Option<u64>,
+    /// What its thread did with the heap from [`crate::Engine::seal`] to its stop; `None` where it was not sealed.
+    pub sealed: Option<Sealed>,
     /// Requests that its scratch arena refused.
     pub scratch_refused: u64,
     /// How often it slept.
@@ -152,6 +155,11 @@ impl fmt::Display for Report {
         }
         for shard in self.shards.iter().filter(|shard| !shard.stopped) {
             write!(f, "; {} did not stop in time", shard.placement.shard)?;
+        }
+        for shard in &self.shards {
+            if let Some(sealed) = shard.sealed.as_ref().filter(|sealed| sealed.allocations > 0) {
+                write!(f, "\n{}, sealed: {sealed}", shard.placement.shard)?;
+            }
         }
         Ok(())
     }

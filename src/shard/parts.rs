@@ -11,6 +11,7 @@ use crate::lane::LaneProducer;
 use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::memory::scratch::Scratch;
+use crate::memory::seal::{NotCounted, Seal, Sealed};
 use crate::producer::Gate;
 use crate::wait::Bell;
 use std::any::Any;
@@ -23,6 +24,9 @@ pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
 #[cfg(feature = "latency")]
 pub(crate) type Reply = Box<dyn FnOnce(Vec<Recorder>) + Send>;
 
+/// Where it goes whether a shard could be sealed.
+pub(crate) type SealReply = Box<dyn FnOnce(Result<(), NotCounted>) + Send>;
+
 /// What the control plane asks of a shard; carried out between two polls.
 pub(crate) enum Command<E> {
     /// Look at the handler.
@@ -32,6 +36,8 @@ pub(crate) enum Command<E> {
     Latency(Vec<Recorder>, Reply),
     /// The writing ends of the mesh.
     Mesh(Box<[LaneProducer<E>]>),
+    /// Seal the thread, once the handler has started.
+    Seal(Seal, SealReply),
 }
 
 /// Where commands wait. Locked by the shard only when the bell says that there is one.
@@ -87,6 +93,9 @@ pub struct ShardEnd<T> {
     pub quarantine: Quarantine,
     /// Allocations on the shard's thread between its start and its stop; `None` where nobody counts them.
     pub allocations: Option<u64>,
+    /// What the thread did with the heap from its seal to its stop; `None` where it was not sealed, or ended on another
+    /// thread than the one that was.
+    pub sealed: Option<Sealed>,
     /// Requests that the scratch arena refused.
     pub scratch_refused: u64,
     /// Latencies by class, since the last snapshot.

@@ -12,7 +12,7 @@
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
 use super::nap::Nap;
-use super::parts::{ClassRule, Command, Parts, ShardEnd};
+use super::parts::{ClassRule, Command, Parts, SealReply, ShardEnd};
 use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId, Verdict};
@@ -21,6 +21,7 @@ use crate::lane::LaneConsumer;
 use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::memory;
+use crate::memory::seal::Seal;
 use crate::sync::discard;
 use crate::wait::bit;
 use std::any::Any;
@@ -50,6 +51,10 @@ struct Work<E, H> {
     quarantine: Quarantine,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
+    /// A seal that was asked for, until the handler has started.
+    seal_wanted: Option<(Seal, SealReply)>,
+    /// The seal of the thread.
+    seal: Option<memory::Mark>,
 }
 
 impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
@@ -62,6 +67,8 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             halted: false,
             quarantine: Quarantine::new(),
             allocations_at_start: None,
+            seal_wanted: None,
+            seal: None,
             parts,
             handler,
         };
@@ -120,8 +127,8 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
 
     /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
     pub fn finish(self) -> ShardEnd<H::Output> {
-        // Read before the question whether anybody counts, since asking it allocates.
         let now = memory::allocations();
+        let sealed = self.work.seal.and_then(memory::Mark::finish);
         let me = std::thread::current().id();
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
@@ -152,6 +159,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             output,
             quarantine,
             allocations,
+            sealed,
             scratch_refused: scratch.refused(),
             #[cfg(feature = "latency")]
             latency: parts.recorders.iter().map(ClassLatency::from).collect(),
@@ -290,6 +298,19 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.guarded(|handler, context| handler.on_start(context));
             self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
         }
+        if self.started && self.seal_wanted.is_some() {
+            self.seal();
+        }
+    }
+
+    /// Seals this thread. A seal that it has ends: what it counted was asked to be forgotten.
+    fn seal(&mut self) {
+        let Some((mode, reply)) = self.seal_wanted.take() else { return };
+        self.seal = None;
+        let seal = memory::Mark::begin(mode);
+        // What the answer frees counts already, should it be the last to hold its place; nothing in it allocates.
+        reply(seal.as_ref().map(|_| ()).map_err(|error| *error));
+        self.seal = seal.ok();
     }
 
     /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
@@ -313,6 +334,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                 #[cfg(feature = "latency")]
                 Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.recorders, empty)),
                 Command::Mesh(lanes) => self.mesh = Mesh::new(lanes, self.parts.rules.len()),
+                Command::Seal(mode, reply) => self.seal_wanted = Some((mode, reply)),
             }
         }
         true

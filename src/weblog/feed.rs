@@ -25,6 +25,7 @@ use crate::class::ClassId;
 use crate::event::{Key, Rejection, Verdict};
 use crate::lane::Refusal;
 use crate::memory;
+use crate::memory::seal::{Seal, Sealed};
 use crate::producer::Producer;
 use crate::shard::{Context, Event, Handler};
 use crate::weblog::aggregate::{Aggregate, Limits};
@@ -224,8 +225,8 @@ pub(crate) struct FeedCounts {
     pub passes: u64,
     /// `None` where there was no schedule.
     pub kept: Option<Kept>,
-    /// `None` where nobody counts them.
-    pub allocations: Option<u64>,
+    /// What the thread did with the heap from the first line to the last; `None` where nobody counts.
+    pub sealed: Option<Sealed>,
 }
 
 /// Why a feed ended before its input did.
@@ -261,16 +262,15 @@ impl<S: Source> Feed<S> {
 
     /// Reads, parses and publishes to the end. The producer is detached when this returns.
     pub fn run(mut self, control: &Control<'_>) -> (FeedCounts, Result<(), FeedError>) {
-        let counted = memory::allocations_are_counted();
-        let before = memory::allocations();
         let mut pace = control.schedule.as_ref().map(|schedule| Pace::new(schedule, self.at, control.feeds));
         if let Some(schedule) = &control.schedule {
             self.look_every = LOOK_EVERY.min(schedule.lines_between_looks(control.feeds));
             self.until_look = self.look_every;
         }
+        let seal = memory::Mark::begin(Seal::Count).ok();
         let result = self.passes(control, &mut pace);
+        self.counts.sealed = seal.and_then(memory::Mark::finish);
         self.counts.kept = pace.map(|pace| pace.kept());
-        self.counts.allocations = counted.then(|| memory::allocations() - before);
         self.counts.bytes = self.reader.bytes_read();
         match &result {
             Ok(()) => {}

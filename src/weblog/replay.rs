@@ -28,9 +28,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::class::ClassId;
-use crate::engine::{self, Engine, Plan, PlanErrors, StartError, StopError};
+use crate::engine::{self, AskError, Engine, Plan, PlanErrors, SealError, StartError, StopError};
 use crate::lane::Refusal;
 use crate::memory::footprint::{Footprint, resident_bytes};
+use crate::memory::seal::{Seal, Sealed};
 use crate::producer::AttachError;
 use crate::shard::available;
 use crate::weblog::aggregate::{Aggregate, Report};
@@ -71,6 +72,9 @@ pub enum ReplayError {
     /// The system refused the thread of a producer.
     #[error("the thread of a producer could not be started: {0}; name fewer producers")]
     Thread(#[source] io::Error),
+    /// A shard did not answer when it was to be sealed.
+    #[error(transparent)]
+    Seal(AskError),
     /// The engine closed before the input ended.
     #[error("the engine closed before the input ended: {0}")]
     Refused(Refusal),
@@ -192,6 +196,11 @@ impl Run<'_> {
         let footprint = self.plan.footprint::<Entry>();
         let resident_before = resident_bytes();
         let engine = self.start()?;
+        match engine.seal(Seal::Count) {
+            // Where nobody counts, the result says so.
+            Ok(()) | Err(SealError::NotCounted(_)) => {}
+            Err(SealError::Ask(error)) => return Err(ReplayError::Seal(error)),
+        }
         // The shards have written to all of their memory by now, and no producer has a thread yet.
         let resident = resident_bytes().zip(resident_before).map(|(now, before)| now.saturating_sub(before));
         let begun = Instant::now();
@@ -285,7 +294,7 @@ struct Input {
     malformed_first: Vec<Noted<Malformed>>,
     too_large_first: Vec<Noted<usize>>,
     kept: Option<Kept>,
-    allocations: Option<u64>,
+    sealed: Option<Sealed>,
 }
 
 impl Input {
@@ -297,7 +306,7 @@ impl Input {
             malformed_first: Vec::new(),
             too_large_first: Vec::new(),
             kept: None,
-            allocations: Some(0),
+            sealed: Some(Sealed::default()),
         };
         let mut lines_before = 0;
         let mut strict = None;
@@ -323,7 +332,10 @@ impl Input {
             sum.malformed_by.iter_mut().zip(counts.malformed).for_each(|(sum, n)| *sum += n);
             append(&mut sum.malformed_first, counts.malformed_first, lines_before);
             append(&mut sum.too_large_first, counts.too_large_first, lines_before);
-            sum.allocations = sum.allocations.zip(counts.allocations).map(|(sum, n)| sum + n);
+            match (&mut sum.sealed, &counts.sealed) {
+                (Some(sum), Some(more)) => sum.add(more),
+                _ => sum.sealed = None,
+            }
             if let Some(kept) = counts.kept {
                 let sum = sum.kept.get_or_insert(Kept { rate_per_s: kept.rate_per_s, ..Kept::default() });
                 sum.add(&kept);
@@ -365,6 +377,10 @@ pub struct Replay {
     pub shard_allocations: Option<u64>,
     /// Allocations of all producers' threads, from the first line to the last; `None` where nobody counts them.
     pub producer_allocations: Option<u64>,
+    /// What the shards did with the heap, with its places: they are sealed before the first line.
+    pub shards_sealed: Option<Sealed>,
+    /// The same of the producers, each sealed from its first line to its last.
+    pub producers_sealed: Option<Sealed>,
     /// From the first line to the last event that left its lane.
     pub elapsed: Duration,
 }
@@ -393,7 +409,9 @@ impl Replay {
             kept: input.kept,
             report,
             shard_allocations: engine.allocations(),
-            producer_allocations: input.allocations,
+            producer_allocations: input.sealed.as_ref().map(|sealed| sealed.allocations),
+            shards_sealed: engine.sealed(),
+            producers_sealed: input.sealed,
             engine,
             footprint,
             resident_bytes,

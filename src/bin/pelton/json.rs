@@ -4,6 +4,7 @@ use crate::format::quantiles;
 use pelton::engine::ClassReport;
 use pelton::event::{Failure, Rejection};
 use pelton::ledger::Counts;
+use pelton::memory::seal::{self, Sealed};
 use pelton::weblog::{Kept, LATE_FROM, Replay, aggregate::Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -107,6 +108,24 @@ struct Quantiles {
 struct Allocations {
     shards: Option<u64>,
     producers: Option<u64>,
+    /// Those of sealed threads, with where they were made.
+    shards_sealed: Option<SealedThreads>,
+    producers_sealed: Option<SealedThreads>,
+}
+
+#[derive(Serialize)]
+struct SealedThreads {
+    allocations: u64,
+    frees: u64,
+    places: Vec<Place>,
+    elsewhere: u64,
+}
+
+/// A place, and the calls that led there, innermost first.
+#[derive(Serialize)]
+struct Place {
+    allocations: u64,
+    calls: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -139,7 +158,12 @@ pub fn of(replay: &Replay) -> String {
         classes: replay.engine.classes.iter().map(class).collect(),
         schedule: replay.kept.as_ref().map(schedule),
         report: &replay.report,
-        allocations: Allocations { shards: replay.shard_allocations, producers: replay.producer_allocations },
+        allocations: Allocations {
+            shards: replay.shard_allocations,
+            producers: replay.producer_allocations,
+            shards_sealed: replay.shards_sealed.as_ref().map(sealed),
+            producers_sealed: replay.producers_sealed.as_ref().map(sealed),
+        },
         footprint: Footprint {
             planned_bytes: replay.footprint.total_bytes(),
             resident_bytes: replay.resident_bytes,
@@ -148,6 +172,19 @@ pub fn of(replay: &Replay) -> String {
         events_per_s: replay.events_per_s(),
     };
     serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
+}
+
+fn sealed(sealed: &Sealed) -> SealedThreads {
+    let place = |place: &seal::Place| Place {
+        allocations: place.count,
+        calls: place.frames().iter().map(ToString::to_string).collect(),
+    };
+    SealedThreads {
+        allocations: sealed.allocations,
+        frees: sealed.frees,
+        places: sealed.places.iter().map(place).collect(),
+        elsewhere: sealed.others,
+    }
 }
 
 fn schedule(kept: &Kept) -> Schedule {

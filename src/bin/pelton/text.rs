@@ -254,6 +254,11 @@ fn cost(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
         each(replay.shard_allocations),
         each(replay.producer_allocations)
     ))?;
+    for (who, sealed) in [("shards", &replay.shards_sealed), ("producers", &replay.producers_sealed)] {
+        if let Some(sealed) = sealed.as_ref().filter(|sealed| sealed.allocations > 0) {
+            page.alarm(&format!("the {who} allocated after they were sealed: {sealed}"))?;
+        }
+    }
     let planned = replay.footprint.total_bytes();
     let resident = replay.resident_bytes.map_or("unknown".into(), bytes);
     page.raw(&format!("  memory of the engine: {} planned, {resident} resident", bytes(planned)))
