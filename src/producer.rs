@@ -75,6 +75,11 @@ pub(crate) struct Registry<E> {
 }
 
 impl<E> Registry<E> {
+    /// Bytes of a registry of so many sets, without their lanes.
+    pub const fn bytes(sets: usize) -> usize {
+        sets * size_of::<LaneSet<E>>()
+    }
+
     pub fn new(sets: u16) -> Self {
         Registry { free: Mutex::new(Vec::with_capacity(usize::from(sets))), sets }
     }

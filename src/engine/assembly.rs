@@ -19,6 +19,7 @@ use crate::lane::{LaneConsumer, LaneId, LaneProducer, LaneShared, LaneSpec, shap
 use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::ledger::{LaneCounts, Ledger};
+use crate::memory::footprint::arc_bytes;
 use crate::memory::region::{Builder, MemoryRefused};
 use crate::memory::scratch::Scratch;
 use crate::producer::{Gate, LaneSet, Registry};
@@ -32,9 +33,9 @@ use crate::shard::{Handler, Shard, ShardEnd};
 use crate::sync::forks;
 use crate::wait::{Bell, Doorbell, bit};
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Why an engine did not start.
@@ -129,8 +130,9 @@ pub(super) struct State<E> {
     pub threads: Vec<Option<ThreadId>>,
     /// What is left of each shard: `None` while it runs, and for ever where a host drives it.
     pub ends: Vec<Option<End>>,
+    /// Sums over all shards, class by class; empty until somebody asks for them.
     #[cfg(feature = "latency")]
-    pub latency: Vec<ClassLatency>,
+    latency: Vec<ClassLatency>,
 }
 
 /// What is left of a shard's thread; empty where the engine itself panicked on it.
@@ -138,16 +140,46 @@ pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
 
 #[cfg(feature = "latency")]
 impl<E> State<E> {
+    /// The sums over all shards that have been asked or have ended. Laid out when they are wanted: histograms are large,
+    /// and shards count in tallies of their own.
+    pub fn latency(&mut self, classes: usize) -> &mut [ClassLatency] {
+        self.latency.resize_with(classes, ClassLatency::default);
+        &mut self.latency
+    }
+
     /// Adds what a shard has counted to the sum of all.
     pub fn absorb(&mut self, recorders: &[Recorder]) {
-        self.latency.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
+        let sums = self.latency(recorders.len());
+        sums.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
     }
 
     /// Adds the latencies of a shard that has ended.
     pub fn add_latency(&mut self, more: &[ClassLatency]) {
-        self.latency.iter_mut().zip(more).for_each(|(sum, more)| sum.add(more));
+        self.latency(more.len()).iter_mut().zip(more).for_each(|(sum, more)| sum.add(more));
     }
 }
+
+/// Bytes of the core of an engine: what there is once, and what grows with shards, producers and lanes beside them.
+pub(super) const fn core_bytes(shards: usize, classes: usize, producers: usize, lanes: usize) -> usize {
+    core_bytes_for::<()>(shards, classes, producers, lanes)
+}
+
+const fn core_bytes_for<E>(shards: usize, classes: usize, producers: usize, lanes: usize) -> usize {
+    let bell = size_of::<Arc<Bell>>() + arc_bytes::<Bell>();
+    let mailbox = size_of::<Arc<Mailbox<E>>>() + arc_bytes::<Mailbox<E>>();
+    let state = size_of::<Placement>() + size_of::<Option<ThreadId>>() + size_of::<Option<End>>();
+    let once = arc_bytes::<Core<E>>()
+        + arc_bytes::<Gate<E>>()
+        + arc_bytes::<Routes>()
+        + arc_bytes::<Vec<LaneView<E>>>()
+        + classes * size_of::<AtomicU64>();
+    once + shards * (bell + mailbox + state + size_of::<JoinHandle<()>>())
+        + Registry::<E>::bytes(producers)
+        + lanes * size_of::<LaneView<E>>()
+}
+
+// Whatever the events are: all of it holds pointers to them.
+const _: () = assert!(core_bytes(3, 4, 5, 6) == core_bytes_for::<[u128; 9]>(3, 4, 5, 6));
 
 impl<E: Send + 'static> Core<E> {
     pub fn new(plan: Plan) -> Arc<Self> {
@@ -170,7 +202,7 @@ impl<E: Send + 'static> Core<E> {
             threads: vec![None; shards],
             ends: (0..shards).map(|_| None).collect(),
             #[cfg(feature = "latency")]
-            latency: vec![ClassLatency::default(); classes],
+            latency: Vec::new(),
         };
         Arc::new(Core {
             clock: plan.clock.clone().unwrap_or_default(),
@@ -234,7 +266,7 @@ impl<E: Send + 'static> Core<E> {
         let mut state = self.state();
         state.deposits[shard.index()] = Some(ends);
         if state.deposits.iter().all(Option::is_some) {
-            let ends: Vec<_> = state.deposits.iter_mut().filter_map(Option::take).collect();
+            let ends: Vec<_> = std::mem::take(&mut state.deposits).into_iter().flatten().collect();
             state.lanes = Arc::new(self.assemble(ends));
             state.assembled = true;
             self.gate.ready.store(true, Ordering::Release);
@@ -248,7 +280,8 @@ impl<E: Send + 'static> Core<E> {
     fn assemble(&self, mut ends: Vec<Vec<Vec<LaneProducer<E>>>>) -> Vec<LaneView<E>> {
         let view =
             |lane: &LaneProducer<E>| LaneView { shared: lane.shared().clone(), ring: lane.core().clone() };
-        let views = ends.iter().flatten().flatten().map(view).collect();
+        let mut views = Vec::with_capacity(ends.iter().flatten().map(Vec::len).sum());
+        views.extend(ends.iter().flatten().flatten().map(view));
         // From the last set to the first, so that each is popped off its shard's list.
         for set in (0..self.plan.sets()).rev() {
             let lanes: Box<[_]> = ends.iter_mut().flat_map(|sets| sets.pop().unwrap_or_default()).collect();
@@ -308,8 +341,9 @@ impl<E: Send + 'static> Seat<E> {
         let sets = usize::from(plan.sets());
         let bell = &core.gate.bells[id.index()];
         let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();
-        let mut writing: Vec<Vec<LaneProducer<E>>> = (0..sets).map(|_| Vec::new()).collect();
-        let mut reading: Vec<Vec<LaneConsumer<E>>> = Vec::new();
+        let classes = plan.classes.len();
+        let mut writing: Vec<Vec<LaneProducer<E>>> = (0..sets).map(|_| Vec::with_capacity(classes)).collect();
+        let mut reading: Vec<Vec<LaneConsumer<E>>> = Vec::with_capacity(classes);
         for (at, class) in plan.classes.iter().enumerate() {
             let mut lanes = Vec::with_capacity(sets);
             let shape = ring::Shape { first_sequence: plan.first_sequence, ..shape_of(class) };

@@ -37,6 +37,7 @@ impl Plan {
         let (mut engine, seats) = self.lay_out(make);
         let core = engine.core.clone();
         let handler = Arc::new(handler);
+        engine.threads.reserve_exact(seats.len());
         for seat in seats {
             let id = seat.id;
             let (core, handler) = (core.clone(), handler.clone());

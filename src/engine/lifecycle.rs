@@ -222,8 +222,8 @@ impl<E: Send + 'static> Engine<E> {
             }
         }
         // What a shard measured that has ended (before the report takes it) is still with it.
-        let state = self.core.state();
-        let mut sum = state.latency.clone();
+        let mut state = self.core.state();
+        let mut sum = state.latency(self.core.plan.classes.len()).to_vec();
         for end in state.ends.iter().flatten().flatten() {
             sum.iter_mut().zip(&end.latency).for_each(|(sum, more)| sum.add(more));
         }
@@ -323,12 +323,14 @@ impl<E: Send + 'static> Engine<E> {
             });
             outputs.push(end.and_then(|end| end.output));
         }
+        #[cfg(feature = "latency")]
+        let latency = state.latency(self.core.plan.classes.len());
         let class = |(at, class): (usize, &crate::Class)| ClassReport {
             class: ClassId(at as u8),
             name: class.name().to_string(),
             counts: ledger.class(ClassId(at as u8)),
             #[cfg(feature = "latency")]
-            latency: state.latency[at].clone(),
+            latency: latency[at].clone(),
         };
         let classes = self.core.plan.classes.iter().enumerate().map(class).collect();
         let elapsed = self.core.started.elapsed();

@@ -1,14 +1,20 @@
 //! The memory that an engine takes: a sum in which every term has a name, known before start.
 #![forbid(unsafe_code)]
 
+use super::assembly::core_bytes;
 use super::plan::Plan;
-use crate::class::Class;
+use crate::class::{Class, Share};
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{lane_bytes, shape_of};
-use crate::memory::footprint::{Footprint, arc_bytes};
-use crate::memory::region::REGION_SLACK;
+use crate::latency::Recorder;
+use crate::memory::footprint::{Footprint, Group, arc_bytes};
+use crate::memory::region::{REGION_BYTES, arena_bytes, region_slack};
 use crate::ring::event_layout;
 use crate::route::Routes;
+use crate::shard::lanes::Lanes;
+use crate::shard::mesh::Mesh;
+use crate::shard::parts::ClassRule;
+use crate::shard::schedule::Schedule;
 use crate::shard::{QUARANTINE_MAX, Quarantined};
 use crate::wait::Doorbell;
 use std::alloc::Layout;
@@ -37,6 +43,17 @@ impl Plan {
     }
 
     /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
+    ///
+    /// It is the sum of what [`start`](Plan::start) asks the allocator for and keeps, and all of it has been written to
+    /// when `start` returns, but for the edges of regions and arenas.
+    ///
+    /// # What is not in it
+    /// - What is yours: the closures, the handlers with what they allocate (name it with [`reserve`](Plan::reserve), so
+    ///   that it is), what an event's factory allocates, and the plan.
+    /// - The threads: their stacks, of which the system counts what is touched, and some 500 bytes each of the standard
+    ///   library's.
+    /// - What the allocator adds to each piece, and rounds it up to.
+    /// - What is taken while it starts and given back before it has: lists of a few pointers, the mesh on its way.
     pub fn footprint<E>(&self) -> Footprint {
         self.footprint_of(event_layout::<E>())
     }
@@ -45,36 +62,50 @@ impl Plan {
     pub fn footprint_of(&self, event: Layout) -> Footprint {
         let mut sum = Footprint::default();
         let shards = u64::from(self.shards);
+        let (sets, classes) = (usize::from(self.sets()), self.classes.len());
         let lanes = shards * u64::from(self.sets());
         for class in &self.classes {
             let shape = shape_of(class);
             let slot = shape.slot_bytes(event);
-            let name = class.name();
-            sum.add(
-                format!("class '{name}': slots ({} x {slot} B)", class.capacity),
-                lanes,
-                shape.slots_need(event) as u64,
-            );
-            sum.add(format!("class '{name}': payload ring"), lanes, shape.payload_need() as u64);
+            let slots = format!("class '{}': slots ({} x {slot} B)", class.name(), class.capacity);
+            sum.add(Group::Class, slots, lanes, shape.slots_need(event) as u64);
+            let ring = format!("class '{}': payload ring", class.name());
+            sum.add(Group::PayloadRing, ring, lanes, shape.payload_need() as u64);
         }
-        let classes = self.classes.len() as u64;
-        sum.add("region: alignment and header", shards, REGION_SLACK as u64);
-        sum.add("lanes: ends, cursors and ledger", lanes * classes, lane_bytes() as u64);
-        sum.add("lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
-        // The arena rounds itself up to whole pages.
-        sum.add(
-            "scratch",
-            shards,
-            if self.scratch_bytes == 0 { 0 } else { u64::from(self.scratch_bytes) + 4_096 },
-        );
+        let all_lanes = lanes * classes as u64;
+        sum.add(Group::Lane, "lanes: ends, cursors and ledger", all_lanes, lane_bytes() as u64);
+        sum.add(Group::Lane, "lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
+        let edges = region_slack(self.region_bytes(event)) + REGION_BYTES;
+        sum.add(Group::Shard, "region: its edges and its header", shards, edges as u64);
+        sum.add(Group::Shard, "rules, schedule and lists", shards, self.tables_bytes(sets) as u64);
+        sum.add(Group::Shard, "quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);
         #[cfg(feature = "latency")]
-        sum.add("latency tallies", shards * classes, crate::latency::Recorder::BYTES);
-        sum.add("quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);
-        sum.add("routes", 1, Routes::bytes(self.partitions));
+        sum.add(
+            Group::Histogram,
+            "latency tallies",
+            shards * classes as u64,
+            crate::latency::Recorder::BYTES,
+        );
+        let scratch = arena_bytes(self.scratch_bytes as usize) as u64;
+        sum.add(Group::Scratch, "scratch", shards, scratch);
         for (name, bytes) in &self.reserved {
-            sum.add(name.clone(), shards, *bytes);
+            sum.add(Group::Handler, name.clone(), shards, *bytes);
         }
+        sum.add(Group::Fixed, "routes", 1, Routes::bytes(self.partitions));
+        let core = core_bytes(self.shards.into(), classes, self.producers_max.into(), all_lanes as usize);
+        sum.add(Group::Fixed, "engine: state, mailboxes, registry", 1, core as u64);
         sum
+    }
+
+    /// Bytes of the tables of one shard.
+    fn tables_bytes(&self, sets: usize) -> usize {
+        let classes = self.classes.len();
+        let strict = self.classes.iter().filter(|class| class.share == Share::Strict).count();
+        let mesh = if self.mesh { usize::from(self.shards) * classes } else { 0 };
+        classes * (size_of::<ClassRule>() + size_of::<Recorder>())
+            + Schedule::bytes(strict, classes - strict)
+            + Lanes::<()>::bytes(classes, sets)
+            + Mesh::<()>::bytes(mesh)
     }
 }
 

@@ -9,9 +9,60 @@ pub(crate) const fn arc_bytes<T>() -> usize {
     (2 * size_of::<usize>()).next_multiple_of(align_of::<T>()) + size_of::<T>()
 }
 
+/// What a term belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// The slots of a class.
+    Class,
+    /// The payload rings of a class.
+    PayloadRing,
+    /// A lane, outside its region: its ends, cursors and ledger.
+    Lane,
+    /// A shard: the edges of its region, its tables, its quarantine.
+    Shard,
+    /// Tallies of latencies.
+    Histogram,
+    /// Memory that is lent to handlers.
+    Scratch,
+    /// What handlers take of their own accord, as far as the plan was told.
+    Handler,
+    /// What there is once, or grows with the number of shards and producers by a few bytes: routes, state, registry.
+    Fixed,
+}
+
+impl Group {
+    /// All of them, in the order of a table.
+    pub const ALL: [Group; 8] = [
+        Group::Class,
+        Group::PayloadRing,
+        Group::Lane,
+        Group::Shard,
+        Group::Histogram,
+        Group::Scratch,
+        Group::Handler,
+        Group::Fixed,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Class => "class",
+            Group::PayloadRing => "payload ring",
+            Group::Lane => "lane",
+            Group::Shard => "shard",
+            Group::Histogram => "histogram",
+            Group::Scratch => "scratch",
+            Group::Handler => "handler",
+            Group::Fixed => "fixed",
+        }
+    }
+}
+
 /// One term of the sum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
+    /// What it belongs to.
+    pub group: Group,
     /// What takes the memory.
     pub name: String,
     /// How many of it there are.
@@ -35,16 +86,25 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    pub(crate) fn add(&mut self, name: impl Into<String>, count: u64, bytes_each: u64) {
+    pub(crate) fn add(&mut self, group: Group, name: impl Into<String>, count: u64, bytes_each: u64) {
         if count > 0 && bytes_each > 0 {
-            self.terms.push(Term { name: name.into(), count, bytes_each });
+            self.terms.push(Term { group, name: name.into(), count, bytes_each });
         }
     }
 
     /// The sum in bytes; saturates at `u64::MAX`.
     pub fn total_bytes(&self) -> u64 {
-        self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes()))
+        sum(self.terms.iter())
     }
+
+    /// The sum of one group in bytes; saturates at `u64::MAX`.
+    pub fn group_bytes(&self, group: Group) -> u64 {
+        sum(self.terms.iter().filter(|term| term.group == group))
+    }
+}
+
+fn sum<'a>(terms: impl Iterator<Item = &'a Term>) -> u64 {
+    terms.fold(0, |sum, term| sum.saturating_add(term.bytes()))
 }
 
 impl fmt::Display for Footprint {
@@ -81,10 +141,11 @@ mod tests {
     #[test]
     fn a_sum_names_every_term() {
         let mut footprint = Footprint::default();
-        footprint.add("rings", 2, 4_096);
-        footprint.add("nothing", 0, 77);
-        footprint.add("scratch", 1, 100);
+        footprint.add(Group::Class, "rings", 2, 4_096);
+        footprint.add(Group::Lane, "nothing", 0, 77);
+        footprint.add(Group::Scratch, "scratch", 1, 100);
         assert_eq!(footprint.total_bytes(), 8_292);
+        assert_eq!(Group::ALL.map(|group| footprint.group_bytes(group)), [8_192, 0, 0, 0, 0, 100, 0, 0]);
         let text = footprint.to_string();
         assert!(text.contains("rings") && text.contains("8292") && !text.contains("nothing"), "{text}");
     }

@@ -9,8 +9,9 @@
 //! # Invariants
 //! - Parts never overlap (bumpalo hands out each byte once).
 //! - The chunk is not touched through bumpalo after its builder is gone; only the parts' owners use it.
-//! - The size is known before: [`need`] of every part, plus [`REGION_SLACK`].
+//! - The size is known before: [`need`] of every part, plus [`region_slack`].
 
+use super::footprint::arc_bytes;
 use bumpalo::Bump;
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -20,9 +21,39 @@ use std::sync::Arc;
 /// Every part starts and ends on such a boundary: two cache lines, since adjacent lines are fetched in pairs.
 pub(crate) const PART_ALIGN: usize = 128;
 
-/// What the arena itself may need besides its parts: its first alignment to a boundary, and its own header. It is
-/// counted in whole, and never written but for the header.
-pub(crate) const REGION_SLACK: usize = PART_ALIGN + 4_096;
+/// Bytes that an arena takes from the system for a capacity: bumpalo keeps a footer of six words behind it, and rounds
+/// both up so that with what an allocator adds they come near a power of two, or to whole pages. 0 takes nothing.
+pub(crate) const fn arena_bytes(capacity: usize) -> usize {
+    const PAGE: usize = 4_096;
+    const FOOTER: usize = 6 * size_of::<usize>();
+    const OVERHEAD: usize = (FOOTER + 16).next_multiple_of(16);
+    const LEAST: usize = 512 - OVERHEAD;
+    if capacity == 0 {
+        return 0;
+    }
+    let capacity = match capacity.checked_next_multiple_of(16) {
+        Some(capacity) if capacity < LEAST => LEAST,
+        Some(capacity) => capacity,
+        None => return usize::MAX,
+    };
+    if capacity < PAGE {
+        (capacity + OVERHEAD).next_power_of_two() - OVERHEAD + FOOTER
+    } else {
+        match (capacity.saturating_add(OVERHEAD)).checked_next_multiple_of(PAGE) {
+            Some(whole) => whole - OVERHEAD + FOOTER,
+            None => usize::MAX,
+        }
+    }
+}
+
+/// Bytes that a region takes besides its parts: up to its first boundary, and what the arena adds. What comes before
+/// the first part and behind the last is not written, but for the footer.
+pub(crate) const fn region_slack(bytes: usize) -> usize {
+    arena_bytes(bytes.saturating_add(PART_ALIGN)).saturating_sub(bytes)
+}
+
+/// Bytes of what keeps a region alive.
+pub(crate) const REGION_BYTES: usize = arc_bytes::<Region>();
 
 /// Bytes that a part of this layout takes of a region: its size, rounded up to its alignment, and room to get there
 /// where that is above the usual.
@@ -134,7 +165,7 @@ mod tests {
                 shapes.iter().map(|(size, align)| Layout::from_size_align(*size, 1 << align).unwrap()).collect();
             let planned = plan(&layouts);
             let mut builder = Builder::new(planned).unwrap();
-            prop_assert!(builder.taken_bytes() <= planned + REGION_SLACK);
+            prop_assert_eq!(builder.taken_bytes(), planned + region_slack(planned));
             let mut parts = Vec::new();
             for layout in &layouts {
                 let mut part = builder.cut(*layout).unwrap();
@@ -148,6 +179,16 @@ mod tests {
                 prop_assert!(pair[0].0 + pair[0].1 <= pair[1].0);
             }
         }
+    }
+
+    #[test]
+    fn an_arena_takes_what_is_said() {
+        let around = (4..27).flat_map(|bits| (0..140).map(move |off| (1usize << bits) + off - 70));
+        for capacity in around.chain(0..6_000) {
+            let arena = Bump::with_capacity(capacity);
+            assert_eq!(arena.allocated_bytes_including_metadata(), arena_bytes(capacity), "{capacity}");
+        }
+        assert_eq!(arena_bytes(usize::MAX), usize::MAX);
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl<E> Lanes<E> {
         Lanes { first: vec![0; classes.len()], classes, sets, awake: 0, look_in: LOOK }
     }
 
+    /// Bytes of the tables, without the lanes in them.
+    pub const fn bytes(classes: usize, sets: usize) -> usize {
+        classes * (size_of::<Vec<LaneConsumer<E>>>() + size_of::<usize>()) + sets * size_of::<Set>()
+    }
+
     /// Every lane there is.
     pub fn all(&mut self) -> impl Iterator<Item = &mut LaneConsumer<E>> {
         self.classes.iter_mut().flatten()

@@ -27,6 +27,11 @@ impl<E> Mesh<E> {
         Mesh { touched: Vec::with_capacity(lanes.len()), lanes, classes }
     }
 
+    /// Bytes of the list of touched ones among so many lanes.
+    pub const fn bytes(lanes: usize) -> usize {
+        lanes * size_of::<u32>()
+    }
+
     /// Whether there is a lane to this shard.
     pub fn reaches(&self, shard: ShardId) -> bool {
         shard.index() * self.classes < self.lanes.len()

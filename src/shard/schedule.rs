@@ -60,14 +60,22 @@ impl Schedule {
             Share::Weighted(weight) => Some(u64::from(weight)),
         };
         let smallest = classes.iter().filter_map(weight).min().unwrap_or(1);
-        let strict: Vec<_> = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
+        let mut strict: Vec<_> = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
         let tier = classes.iter().enumerate().filter_map(|(class, settings)| {
             let share = burst * weight(settings)? / smallest;
             Some(Weighted { class, share, left: share })
         });
-        let tier: Vec<_> = tier.collect();
+        let mut tier: Vec<_> = tier.collect();
+        // Filtered lists grow in steps; these are what the plan has said.
+        strict.shrink_to_fit();
+        tier.shrink_to_fit();
         let higher = if tier.is_empty() { strict.len() - 1 } else { strict.len() };
         Schedule { strict, higher, tier, turn: 0, burst, floor, passed_over: 0 }
+    }
+
+    /// Bytes of the schedule of so many classes of either kind.
+    pub const fn bytes(strict: usize, weighted: usize) -> usize {
+        strict * size_of::<usize>() + weighted * size_of::<Weighted>()
     }
 
     /// Goes through the classes in the order in which they are to be served now, has those served that are ready, and
