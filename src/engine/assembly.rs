@@ -147,10 +147,9 @@ impl<E> State<E> {
         &mut self.latency
     }
 
-    /// Adds what a shard has counted to the sum of all.
+    /// Adds what a shard has counted to the sum of all, on the shard's thread: whoever asked has laid the sums out.
     pub fn absorb(&mut self, recorders: &[Recorder]) {
-        let sums = self.latency(recorders.len());
-        sums.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
+        self.latency.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
     }
 
     /// Adds the latencies of a shard that has ended.

@@ -199,6 +199,8 @@ impl<E: Send + 'static> Engine<E> {
     /// [`AskError`]. What shards did answer is kept for the next call and for the report.
     #[cfg(feature = "latency")]
     pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
+        let classes = self.core.plan.classes.len();
+        self.core.state().latency(classes);
         for shard in (0..self.core.plan.shards).map(ShardId) {
             self.may_ask(shard)?;
             if !self.is_running(shard) {
@@ -223,7 +225,7 @@ impl<E: Send + 'static> Engine<E> {
         }
         // What a shard measured that has ended (before the report takes it) is still with it.
         let mut state = self.core.state();
-        let mut sum = state.latency(self.core.plan.classes.len()).to_vec();
+        let mut sum = state.latency(classes).to_vec();
         for end in state.ends.iter().flatten().flatten() {
             sum.iter_mut().zip(&end.latency).for_each(|(sum, more)| sum.add(more));
         }
