@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 pub const PREFIX: &str = "PELTON_";
 
 /// Variables that begin like settings and belong to tests and scripts.
-const NO_SETTINGS: [&str; 5] =
-    ["PELTON_TEST_", "PELTON_PERF_", "PELTON_SOAK_", "PELTON_FAULTS_", "PELTON_COUNT"];
+const NO_SETTINGS: [&str; 6] =
+    ["PELTON_TEST_", "PELTON_PERF_", "PELTON_SOAK_", "PELTON_FAULTS_", "PELTON_FUZZ_", "PELTON_COUNT"];
 
 /// Settings of a class that a file must name: what is lost under load, and what comes first, is nobody's default.
 pub const NAMED: [&str; 4] = ["name", "share", "capacity_slots", "overflow"];
@@ -87,6 +87,11 @@ pub(super) struct Collected {
 fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this two words have little in common but their letters.
     const LIKE: f64 = 0.75;
+    // Longer than any key, and comparing takes a time that grows with it.
+    const BYTES_MAX: usize = 100;
+    if word.len() > BYTES_MAX {
+        return None;
+    }
     let like = |key: &&str| strsim::jaro_winkler(word, key);
     known.filter(|key| like(key) > LIKE).max_by(|a, b| like(a).total_cmp(&like(b)))
 }
@@ -177,7 +182,9 @@ impl Collected {
                 _ => None,
             });
         let title = name.as_ref().map_or_else(|| format!("class{at}"), |(name, _)| name.clone());
-        let own = self.classes.iter().position(|(name, _)| *name == title).filter(|_| base.fixed_classes);
+        // Where they are declared here there may be many, and none is looked up.
+        let own =
+            base.fixed_classes.then(|| self.classes.iter().position(|(name, _)| *name == title)).flatten();
         if let (true, None, Some((name, origin))) = (base.fixed_classes, own, name) {
             let what = format!("this command has no class '{name}'");
             let known: Vec<_> = self.classes.iter().map(|(name, _)| name.clone()).collect();

@@ -62,11 +62,18 @@ pub(super) struct Document {
 struct Reader<'a> {
     name: &'a str,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    /// How many characters begin before each whole [`STEP`] of bytes.
+    chars: Vec<usize>,
 }
+
+/// Bytes from one count of characters to the next: a column is found by looking at no more, however long its line is.
+const STEP: usize = 256;
 
 /// Takes a text apart. Where it is no TOML, that is a problem, and the rest is read all the same.
 pub(super) fn read(name: &str, text: &str) -> Document {
-    let reader = Reader { name, text };
+    let reader = Reader::new(name, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut document = Document::default();
     for error in errors {
@@ -101,6 +108,11 @@ pub(super) fn read(name: &str, text: &str) -> Document {
     document
 }
 
+/// How many characters begin in these bytes.
+fn starts(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte as i8) >= -64).count()
+}
+
 fn start(origin: &Origin) -> usize {
     match origin {
         Origin::File { span, .. } => span.start,
@@ -108,7 +120,25 @@ fn start(origin: &Origin) -> usize {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(name: &'a str, text: &'a str) -> Self {
+        let lines = [0].into_iter().chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let mut chars = Vec::with_capacity(text.len() / STEP + 1);
+        let mut sum = 0;
+        for step in text.as_bytes().chunks(STEP) {
+            chars.push(sum);
+            sum += starts(step);
+        }
+        chars.push(sum);
+        Reader { name, text, lines, chars }
+    }
+
+    /// How many characters begin before a byte.
+    fn chars_before(&self, at: usize) -> usize {
+        let step = at / STEP;
+        self.chars[step] + starts(&self.text.as_bytes()[step * STEP..at])
+    }
+
     fn origin(&self, span: Range<usize>) -> Origin {
         // A span of an error may point behind the last byte, or (with what is no TOML) into a character.
         let mut from = span.start.min(self.text.len());
@@ -119,12 +149,11 @@ impl Reader<'_> {
         while !self.text.is_char_boundary(to) {
             to += 1;
         }
-        let before = &self.text[..from];
-        let line_from = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = self.lines.partition_point(|begins| *begins <= from);
         Origin::File {
             name: self.name.to_string(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_from..].chars().count() + 1,
+            line,
+            column: self.chars_before(from) - self.chars_before(self.lines[line - 1]) + 1,
             span: from..to,
         }
     }
