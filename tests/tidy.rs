@@ -58,7 +58,13 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ],
     )],
     &[
-        ("config", &["origin", "problem", "document", "table", "collect", "layers"]),
+        (
+            "config",
+            &[
+                "origin", "problem", "document", "table", "collect", "layers", "words", "explain", "budget",
+                "write", "diff", "answers", "init",
+            ],
+        ),
         (
             "weblog",
             &[

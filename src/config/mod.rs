@@ -44,12 +44,25 @@ mod document;
 mod table;
 mod collect;
 mod layers;
+pub mod words;
+mod explain;
+mod budget;
+mod write;
+mod diff;
+mod answers;
+mod init;
 
+pub use answers::{Answers, QUESTIONS};
+pub use budget::{Group, Memory, MemoryTerm, SlotBytes};
 pub use collect::{Base, NAMED, PREFIX, Sources};
+pub use diff::{Change, Diff, Follows, Side};
+pub use explain::{Explained, explain};
+pub use init::Draft;
 pub use layers::{Config, Scope, resolve};
 pub use origin::{Origin, Origins};
 pub use problem::{Problem, Problems, Rule};
 pub use table::{About, Rows, Table};
+pub use write::{Notes, write};
 
 use crate::engine::Plan;
 use crate::host::Host;

@@ -1,0 +1,124 @@
+//! The footprint of a plan, term by term, and what a slot is made of.
+#![forbid(unsafe_code)]
+
+use super::explain::event_of;
+use super::layers::Scope;
+use crate::class::Class;
+use crate::engine::Plan;
+use crate::lane::shape_of;
+use crate::memory::footprint::Term;
+use serde::Serialize;
+use std::alloc::Layout;
+
+/// The footprint of a plan, term by term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Bytes of the event that it is reckoned with.
+    pub event_bytes: u64,
+    /// Whether that is the event's size. Where it is not, it is what fits a slot of one cache line.
+    pub event_is_known: bool,
+    /// What a slot of each class is made of.
+    pub slots: Vec<SlotBytes>,
+    /// The terms, by what they belong to.
+    pub groups: Vec<Group>,
+    /// Their sum in bytes: what a start takes.
+    pub total_bytes: u64,
+}
+
+/// The bytes of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SlotBytes {
+    /// The class.
+    pub class: String,
+    /// The sequence word.
+    pub sequence_bytes: u64,
+    /// The key.
+    pub key_bytes: u64,
+    /// The stamp; 0 where the class has none.
+    pub stamp_bytes: u64,
+    /// The descriptor of the payload; 0 where the class has none.
+    pub payload_bytes: u64,
+    /// The event.
+    pub event_bytes: u64,
+    /// What is left of its cache lines, and between its fields.
+    pub padding_bytes: u64,
+    /// The sum: whole cache lines.
+    pub slot_bytes: u64,
+}
+
+/// Terms that belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// What they belong to.
+    pub owner: String,
+    /// The terms.
+    pub terms: Vec<MemoryTerm>,
+    /// Their sum in bytes.
+    pub bytes: u64,
+}
+
+/// One term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryTerm {
+    /// What takes the memory.
+    pub name: String,
+    /// How many there are.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes_each: u64,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
+impl Memory {
+    /// The footprint of a plan.
+    pub fn of(plan: &Plan, scope: Scope<'_>) -> Self {
+        let event = event_of(plan, scope);
+        let footprint = plan.footprint_of(event);
+        let mut groups: Vec<Group> = Vec::new();
+        for term in &footprint.terms {
+            // What a term belongs to stands before its name; a term without an owner stands for itself.
+            let (owner, name) = term.name.rsplit_once(": ").unwrap_or(("", &term.name));
+            let term = told(name, term);
+            match groups.iter_mut().find(|group| group.owner == owner) {
+                Some(group) => {
+                    group.bytes = group.bytes.saturating_add(term.bytes);
+                    group.terms.push(term);
+                }
+                None => groups.push(Group { owner: owner.into(), bytes: term.bytes, terms: vec![term] }),
+            }
+        }
+        Memory {
+            event_bytes: event.size() as u64,
+            event_is_known: scope.event.is_some() || plan.event_bytes.is_some(),
+            slots: plan.classes().iter().map(|class| SlotBytes::of(class, event)).collect(),
+            total_bytes: footprint.total_bytes(),
+            groups,
+        }
+    }
+}
+
+fn told(name: &str, term: &Term) -> MemoryTerm {
+    MemoryTerm { name: name.into(), count: term.count, bytes_each: term.bytes_each, bytes: term.bytes() }
+}
+
+impl SlotBytes {
+    fn of(class: &Class, event: Layout) -> Self {
+        const WORD: u64 = 8;
+        let shape = shape_of(class);
+        let (stamp_bytes, payload_bytes) =
+            (if shape.stamped { WORD } else { 0 }, if shape.payload_bytes > 0 { WORD } else { 0 });
+        let (event_bytes, slot_bytes) = (event.size() as u64, shape.slot_bytes(event) as u64);
+        let fields = WORD + WORD + stamp_bytes + payload_bytes + event_bytes;
+        SlotBytes {
+            class: class.name().into(),
+            sequence_bytes: WORD,
+            key_bytes: WORD,
+            stamp_bytes,
+            payload_bytes,
+            event_bytes,
+            padding_bytes: slot_bytes - fields,
+            slot_bytes,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What differs between two configurations in effect, however they are written, and what follows from it.
+//!
+//! # Mechanism
+//! Settings are compared by what they come to: a default that is written out is no difference, nor is `"half"` beside the
+//! half in bytes, nor are weights of the same ratio. Classes are the same where their names are.
+#![forbid(unsafe_code)]
+
+use super::budget::Memory;
+use super::explain::{Explained, origin, value, worst_wait};
+use super::layers::{Config, Scope};
+use super::origin::Origin;
+use super::table::Table;
+use crate::class::{Class, Share};
+use crate::engine::{CLASS, Plan, Value};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// What differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    /// Settings with different values; those of a class that only one of both has, as far as they are not as a class
+    /// has them at first.
+    pub settings: Vec<Change>,
+    /// Classes that only the second has.
+    pub added: Vec<String>,
+    /// Classes that only the first has.
+    pub removed: Vec<String>,
+    /// Figures that are others because of it.
+    pub follows: Vec<Follows>,
+}
+
+/// A setting with two values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its name among all.
+    pub setting: String,
+    /// Its unit; empty where it has none.
+    pub unit: &'static str,
+    /// In the first; `None` where that has no such class.
+    pub before: Option<Side>,
+    /// In the second.
+    pub after: Option<Side>,
+}
+
+/// A value, and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// The value.
+    #[serde(serialize_with = "value")]
+    pub value: Value,
+    /// Where it came from.
+    #[serde(serialize_with = "origin")]
+    pub origin: Origin,
+}
+
+/// A figure that is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Follows {
+    /// What it is the figure of.
+    pub what: String,
+    /// Its unit; empty where it has none.
+    pub unit: &'static str,
+    /// In the first; `"none"` where there is none.
+    #[serde(serialize_with = "value")]
+    pub before: Value,
+    /// In the second.
+    #[serde(serialize_with = "value")]
+    pub after: Value,
+}
+
+impl Diff {
+    /// What differs between two configurations, each with its tables.
+    pub fn between(
+        before: (&Config, &[&mut dyn Table]),
+        after: (&Config, &[&mut dyn Table]),
+        scope: Scope<'_>,
+    ) -> Self {
+        let plans = [before.0.plan(), after.0.plan()];
+        let rows = [before.0.explain(before.1, scope), after.0.explain(after.1, scope)];
+        let names = plans.map(|plan| plan.classes().iter().map(Class::name).collect::<Vec<_>>());
+        let only = |of: usize, other: usize| {
+            let own = names[of].iter().filter(|name| !names[other].contains(name));
+            own.map(|name| name.to_string()).collect::<Vec<_>>()
+        };
+        let mut settings = Vec::new();
+        let all = rows[0].iter().chain(rows[1].iter().filter(|row| find(&rows[0], &row.setting).is_none()));
+        for row in all {
+            let sides = [0, 1].map(|at| find(&rows[at], &row.setting));
+            let differ = match sides {
+                [Some(a), Some(b)] => effect(a, plans[0]) != effect(b, plans[1]),
+                // Of a class that is new, what every class has at first tells nothing.
+                _ => CLASS
+                    .iter()
+                    .any(|class| class.key == row.key && (class.get)(&Class::strict("")) != row.value),
+            };
+            if differ {
+                let side = |row: &Explained| Side { value: row.value.clone(), origin: row.origin.clone() };
+                let [before, after] = sides.map(|row| row.map(side));
+                settings.push(Change { setting: row.setting.clone(), unit: row.unit, before, after });
+            }
+        }
+        Diff { settings, added: only(1, 0), removed: only(0, 1), follows: follows(plans, scope) }
+    }
+
+    /// Whether both have the same effect.
+    pub fn is_empty(&self) -> bool {
+        self.settings.is_empty()
+            && self.added.is_empty()
+            && self.removed.is_empty()
+            && self.follows.is_empty()
+    }
+}
+
+fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {
+    rows.iter().find(|row| row.setting == setting)
+}
+
+/// What a value comes to: equal where two plans do the same.
+fn effect(row: &Explained, plan: &Plan) -> Value {
+    let class = || {
+        plan.classes()
+            .iter()
+            .find(|class| row.setting.strip_suffix(row.key) == Some(&format!("class '{}': ", class.name())))
+    };
+    match row.key {
+        "payload_max_bytes" => class()
+            .map_or(row.value.clone(), |class| class.payload_max.unwrap_or(class.payload_bytes / 2).into()),
+        "weight" => {
+            let weights = plan.classes().iter().filter_map(|class| match class.share {
+                Share::Strict => None,
+                Share::Weighted(weight) => Some(weight),
+            });
+            let (own, smallest) = (row.value.number::<u32>(), weights.min().unwrap_or(1).max(1));
+            own.map_or("none".into(), |own| {
+                let common = gcd(own, smallest).max(1);
+                format!("{}/{}", own / common, smallest / common).into()
+            })
+        }
+        _ => row.value.clone(),
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The classes in the order in which they are served.
+fn order(plan: &Plan) -> Value {
+    let (strict, weighted): (Vec<_>, Vec<_>) =
+        plan.classes().iter().partition(|class| class.share == Share::Strict);
+    strict.into_iter().chain(weighted).map(Class::name).collect::<Vec<_>>().join(", ").into()
+}
+
+fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<Follows> {
+    let memory = plans.map(|plan| Memory::of(plan, scope));
+    let none = || Value::from("none");
+    let mut all = Vec::new();
+    let mut tell = |what: String, unit, [before, after]: [Value; 2]| {
+        if before != after {
+            all.push(Follows { what, unit, before, after });
+        }
+    };
+    tell("classes in the order in which they are served".into(), "", plans.map(order));
+    let wait = plans.map(|plan| u64::try_from(worst_wait(plan).as_nanos()).unwrap_or(u64::MAX).into());
+    tell("longest wait of a strict class for a lower one, burst_events x handling_ns".into(), "ns", wait);
+    tell("footprint".into(), "bytes", [0, 1].map(|at| memory[at].total_bytes.into()));
+    let owners: BTreeSet<&str> =
+        memory.iter().flat_map(|memory| &memory.groups).map(|group| group.owner.as_str()).collect();
+    for owner in owners.into_iter().filter(|owner| owner.starts_with("class ")) {
+        let part = |memory: &Memory| {
+            let group = memory.groups.iter().find(|group| group.owner == owner);
+            group.map_or_else(none, |group| group.bytes.into())
+        };
+        tell(format!("footprint of {owner}"), "bytes", [part(&memory[0]), part(&memory[1])]);
+    }
+    let classes: BTreeSet<&str> =
+        memory.iter().flat_map(|memory| &memory.slots).map(|slot| slot.class.as_str()).collect();
+    for class in classes {
+        let slot = |memory: &Memory| {
+            let slot = memory.slots.iter().find(|slot| slot.class == class);
+            slot.map_or_else(none, |slot| slot.slot_bytes.into())
+        };
+        tell(format!("slot of class '{class}'"), "bytes", [slot(&memory[0]), slot(&memory[1])]);
+    }
+    all
+}

@@ -1,0 +1,340 @@
+//! The explanation: every setting in effect, where it came from, what it comes to, and what it costs.
+//!
+//! # Mechanism
+//! Everything said of a setting is from its row, its value, and the plan: there is no second list. What it costs is found
+//! by trying: the footprint as it is, less the footprint with this one setting at the least that it can be (its range's
+//! least, `false`, or the word that stands for none, whichever takes less). So the shards' cost is that of all beyond the
+//! first, and the costs of all settings are no parts of a sum: lanes are slots times producers times shards, and each of
+//! the three is charged with the product. The sum is told by [`Memory`](super::Memory).
+#![forbid(unsafe_code)]
+
+use super::layers::{Config, Scope};
+use super::origin::{Origin, Origins};
+use super::table::{About, Table};
+use super::words::{bytes, count, many, nanos};
+use crate::class::{Class, Share};
+use crate::engine::{CLASS, ENGINE, Kind, Plan, Setting, Value};
+use crate::host::list;
+use crate::lane::shape_of;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::alloc::Layout;
+use std::time::Duration;
+
+/// A setting in effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// Its name among all: `burst_events`, `class 'bulk': ttl_us`, `replay: loop`.
+    pub setting: String,
+    /// Its key.
+    pub key: &'static str,
+    /// Its value, in its unit.
+    #[serde(serialize_with = "value")]
+    pub value: Value,
+    /// Its unit; empty where it has none.
+    pub unit: &'static str,
+    /// What the value comes to beside the others, with the arithmetic; `None` where it says all there is to say.
+    pub comes_to: Option<String>,
+    /// Where it came from.
+    #[serde(serialize_with = "origin")]
+    pub origin: Origin,
+    /// Bytes of the footprint that are there because it is not the least that it can be.
+    pub cost_bytes: u64,
+    /// What it may be.
+    pub may_be: String,
+    /// What it is.
+    pub what: &'static str,
+    /// What more or less of it buys and costs.
+    pub trades: &'static str,
+    /// The figure that shows its effect.
+    pub watch: &'static str,
+}
+
+/// A value as its type.
+pub(super) fn value<S: Serializer>(value: &Value, to: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Value::Flag(flag) => flag.serialize(to),
+        Value::Whole(n) => n.serialize(to),
+        Value::Word(word) => word.serialize(to),
+        Value::Cpus(cpus) => cpus.serialize(to),
+    }
+}
+
+/// An origin as an object: what it is, and where.
+pub(super) fn origin<S: Serializer>(origin: &Origin, to: S) -> Result<S::Ok, S::Error> {
+    let mut map = to.serialize_map(None)?;
+    match origin {
+        Origin::Profile(profile) => {
+            map.serialize_entry("from", "profile")?;
+            map.serialize_entry("name", profile.name())?;
+        }
+        Origin::Command(why) => {
+            map.serialize_entry("from", "command")?;
+            map.serialize_entry("why", why)?;
+        }
+        Origin::File { name, line, column, .. } => {
+            map.serialize_entry("from", "file")?;
+            map.serialize_entry("name", name)?;
+            map.serialize_entry("line", line)?;
+            map.serialize_entry("column", column)?;
+        }
+        Origin::Environment(name) => {
+            map.serialize_entry("from", "environment")?;
+            map.serialize_entry("name", name)?;
+        }
+        Origin::Option(name) => {
+            map.serialize_entry("from", "option")?;
+            map.serialize_entry("name", name)?;
+        }
+        Origin::Code => map.serialize_entry("from", "code")?,
+    }
+    map.end()
+}
+
+impl Config {
+    /// Every setting in effect: the engine's, those of each class, and those of a program's own tables.
+    pub fn explain(&self, tables: &[&mut dyn Table], scope: Scope<'_>) -> Vec<Explained> {
+        explain(self.plan(), self.origins(), tables, scope)
+    }
+}
+
+/// Explains a plan. What no origin is known of came from its profile where it is as the profile has it, and from code
+/// where it is not.
+pub fn explain(
+    plan: &Plan,
+    origins: &Origins,
+    tables: &[&mut dyn Table],
+    scope: Scope<'_>,
+) -> Vec<Explained> {
+    let mut all = Vec::new();
+    let start = Plan::new(plan.profile());
+    let from = |setting: &str, as_profile: bool| match origins.of(setting) {
+        Some(origin) => origin.clone(),
+        None if as_profile => Origin::Profile(plan.profile()),
+        None => Origin::Code,
+    };
+    for row in ENGINE {
+        let value = (row.get)(plan);
+        let as_profile = value == (row.get)(&start) || row.key == "profile";
+        all.push(Explained {
+            comes_to: engine_comes_to(row.key, plan, scope),
+            cost_bytes: cost(row, plan, plan, scope, |to, row, value| (row.set)(to, value)),
+            ..plainly(About::of(row), row.key.to_string(), value, from(row.key, as_profile))
+        });
+    }
+    for (at, class) in plan.classes().iter().enumerate() {
+        let start = Class::strict("");
+        for row in CLASS {
+            let value = (row.get)(class);
+            let setting = format!("class '{}': {}", class.name(), row.key);
+            let as_profile = value == (row.get)(&start);
+            let origin = from(&setting, as_profile);
+            all.push(Explained {
+                comes_to: class_comes_to(row.key, plan, class, scope),
+                cost_bytes: cost(row, plan, class, scope, |to: &mut Plan, row, value| {
+                    (row.set)(&mut to.classes[at], value);
+                }),
+                ..plainly(About::of(row), setting, value, origin)
+            });
+        }
+    }
+    for table in tables {
+        for (at, row) in table.rows().into_iter().enumerate() {
+            let setting = format!("{}: {}", table.name(), row.key);
+            let origin = from(&setting, true);
+            all.push(plainly(row, setting, table.get(at), origin));
+        }
+    }
+    all
+}
+
+/// What a row and a value say by themselves.
+fn plainly(row: About, setting: String, value: Value, origin: Origin) -> Explained {
+    let About { key, kind, unit, what, trades, watch, .. } = row;
+    let may_be = kind.to_string();
+    Explained {
+        setting,
+        key,
+        value,
+        unit,
+        comes_to: None,
+        origin,
+        cost_bytes: 0,
+        may_be,
+        what,
+        trades,
+        watch,
+    }
+}
+
+/// The layout that the footprint is reckoned with.
+pub(super) fn event_of(plan: &Plan, scope: Scope<'_>) -> Layout {
+    scope.event.unwrap_or_else(|| plan.event_layout())
+}
+
+fn cost<T>(
+    row: &Setting<T>,
+    plan: &Plan,
+    of: &T,
+    scope: Scope<'_>,
+    set: impl Fn(&mut Plan, &Setting<T>, Value),
+) -> u64 {
+    let least: Vec<Value> = match row.kind {
+        Kind::Flag => vec![false.into()],
+        Kind::Whole(range) => {
+            let number = if range.zero { 0 } else { range.from };
+            [Some(number.into()), range.word.map(Value::from)].into_iter().flatten().collect()
+        }
+        Kind::OneOf(_) | Kind::Text | Kind::Cpus(_) => return 0,
+    };
+    let total = |plan: &Plan| plan.footprint_of(event_of(plan, scope)).total_bytes();
+    let now = (row.get)(of);
+    let tried = least.into_iter().filter(|value| *value != now).map(|value| {
+        let mut plan = plan.clone();
+        set(&mut plan, row, value);
+        total(&plan)
+    });
+    tried.min().map_or(0, |least| total(plan).saturating_sub(least))
+}
+
+/// What a setting of the engine comes to, with the arithmetic.
+fn engine_comes_to(key: &str, plan: &Plan, scope: Scope<'_>) -> Option<String> {
+    let (handling_ns, burst) = (plan.handling.as_nanos(), u64::from(plan.burst));
+    let takes = |events: u64| nanos(u64::try_from(handling_ns * u128::from(events)).unwrap_or(u64::MAX));
+    let at = format!("handling_ns {}", count(u64::try_from(handling_ns).unwrap_or(u64::MAX)));
+    let lanes = || {
+        let (sets, shards, classes) =
+            (u64::from(plan.sets()), u64::from(plan.shards), plan.classes().len() as u64);
+        format!(
+            "{} x {} x {} = {}",
+            many(sets, "lane set"),
+            many(shards, "shard"),
+            many(classes, "class"),
+            many(sets.saturating_mul(shards).saturating_mul(classes), "lane"),
+        )
+    };
+    Some(match key {
+        "profile" => plan.profile().purpose().to_string(),
+        "shards" | "producers_max" | "mesh" => lanes(),
+        "cpus" if !plan.pinned => "none, as shards are not pinned".into(),
+        "cpus" if plan.cpus.is_some() => return None,
+        "cpus" => match scope.host {
+            Some(host) if !host.cpus.is_empty() => {
+                let taken: Vec<_> = host.cpus.iter().rev().take(plan.shards.into()).copied().collect();
+                format!("CPUs {}, from the end of this process's mask, {}", list(&taken), list(&host.cpus))
+            }
+            _ => "as the machine has them, from the end of the process's mask".into(),
+        },
+        "burst_events" => {
+            format!(
+                "{} x {at} = {}, the longest that a strict class waits for a lower one",
+                count(burst),
+                takes(burst)
+            )
+        }
+        "floor_bursts" => {
+            let events = burst.saturating_mul(plan.floor.into());
+            format!(
+                "{} x burst_events {} x {at} = {}, the longest that the lowest class is passed over",
+                count(plan.floor.into()),
+                count(burst),
+                takes(events)
+            )
+        }
+        "handling_ns" => {
+            let per_s = (1_000_000_000 / handling_ns.max(1)) as u64;
+            format!(
+                "1 s / {} = at most {} a second and shard",
+                nanos(handling_ns as u64),
+                many(per_s, "event")
+            )
+        }
+        "partitions" => format!(
+            "{} / {} = {} a shard",
+            count(plan.partitions.into()),
+            many(plan.shards.into(), "shard"),
+            count(u64::from(plan.partitions) / u64::from(plan.shards.max(1)))
+        ),
+        "thread_name" => format!("the first thread is {}0", plan.thread_name.escape_debug()),
+        "event_bytes" => {
+            let event = event_of(plan, scope);
+            let whose = match (plan.event_bytes, scope.event) {
+                (_, Some(_)) => "as this command has it",
+                (None, None) => "reckoned with until the type is known",
+                (Some(_), None) => return None,
+            };
+            format!("{}, {whose}", many(event.size() as u64, "byte"))
+        }
+        "scratch_bytes" => {
+            format!("{} x {}", bytes(plan.scratch_bytes.into()), many(plan.shards.into(), "shard"))
+        }
+        "memory_max_bytes" => {
+            let total = bytes(plan.footprint_of(event_of(plan, scope)).total_bytes());
+            let limit = match (plan.memory_max, scope.host.map(|host| host.memory_bytes())) {
+                (Some(limit), _) => bytes(limit),
+                (None, Some(Some(host))) => {
+                    format!("{}, what this process may take of this machine", bytes(host))
+                }
+                (None, Some(None)) => "an amount that this machine does not tell".into(),
+                (None, None) => "what the machine has".into(),
+            };
+            format!("the footprint is {total} of {limit}")
+        }
+        _ => return None,
+    })
+}
+
+/// What a setting of a class comes to, with the arithmetic.
+fn class_comes_to(key: &str, plan: &Plan, class: &Class, scope: Scope<'_>) -> Option<String> {
+    let lanes = || u64::from(plan.sets()) * u64::from(plan.shards);
+    let half = u64::from(class.payload_bytes / 2);
+    let number = (CLASS.iter().find(|row| row.key == key)?.get)(class).number::<u64>();
+    Some(match (key, number) {
+        ("weight", Some(_)) => {
+            let turn = turn_events(plan, class)?;
+            format!("a turn of {}: burst_events x weight / the smallest weight", many(turn, "event"))
+        }
+        ("weight", None) => "strict classes have none".into(),
+        ("capacity_slots", Some(slots)) => {
+            let slot = shape_of(class).slot_bytes(event_of(plan, scope)) as u64;
+            let all = slots.saturating_mul(slot).saturating_mul(lanes());
+            format!("{} x {} B x {} = {}", count(slots), slot, many(lanes(), "lane"), bytes(all))
+        }
+        ("payload_ring_bytes", Some(ring @ 1..)) => {
+            let all = bytes(ring.saturating_mul(lanes()));
+            format!("{} x {} = {all}", bytes(ring), many(lanes(), "lane"))
+        }
+        ("payload_max_bytes", None) if half == 0 => "no payloads, as payload_ring_bytes is 0".into(),
+        ("payload_max_bytes", None) => {
+            format!("{} / 2 = {}", count(class.payload_bytes.into()), many(half, "byte"))
+        }
+        ("block_limit_us", None) => "a producer waits until there is room, or the engine stops".into(),
+        ("ttl_us", None) => "no event expires".into(),
+        ("ttl_us", Some(us)) => {
+            let events = u128::from(us) * 1_000 / plan.handling.as_nanos().max(1);
+            let span = nanos(us.saturating_mul(1_000));
+            format!(
+                "{span} / handling_ns = {} of the shard's time",
+                many(u64::try_from(events).unwrap_or(u64::MAX), "event")
+            )
+        }
+        ("stamp_one_in", Some(0)) => "no event is measured".into(),
+        ("stamp_one_in", Some(1)) => "every event is measured".into(),
+        _ => return None,
+    })
+}
+
+/// The events of a weighted class's turn.
+pub(super) fn turn_events(plan: &Plan, class: &Class) -> Option<u64> {
+    let weight = |class: &Class| match class.share {
+        Share::Strict => None,
+        Share::Weighted(weight) => Some(u64::from(weight)),
+    };
+    let smallest = plan.classes().iter().filter_map(weight).min()?;
+    Some(u64::from(plan.burst) * weight(class)? / smallest.max(1))
+}
+
+/// The longest that the first class waits for one that is served: a burst, at what the handler is said to take.
+pub(super) fn worst_wait(plan: &Plan) -> Duration {
+    plan.handling.saturating_mul(plan.burst)
+}

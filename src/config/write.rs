@@ -1,0 +1,137 @@
+//! A plan as a file: complete, with what each setting is and trades beside it.
+//!
+//! # Limits
+//! What code alone can set ([`CODE_ONLY`](crate::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
+#![forbid(unsafe_code)]
+
+use super::table::{About, Table};
+use crate::engine::{CLASS, ENGINE, Plan, Value};
+use std::collections::BTreeMap;
+
+/// Columns of a comment.
+const WIDTH: usize = 100;
+
+/// The key with which a group begins, and the group's heading.
+const HEADINGS: [(&str, &str); 6] = [
+    ("shards", "Shards and their threads"),
+    ("burst_events", "The schedule"),
+    ("producers_max", "Producers and routes"),
+    ("retries_max", "Failure and end"),
+    ("thread_name", "What is seen of it"),
+    ("event_bytes", "Memory"),
+];
+
+/// Remarks on settings, by their names among all: the arithmetic that led to a value. One without a name is on the
+/// whole.
+pub type Notes = BTreeMap<String, String>;
+
+/// Writes a plan, and a program's own tables, as a file that reads back as the same.
+pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
+    let mut page = Page::default();
+    page.comment(&format!(
+        "A configuration of Pelton {}. Beside each setting: what it is, what it may be, and what more or less of it buys \
+         and costs. A setting that is left out is as the profile has it.",
+        env!("CARGO_PKG_VERSION")
+    ));
+    if let Some(note) = notes.get("") {
+        page.comment(&plain(note));
+    }
+    for row in ENGINE {
+        if let Some((_, heading)) = HEADINGS.iter().find(|(key, _)| *key == row.key) {
+            page.heading(heading);
+        }
+        page.setting(About::of(row), &(row.get)(plan), notes.get(row.key));
+    }
+    for (at, class) in plan.classes().iter().enumerate() {
+        if at == 0 {
+            page.heading("Classes: strict ones come first, in this order");
+        }
+        page.table("[[class]]");
+        for row in CLASS {
+            let note = notes.get(&format!("class '{}': {}", class.name(), row.key));
+            // What a setting is, is said once.
+            page.setting_of(About::of(row), &(row.get)(class), note, at == 0);
+        }
+    }
+    for table in tables {
+        page.table(&format!("[{}]", table.name()));
+        for (at, row) in table.rows().into_iter().enumerate() {
+            let note = notes.get(&format!("{}: {}", table.name(), row.key));
+            page.setting(row, &table.get(at), note);
+        }
+    }
+    page.0
+}
+
+/// A text without what would end a comment.
+fn plain(note: &str) -> String {
+    note.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn heading(&mut self, text: &str) {
+        let line = "─".repeat(WIDTH.saturating_sub(text.chars().count() + 6));
+        self.0.push_str(&format!("\n# ── {text} {line}\n"));
+    }
+
+    fn table(&mut self, head: &str) {
+        self.0.push_str(&format!("\n{head}\n"));
+    }
+
+    /// A text that may have line breaks of its own, as comments.
+    fn comment(&mut self, text: &str) {
+        for paragraph in text.lines() {
+            let mut line = String::from("#");
+            for word in paragraph.split_whitespace() {
+                if line.chars().count() + 1 + word.chars().count() > WIDTH && line.len() > 1 {
+                    self.0.push_str(&line);
+                    self.0.push('\n');
+                    line = String::from("#");
+                }
+                line.push(' ');
+                line.push_str(word);
+            }
+            self.0.push_str(&line);
+            self.0.push('\n');
+        }
+    }
+
+    fn setting(&mut self, row: About, value: &Value, note: Option<&String>) {
+        self.setting_of(row, value, note, true);
+    }
+
+    fn setting_of(&mut self, row: About, value: &Value, note: Option<&String>, wordy: bool) {
+        if wordy || note.is_some() {
+            self.0.push('\n');
+        }
+        if wordy {
+            let mut what = row.what.to_string();
+            if let Some(first) = what.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
+            // The largest whole number is no limit that anybody meets.
+            let may_be = row.kind.to_string().replace(&format!(" to {}", u64::MAX), " up");
+            self.comment(&format!("{what} ({may_be}{unit}).\nTrades: {}.", row.trades));
+        }
+        if let Some(note) = note {
+            self.comment(&format!("Here: {}", plain(note)));
+        }
+        self.0.push_str(&format!("{} = {}\n", row.key, value.toml()));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_heading_has_its_setting() {
+        for (key, heading) in HEADINGS {
+            assert!(ENGINE.iter().any(|row| row.key == key), "{heading}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Made-up configurations: any value that a row of the tables allows, the same for the same seed.
+#![allow(dead_code)] // Each test crate uses a part.
+
+use pelton::engine::{CLASS, ENGINE, Kind, Severity, Value};
+use pelton::{Class, Plan, Profile};
+
+/// Numbers that look like chance. (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.)
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n.max(1) as u64) as usize
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// A value that a row allows.
+pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
+    match kind {
+        Kind::Flag => (dice.below(2) == 0).into(),
+        Kind::Whole(range) => match (range.word, dice.below(4)) {
+            (Some(word), 0) => word.into(),
+            (_, 1) if range.zero => 0u64.into(),
+            _ => {
+                // Small numbers as often as large ones.
+                let to = range.to.min(i64::MAX as u64);
+                let most = 1u64 << dice.below(to.ilog2() as usize + 1);
+                let n = (dice.roll() % most).clamp(range.from, to);
+                let n = if range.power { n.next_power_of_two().min(1 << to.ilog2()) } else { n };
+                n.into()
+            }
+        },
+        Kind::OneOf(words) => (*dice.pick(words)).into(),
+        Kind::Text => {
+            (*dice.pick(&["orders", "a \"quoted\" one", "tab\tand\u{7f}", "größer \\ kleiner", "#x", "x: y"]))
+                .into()
+        }
+        Kind::Cpus(word) if dice.below(3) == 0 => word.into(),
+        Kind::Cpus(_) => Value::Cpus((0..=dice.below(4)).map(|_| dice.below(64)).collect()),
+    }
+}
+
+/// A plan that its own rules allow.
+pub fn any_plan(profile: Profile, dice: &mut Dice) -> Plan {
+    loop {
+        let mut plan = Plan::new(profile);
+        for row in ENGINE.iter().filter(|row| row.key != "profile") {
+            if dice.below(2) == 0 {
+                (row.set)(&mut plan, any_value(row.kind, dice));
+            }
+        }
+        for at in 0..1 + dice.below(8) {
+            let mut class = Class::strict(format!("class {at}"));
+            for row in CLASS {
+                if dice.below(2) == 0 {
+                    (row.set)(&mut class, any_value(row.kind, dice));
+                }
+            }
+            plan.class(class);
+        }
+        let findings = plan.findings(plan.event_layout(), None);
+        if findings.iter().all(|finding| finding.severity != Severity::Error) {
+            return plan;
+        }
+    }
+}
