@@ -3,14 +3,14 @@
 
 mod support;
 
-use pelton::Rejection;
-use pelton::class::{Overflow, Stamp};
+use pelton::class::Stamp;
 use pelton::clock::{Clock, VirtualTime};
 use pelton::wait::Wait;
 use pelton::weblog::{
     Limits, Malformed, Options, Progress, Replay, ReplayError, open, prepare_file, prepare_memory,
     prepare_stream,
 };
+use pelton::{Class, Plan, Profile, Rejection};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -24,9 +24,25 @@ fn access_log() -> PathBuf {
 
 /// Tables that are large enough for the tests, and small enough to be laid out a hundred times.
 fn small() -> Options {
-    let limits =
-        Limits { clients_max: 4_000, client_bytes_max: 64_000, paths_max: 4_000, path_bytes_max: 256_000 };
-    Options { limits, shards: 1, producers: 1, ..Options::default() }
+    let limits = Limits {
+        clients_max: 4_000,
+        client_bytes_max: Some(64_000),
+        paths_max: 4_000,
+        path_bytes_max: Some(256_000),
+    };
+    Options { plan: base(1), limits, producers: 1, ..Options::default() }
+}
+
+/// A replay's plan with so many shards, on whatever CPUs there are.
+fn base(shards: u16) -> Plan {
+    Options::base(Profile::Dev).overcommitted(true).shards(shards)
+}
+
+/// Changes the class of all lines that are no errors.
+fn change_bulk(options: &mut Options, change: impl FnOnce(Class) -> Class) {
+    let id = options.plan.class_named("bulk").unwrap();
+    let bulk = options.plan.class_mut(id).unwrap();
+    *bulk = change(bulk.clone());
 }
 
 /// A file with this content; it is gone from its folder, and lives as long as its descriptor.
@@ -75,7 +91,7 @@ fn the_real_log_is_the_same_for_all_shards_producers_and_strategies() {
     let mut first = None;
     for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
         for (shards, producers) in (1..=4).flat_map(|s| (1..=4).map(move |p| (s, p))) {
-            let options = Options { shards, producers, wait: Some(wait), ..small() };
+            let options = Options { plan: base(shards).wait(wait), producers, ..small() };
             let replay = run(prepare_file(&file, &options).unwrap());
             assert_eq!((replay.input.lines, replay.input.malformed), (10_000, 0));
             assert_eq!(replay.input.bytes, file.metadata().unwrap().len());
@@ -96,7 +112,7 @@ fn the_real_log_is_the_same_for_all_shards_producers_and_strategies() {
 #[test]
 fn classes_follow_the_status() {
     let file = open(access_log()).unwrap();
-    let replay = run(prepare_file(&file, &Options { producers: 3, shards: 2, ..small() }).unwrap());
+    let replay = run(prepare_file(&file, &Options { producers: 3, plan: base(2), ..small() }).unwrap());
     let handled: Vec<_> =
         replay.engine.classes.iter().map(|class| (class.name.as_str(), class.counts.handled)).collect();
     assert_eq!(handled, [("critical", 3), ("high", 217), ("bulk", 9_780)]);
@@ -107,7 +123,7 @@ fn classes_follow_the_status() {
 fn a_loop_counts_every_pass() {
     let file = open(access_log()).unwrap();
     let once = run(prepare_file(&file, &small()).unwrap());
-    let options = Options { loops: 3, producers: 2, shards: 2, ..small() };
+    let options = Options { loops: 3, producers: 2, plan: base(2), ..small() };
     let thrice = run(prepare_file(&file, &options).unwrap());
     assert_eq!((thrice.input.lines, thrice.input.passes), (30_000, 3));
     assert_eq!(thrice.report.requests, 3 * once.report.requests);
@@ -154,7 +170,7 @@ fn a_strict_run_names_the_first_malformed_line_of_the_file() {
     lines[6_001] = "x\n".into();
     let file = file_of(lines.concat().as_bytes());
     for producers in 1..=4 {
-        let options = Options { producers, strict: true, shards: 2, ..small() };
+        let options = Options { producers, strict: true, plan: base(2), ..small() };
         let error = prepare_file(&file, &options).unwrap().run(&Progress::default()).unwrap_err();
         let ReplayError::Strict(noted) = &error else { panic!("{error}") };
         assert_eq!((noted.line, noted.what), (2_101, Malformed::BadStatus), "{producers} producers");
@@ -274,22 +290,20 @@ fn a_stream_has_one_reader_and_one_pass() {
 
 #[test]
 fn what_a_full_lane_refuses_stands_in_the_ledger() {
-    for overflow in
-        [Overflow::Reject, Overflow::DropNewest, Overflow::Block { limit: Some(Duration::from_nanos(1)) }]
-    {
-        let mut options = Options { shards: 2, loops: 20, ..small() };
-        options.classes[2].overflow = overflow;
-        options.classes[2].capacity = 1;
+    let block: fn(Class) -> Class = |bulk| bulk.block_for(Duration::from_nanos(1));
+    for overflow in [Class::reject, Class::drop_newest, block] {
+        let mut options = Options { plan: base(2), loops: 20, ..small() };
+        change_bulk(&mut options, |bulk| overflow(bulk.capacity(1)));
         let replay = run(prepare_memory(GOOD.repeat(1_000).as_bytes(), &options).unwrap());
         let total = replay.engine.ledger.total();
-        assert_eq!(total.handled + total.rejected_total(), 20_000, "{overflow:?}");
+        assert_eq!(total.handled + total.rejected_total(), 20_000);
     }
 }
 
 #[test]
 fn what_is_too_old_expires() {
     let mut options = small();
-    options.classes[2].ttl = Some(Duration::from_nanos(1));
+    change_bulk(&mut options, |bulk| bulk.ttl(Duration::from_nanos(1)));
     let replay = run(prepare_memory(GOOD.repeat(1_000).as_bytes(), &options).unwrap());
     let total = replay.engine.ledger.total();
     assert_eq!((total.handled + total.expired, total.accepted), (1_000, 1_000));
@@ -297,7 +311,7 @@ fn what_is_too_old_expires() {
 
 #[test]
 fn a_full_table_counts_what_does_not_fit() {
-    let mut options = Options { shards: 2, producers: 2, ..small() };
+    let mut options = Options { plan: base(2), producers: 2, ..small() };
     options.limits = Limits { clients_max: 10, paths_max: 10, ..options.limits };
     let replay = run(prepare_file(&open(access_log()).unwrap(), &options).unwrap());
     let report = &replay.report;
@@ -309,11 +323,11 @@ fn a_full_table_counts_what_does_not_fit() {
 fn the_tables_stand_in_the_footprint_and_are_checked_with_it() {
     let plain = prepare_memory(b"", &small()).unwrap().footprint();
     let mut options = small();
-    options.limits.path_bytes_max += 1_000;
+    options.limits.path_bytes_max = Some(options.limits.path_bytes() + 1_000);
     let more = prepare_memory(b"", &options).unwrap().footprint();
     assert_eq!(more.total_bytes(), plain.total_bytes() + 1_000);
     assert!(plain.terms.iter().any(|term| term.name == "client table"), "{plain}");
-    options.memory_max = Some(plain.total_bytes());
+    options.plan = options.plan.memory_max(plain.total_bytes());
     let error = match prepare_memory(b"", &options) {
         Err(error) => error.to_string(),
         Ok(_) => panic!("accepted"),
@@ -339,9 +353,11 @@ impl<I: Iterator<Item = Duration>> Read for Stepped<I> {
 /// A replay at 1,000 lines a second on a clock that only its own source moves, each event measured.
 fn stepped(steps_us: Vec<u64>, ttl: Option<Duration>) -> Replay {
     let (clock, time) = Clock::virtual_time();
-    let mut options = Options { rate: Some(1_000), clock: Some(clock), ..small() };
-    options.classes[2].stamp = Stamp::Every;
-    options.classes[2].ttl = ttl;
+    let mut options = Options { rate: Some(1_000), plan: base(1).clock(clock), ..small() };
+    change_bulk(&mut options, |bulk| {
+        let bulk = bulk.stamp(Stamp::Every);
+        ttl.map_or(bulk.clone(), |ttl| bulk.ttl(ttl))
+    });
     let steps = steps_us.into_iter().map(Duration::from_micros);
     run(prepare_stream(Stepped { time, steps }, &options).unwrap())
 }
@@ -391,7 +407,7 @@ fn a_rate_changes_when_lines_are_sent_but_not_what_is_counted() {
     let free = run(prepare_file(&file, &small()).unwrap());
     assert_eq!(free.kept, None);
     for (shards, producers, rate) in [(1, 1, 400_000), (2, 3, 100_000), (2, 2, 1_000_000_000)] {
-        let options = Options { shards, producers, rate: Some(rate), ..small() };
+        let options = Options { plan: base(shards), producers, rate: Some(rate), ..small() };
         let replay = run(prepare_file(&file, &options).unwrap());
         assert_eq!(replay.report, free.report);
         let kept = replay.kept.unwrap();
@@ -431,6 +447,9 @@ fn a_rate_that_cannot_be_is_refused() {
             Err(error) => error.to_string(),
             Ok(_) => panic!("accepted"),
         };
-        assert!(told.contains(&format!("rate is {rate}")) && told.contains("1000000000"), "{told}");
+        assert!(
+            told.contains(&format!("rate_lines_per_s is {rate}")) && told.contains("1000000000"),
+            "{told}"
+        );
     }
 }

@@ -22,6 +22,19 @@ fn every_field_has_its_row() {
     described.extend(CODE_ONLY.map(|(field, _)| field.to_string()));
     assert_eq!(fields(&Plan::new(Profile::Dev)), described);
     assert_eq!(fields(&Class::strict("x")), rows_of(CLASS));
+    #[cfg(feature = "weblog")]
+    {
+        let mut described = rows_of(pelton::weblog::REPLAY);
+        described.insert("plan".into());
+        assert_eq!(fields(&pelton::weblog::Options::default()), described);
+    }
+    #[cfg(feature = "measure")]
+    {
+        let mut described = rows_of(pelton::measure::BENCH);
+        // The command knows whether a question was named.
+        described.insert("short".into());
+        assert_eq!(fields(&pelton::measure::Settings::default()), described);
+    }
 }
 
 fn is_sound<T>(rows: &[Setting<T>], of: impl Fn() -> T, keys: &mut BTreeSet<&'static str>) {
@@ -32,6 +45,7 @@ fn is_sound<T>(rows: &[Setting<T>], of: impl Fn() -> T, keys: &mut BTreeSet<&'st
         }
         let unit = match row.unit {
             "µs" => "us",
+            "lines/s" => "lines_per_s",
             unit => unit,
         };
         // The unit stands last in the name; a stamp is one in so many events.
@@ -62,6 +76,13 @@ fn every_row_is_sound_in_every_profile() {
         let mut keys = BTreeSet::new();
         is_sound(ENGINE, || Plan::new(profile), &mut keys);
         is_sound(CLASS, || Class::strict("x"), &mut keys);
+        // A replay's options stand beside the engine's, so no two have one name.
+        #[cfg(feature = "weblog")]
+        is_sound(pelton::weblog::REPLAY, pelton::weblog::Options::default, &mut keys);
+    }
+    #[cfg(feature = "measure")]
+    for settings in [pelton::measure::Settings::default, pelton::measure::Settings::short] {
+        is_sound(pelton::measure::BENCH, settings, &mut BTreeSet::new());
     }
 }
 
@@ -79,15 +100,23 @@ fn others(kind: Kind) -> Vec<Value> {
     }
 }
 
-#[test]
-fn what_is_set_is_what_is_read() {
-    for row in ENGINE {
+fn what_is_set<T>(rows: &[Setting<T>], of: impl Fn() -> T) {
+    for row in rows {
         for value in others(row.kind) {
-            let mut plan = Plan::new(Profile::Dev);
-            (row.set)(&mut plan, value.clone());
-            assert_eq!((row.get)(&plan), value, "{}", row.key);
+            let mut of = of();
+            (row.set)(&mut of, value.clone());
+            assert_eq!((row.get)(&of), value, "{}", row.key);
         }
     }
+}
+
+#[test]
+fn what_is_set_is_what_is_read() {
+    what_is_set(ENGINE, || Plan::new(Profile::Dev));
+    #[cfg(feature = "weblog")]
+    what_is_set(pelton::weblog::REPLAY, pelton::weblog::Options::default);
+    #[cfg(feature = "measure")]
+    what_is_set(pelton::measure::BENCH, pelton::measure::Settings::default);
     for row in CLASS {
         // A weighted class always has a weight.
         for value in

@@ -77,6 +77,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
                 "pace",
                 "options",
                 "feed",
+                "configure",
                 "replay",
             ],
         ),

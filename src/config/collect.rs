@@ -25,8 +25,8 @@ pub struct Sources {
     pub file: Option<(String, String)>,
     /// Variables, in any order. Those that do not begin with [`PREFIX`] are passed over.
     pub environment: Vec<(String, String)>,
-    /// Options, by the keys of the settings; `class` has the form `NAME:KEY=VALUE[,KEY=VALUE…]`. Of two for the same setting
-    /// the later one counts.
+    /// Options, by the keys of the settings, those of a table behind its name: `replay.loop`; `class` has the form
+    /// `NAME:KEY=VALUE[,KEY=VALUE…]`. Of two for the same setting the later one counts.
     pub options: Vec<(String, String)>,
 }
 
@@ -244,9 +244,9 @@ impl Collected {
         let over = said(&sources.options, "profile").or_else(|| said(&sources.environment, "PELTON_PROFILE"));
         let named = over.or(of_file.flatten());
         let mut set = |setting: &str, why: &str| origins.set(setting.into(), Origin::Command(why.into()));
+        set("profile", "without a file it is a shared machine's");
         base.why.iter().for_each(|(setting, why)| set(setting, why));
         if let (None, None, Some(profile)) = (named, &sources.file, base.profile) {
-            set("profile", "without a file it is a shared machine's");
             return (base.plan)(profile);
         }
         // Somebody must say so; a name that is none is told by its row.
@@ -308,25 +308,21 @@ impl Collected {
     }
 
     pub fn take_options(&mut self, options: &[(String, String)], tables: &[&mut dyn Table]) {
-        for (key, text) in options {
+        for (name, text) in options {
+            let (table, key) = name.split_once('.').unwrap_or(("", name));
             let at = Origin::Option(format!("--{}", key.replace('_', "-")));
-            if key == "class" {
+            let candidate = Candidate::bare(text, at.clone());
+            let own = tables.iter().find(|known| known.name() == table);
+            if name == "class" {
                 self.take_class_option(text, at);
-            } else if engine_keys().any(|known| known == key) {
-                self.engine.entry(key.clone()).or_default().push(Candidate::bare(text, at));
-            } else if let Some(table) =
-                tables.iter().find(|table| table.rows().iter().any(|row| row.key == key))
-            {
-                let written = self.tables.entry(table.name().into()).or_default();
-                written.entry(key.clone()).or_default().push(Candidate::bare(text, at));
+            } else if table.is_empty() && engine_keys().any(|known| known == key) {
+                self.engine.entry(key.into()).or_default().push(candidate);
+            } else if own.is_some_and(|table| table.rows().iter().any(|row| row.key == key)) {
+                let written = self.tables.entry(table.into()).or_default();
+                written.entry(key.into()).or_default().push(candidate);
             } else {
-                self.unknown(
-                    format!("{at} is no setting"),
-                    at,
-                    key,
-                    engine_keys().collect::<Vec<_>>().into_iter(),
-                    None,
-                );
+                let known = engine_keys().collect::<Vec<_>>().into_iter();
+                self.unknown(format!("{at} is no setting"), at, key, known, None);
             }
         }
     }

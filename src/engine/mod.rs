@@ -30,5 +30,5 @@ pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
 pub use sealing::SealError;
-pub use setting::{Kind, Range, Setting, Unfit, Value, Written, cpu_list};
+pub use setting::{Kind, Range, Setting, Unfit, Value, Written};
 pub use table::{CLASS, CODE_ONLY, ENGINE};

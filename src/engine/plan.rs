@@ -189,6 +189,11 @@ impl Plan {
         self
     }
 
+    /// Whether a start says what it starts.
+    pub fn announces(&self) -> bool {
+        self.announce
+    }
+
     /// The size of the event's type, in bytes, so that the plan's memory is known without the type. A start with a type
     /// of another size is refused.
     pub fn event_bytes(mut self, bytes: u32) -> Self {

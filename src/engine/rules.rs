@@ -195,7 +195,7 @@ impl Plan {
 
 impl Class {
     /// How a setting of this class is called among all.
-    pub(super) fn key_of(&self) -> impl Fn(&str) -> String + use<> {
+    pub(crate) fn key_of(&self) -> impl Fn(&str) -> String + use<> {
         let name = self.name.clone();
         move |key| format!("class '{name}': {key}")
     }

@@ -417,17 +417,6 @@ fn whole(text: &str, thousands: bool) -> Option<u64> {
     number(whole)?.checked_mul(factor)?.checked_add(parts)
 }
 
-/// Reads the CPUs that a user names, in the notation of the kernel: `0-3,7`.
-///
-/// # Errors
-/// [`PlanError`] where a part is neither a number nor a range.
-pub fn cpu_list(text: &str) -> Result<Vec<usize>, PlanError> {
-    cpus(text).ok_or_else(|| {
-        let Unfit { limit, .. } = Kind::Cpus("chosen").accept(&Value::Flag(false)).unwrap_err();
-        PlanError::new("cpus", format!("'{text}'"), limit, crate::host::list(crate::host::available()))
-    })
-}
-
 /// Reads a list of CPUs in the notation of the kernel: `0-3,7`. Every part must be one.
 fn cpus(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();

@@ -56,7 +56,9 @@ mod latency;
 
 pub use answer::Answer;
 pub use machine::Machine;
-pub use settings::{Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings};
+pub use settings::{
+    BENCH, Bench, CAPACITY_MAX, CPUS_MAX, EVENTS_MAX, Load, MeasureError, ROUNDS_MAX, Settings,
+};
 
 use crate::engine::{PlanError, PlanErrors};
 use rounds::Step;
@@ -127,6 +129,11 @@ impl Question {
     /// Events of one run, unless the settings say otherwise.
     pub fn events(self) -> u64 {
         self.spec().0.events
+    }
+
+    /// Whether it has a use for a setting of [`BENCH`], by its key.
+    pub fn takes(self, key: &str) -> bool {
+        self.spec().0.takes(key)
     }
 
     /// Measures. `watch` is told before each run which one it is; nothing else runs meanwhile.

@@ -8,7 +8,7 @@
 
 use super::machine::{Machine, choose};
 use super::rounds::{Peer, RunError, Runs, Step, alternate};
-use crate::engine::{BURST_MAX, Plan, PlanError, PlanErrors, Profile, cpu_list};
+use crate::engine::{BURST_MAX, Kind, Plan, PlanError, PlanErrors, Profile, Range, Setting, Value};
 use crate::shard::{available, nameable};
 use crate::wait::Wait;
 
@@ -41,6 +41,90 @@ pub struct Settings {
     pub burst: Option<u32>,
 }
 
+/// The word for what is as the question has it.
+const OWN: &str = "own";
+
+/// The settings of a measurement, in the order in which files have them.
+pub const BENCH: &[Setting<Settings>] = &[
+    Setting {
+        key: "rounds",
+        field: "rounds",
+        kind: Kind::Whole(Range::new(1, ROUNDS_MAX as u64)),
+        unit: "rounds",
+        what: "rounds that count, in which all contenders take turns",
+        trades: "more narrow the intervals; each takes its time",
+        watch: "the 95 % intervals",
+        needs: None,
+        get: |settings| settings.rounds.into(),
+        set: |settings, value| settings.rounds = value.whole(),
+    },
+    Setting {
+        key: "events",
+        field: "events",
+        kind: Kind::Whole(Range::new(1, EVENTS_MAX).thousands().or_word(OWN)),
+        unit: "events",
+        what: "events of one run; \"own\" is as the question has it, or a tenth in a short run",
+        trades: "more even out what disturbs a run; each takes its time",
+        watch: "the 95 % intervals",
+        needs: None,
+        get: |settings| Value::or_word(settings.events, OWN),
+        set: |settings, value| settings.events = value.number(),
+    },
+    Setting {
+        key: "cpus",
+        field: "cpus",
+        kind: Kind::Cpus("chosen"),
+        unit: "",
+        what: "CPUs of the producer, of the consumer, and of further producers",
+        trades: "named CPUs can be kept free of everything else; two of one core share what is measured",
+        watch: "the answer's warnings",
+        needs: None,
+        get: |settings| settings.cpus.clone().map_or("chosen".into(), Value::Cpus),
+        set: |settings, value| {
+            settings.cpus = match value {
+                Value::Cpus(cpus) => Some(cpus),
+                _ => None,
+            }
+        },
+    },
+    Setting {
+        key: "capacity_slots",
+        field: "capacity",
+        kind: Kind::Whole(Range::new(2, CAPACITY_MAX as u64).power().or_word(OWN)),
+        unit: "slots",
+        what: "slots of each ring, ours and the others'",
+        trades: "many keep a producer from waiting; few keep what is in flight in the caches",
+        watch: "every figure",
+        needs: None,
+        get: |settings| Value::or_word(settings.capacity, OWN),
+        set: |settings, value| settings.capacity = value.number(),
+    },
+    Setting {
+        key: "wait",
+        field: "wait",
+        kind: Kind::OneOf(&[OWN, "spin", "yield", "park"]),
+        unit: "",
+        what: "what a shard does that has nothing to do; \"own\" is spin, or the engine's where a file has one",
+        trades: "spin reacts first and burns a CPU; park costs nothing and tens of microseconds to wake up",
+        watch: "every figure of ours",
+        needs: None,
+        get: |settings| settings.wait.map_or(OWN, Wait::name).into(),
+        set: |settings, value| settings.wait = value.word().parse().ok(),
+    },
+    Setting {
+        key: "burst_events",
+        field: "burst",
+        kind: Kind::Whole(Range::new(1, BURST_MAX as u64).or_word(OWN)),
+        unit: "events",
+        what: "events of a lower class that a strict one waits for at most; \"own\" as for wait",
+        trades: "short bursts let critical events in sooner; long ones cost fewer looks an event",
+        watch: "priority: the wait of critical events",
+        needs: None,
+        get: |settings| Value::or_word(settings.burst, OWN),
+        set: |settings, value| settings.burst = value.number(),
+    },
+];
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -60,15 +144,11 @@ impl Settings {
     pub fn short() -> Self {
         Settings { rounds: 5, short: true, ..Settings::default() }
     }
+}
 
-    /// Names the CPUs, in the notation of the kernel: `0-3,7`.
-    ///
-    /// # Errors
-    /// [`PlanError`] where a part is neither a number nor a range.
-    pub fn set_cpus(&mut self, text: &str) -> Result<(), PlanError> {
-        self.cpus = Some(cpu_list(text)?);
-        Ok(())
-    }
+/// A setting of a measurement by its name among all.
+fn named(key: &str) -> String {
+    format!("bench: {key}")
 }
 
 /// What a question is, and which settings it takes besides rounds, events and CPUs.
@@ -93,14 +173,18 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    fn takes(&self) -> String {
-        let options = [
-            (true, "rounds, events, cpus"),
-            (self.capacity.is_some(), "capacity"),
-            (self.waits, "wait"),
-            (self.burst.is_some(), "burst"),
-        ];
-        let taken: Vec<_> = options.into_iter().filter(|(takes, _)| *takes).map(|(_, name)| name).collect();
+    /// Whether it has a use for a setting.
+    pub fn takes(&self, key: &str) -> bool {
+        match key {
+            "capacity_slots" => self.capacity.is_some(),
+            "wait" => self.waits,
+            "burst_events" => self.burst.is_some(),
+            _ => true,
+        }
+    }
+
+    fn taken(&self) -> String {
+        let taken: Vec<_> = BENCH.iter().map(|row| row.key).filter(|key| self.takes(key)).collect();
         taken.join(", ")
     }
 }
@@ -154,76 +238,40 @@ impl std::fmt::Debug for Bench<'_> {
 impl Settings {
     /// Says all that is wrong, for a question.
     pub(crate) fn check(&self, spec: &Spec) -> Result<(), MeasureError> {
-        let mut errors = Vec::new();
-        let mut unless = |holds: bool, setting: &str, value: String, limit: String, works: String| {
-            if !holds {
-                errors.push(PlanError::new(setting, value, limit, works));
-            }
-        };
-        let rounds = 1..=ROUNDS_MAX;
-        let limit = format!("from 1 to {ROUNDS_MAX}");
-        unless(rounds.contains(&self.rounds), "rounds", self.rounds.to_string(), limit, "15".into());
-        if let Some(events) = self.events {
-            let limit = format!("from 1 to {EVENTS_MAX}");
-            let holds = (1..=EVENTS_MAX).contains(&events);
-            unless(holds, "events", events.to_string(), limit, spec.events.to_string());
-        }
-        let absent = || format!("left out for {}, which takes {}", spec.name, spec.takes());
-        let none = || "leaving it out".to_string();
-        if let Some(capacity) = self.capacity {
-            let value = capacity.to_string();
-            let fits = capacity.is_power_of_two() && (2..=CAPACITY_MAX).contains(&capacity);
-            match spec.capacity {
-                None => unless(false, "capacity", value, absent(), none()),
-                Some(works) => {
-                    let limit = format!("a power of two from 2 to {CAPACITY_MAX}");
-                    unless(fits, "capacity", value, limit, works.to_string());
-                }
-            }
-        }
-        if let Some(wait) = self.wait {
-            unless(spec.waits, "wait", wait.to_string(), absent(), none());
-        }
-        if let Some(burst) = self.burst {
-            let value = burst.to_string();
-            match spec.burst {
-                None => unless(false, "burst", value, absent(), none()),
-                Some(works) => {
-                    let limit = format!("from 1 to {}", BURST_MAX);
-                    let fits = (1..=BURST_MAX).contains(&burst);
-                    unless(fits, "burst", value, limit, works.to_string());
-                }
+        let mut errors: Vec<_> = BENCH.iter().filter_map(|row| row.check(named, self)).collect();
+        for row in BENCH.iter().filter(|row| !spec.takes(row.key)) {
+            let value = (row.get)(self);
+            if value.word() != OWN {
+                let limit = format!("left out for {}, which takes {}", spec.name, spec.taken());
+                errors.push(PlanError::new(named(row.key), value, limit, "leaving it out"));
             }
         }
         if let Some(cpus) = &self.cpus {
-            self.check_cpus(cpus, spec, &mut unless);
+            check_cpus(cpus, spec, &mut errors);
         } else if errors.is_empty() && available().len() < 2 {
             return Err(MeasureError::OneCpu(available()[0]));
         }
         if errors.is_empty() { Ok(()) } else { Err(PlanErrors(errors).into()) }
     }
+}
 
-    fn check_cpus(
-        &self,
-        cpus: &[usize],
-        spec: &Spec,
-        unless: &mut impl FnMut(bool, &str, String, String, String),
-    ) {
-        let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let there = nameable();
-        let works = || match there.len() {
-            // There is no list that would do.
-            1 => "a machine with two CPUs".to_string(),
-            _ => list(&choose().iter().chain(&there).copied().take(2).collect::<Vec<_>>()),
-        };
-        let most = spec.cpus_max;
+fn check_cpus(cpus: &[usize], spec: &Spec, errors: &mut Vec<PlanError>) {
+    let list = |cpus: &[usize]| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let there = nameable();
+    let works = match there.len() {
+        // There is no list that would do.
+        1 => "a machine with two CPUs".to_string(),
+        _ => list(&choose().iter().chain(&there).copied().take(2).collect::<Vec<_>>()),
+    };
+    let most = spec.cpus_max;
+    let all_differ = cpus.iter().enumerate().all(|(at, cpu)| !cpus[..at].contains(cpu));
+    if !((2..=most).contains(&cpus.len()) && all_differ) {
         let number = if most == 2 { "two".to_string() } else { format!("2 to {most}") };
         let limit = format!("{number} different CPUs for {}: the producer's, then the consumer's", spec.name);
-        let all_differ = cpus.iter().enumerate().all(|(at, cpu)| !cpus[..at].contains(cpu));
-        unless((2..=most).contains(&cpus.len()) && all_differ, "cpus", list(cpus), limit, works());
-        for cpu in cpus.iter().filter(|cpu| !there.contains(cpu)) {
-            unless(false, "cpus", cpu.to_string(), format!("among {}", list(&there)), works());
-        }
+        errors.push(PlanError::new(named("cpus"), list(cpus), limit, &works));
+    }
+    for cpu in cpus.iter().filter(|cpu| !there.contains(cpu)) {
+        errors.push(PlanError::new(named("cpus"), cpu, format!("among {}", list(&there)), &works).here());
     }
 }
 
@@ -332,7 +380,7 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_would_work() {
         let settings = || Settings { cpus: None, ..Settings::default() };
         let text = refused(Settings { rounds: 0, events: Some(0), capacity: Some(3), ..settings() }, SPEC);
-        for part in ["rounds is 0", "events is 0", "7 would work", "capacity is 3", "a power of two from 2"] {
+        for part in ["rounds is 0", "events is 0", "capacity_slots is 3", "a power of two from 2"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         for cpus in [vec![], vec![0], vec![0, 0], vec![0, 1, 2]] {
@@ -349,7 +397,7 @@ mod tests {
         let settings =
             Settings { wait: Some(Wait::Park), capacity: Some(64), burst: Some(8), ..Settings::default() };
         let text = refused(settings, bare);
-        for option in ["wait", "capacity", "burst"] {
+        for option in ["wait", "capacity_slots", "burst_events"] {
             assert!(text.contains(&format!("{option} is ")), "{text}");
         }
         assert!(text.contains("left out for lane, which takes rounds, events, cpus; leaving"), "{text}");

@@ -33,36 +33,43 @@ const STATUSES: usize = (STATUS_MAX - STATUS_MIN + 1) as usize;
 pub struct Limits {
     /// Distinct clients, 1 to [`ENTRIES_MAX`]. By default 100,000.
     pub clients_max: usize,
-    /// Bytes of all distinct clients' names, 1 to [`NAME_BYTES_MAX`]. By default 24 for each client: an IPv4
+    /// Bytes of all distinct clients' names, 1 to [`NAME_BYTES_MAX`]. Without it 24 for each client: an IPv4
     /// address has at most 15, an IPv6 address at most 39.
-    pub client_bytes_max: usize,
+    pub client_bytes_max: Option<usize>,
     /// Distinct paths, 1 to [`ENTRIES_MAX`]. By default 100,000.
     pub paths_max: usize,
-    /// Bytes of all distinct paths, 1 to [`NAME_BYTES_MAX`]. By default 64 for each path.
-    pub path_bytes_max: usize,
+    /// Bytes of all distinct paths, 1 to [`NAME_BYTES_MAX`]. Without it 64 for each path.
+    pub path_bytes_max: Option<usize>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            clients_max: 100_000,
-            client_bytes_max: 24 * 100_000,
-            paths_max: 100_000,
-            path_bytes_max: 64 * 100_000,
-        }
+        Self { clients_max: 100_000, client_bytes_max: None, paths_max: 100_000, path_bytes_max: None }
     }
 }
 
 impl Limits {
+    /// Bytes of all distinct clients' names.
+    #[must_use]
+    pub fn client_bytes(&self) -> usize {
+        self.client_bytes_max.unwrap_or(self.clients_max.saturating_mul(24))
+    }
+
+    /// Bytes of all distinct paths.
+    #[must_use]
+    pub fn path_bytes(&self) -> usize {
+        self.path_bytes_max.unwrap_or(self.paths_max.saturating_mul(64))
+    }
+
     /// Whether every limit is in its range.
     ///
     /// # Errors
     /// [`TableError::OutOfRange`] with the name of the first that is not.
     pub fn check(&self) -> Result<(), TableError> {
         check_range("clients_max", self.clients_max, ENTRIES_MAX)?;
-        check_range("client_bytes_max", self.client_bytes_max, NAME_BYTES_MAX)?;
+        check_range("client_bytes", self.client_bytes(), NAME_BYTES_MAX)?;
         check_range("paths_max", self.paths_max, ENTRIES_MAX)?;
-        check_range("path_bytes_max", self.path_bytes_max, NAME_BYTES_MAX)
+        check_range("path_bytes", self.path_bytes(), NAME_BYTES_MAX)
     }
 }
 
@@ -101,8 +108,8 @@ impl Aggregate {
             bytes_largest: 0,
             statuses: [0; STATUSES],
             statuses_other: 0,
-            clients: table(limits.clients_max, limits.client_bytes_max, "clients_max", "client_bytes_max")?,
-            paths: table(limits.paths_max, limits.path_bytes_max, "paths_max", "path_bytes_max")?,
+            clients: table(limits.clients_max, limits.client_bytes(), "clients_max", "client_bytes")?,
+            paths: table(limits.paths_max, limits.path_bytes(), "paths_max", "path_bytes")?,
             response_bytes: histogram(),
         })
     }
@@ -116,8 +123,8 @@ impl Aggregate {
         limits.check()?;
         Ok(vec![
             ("aggregate", size_of::<Self>() as u64),
-            ("client table", CountTable::bytes_for(limits.clients_max, limits.client_bytes_max)?),
-            ("path table", CountTable::bytes_for(limits.paths_max, limits.path_bytes_max)?),
+            ("client table", CountTable::bytes_for(limits.clients_max, limits.client_bytes())?),
+            ("path table", CountTable::bytes_for(limits.paths_max, limits.path_bytes())?),
             ("response size histogram", HISTOGRAM_BYTES),
         ])
     }
@@ -199,9 +206,9 @@ impl Aggregate {
         };
         let limits = Limits {
             clients_max: room(|part| part.clients.len(), ENTRIES_MAX),
-            client_bytes_max: room(|part| part.clients.name_bytes(), NAME_BYTES_MAX),
+            client_bytes_max: Some(room(|part| part.clients.name_bytes(), NAME_BYTES_MAX)),
             paths_max: room(|part| part.paths.len(), ENTRIES_MAX),
-            path_bytes_max: room(|part| part.paths.name_bytes(), NAME_BYTES_MAX),
+            path_bytes_max: Some(room(|part| part.paths.name_bytes(), NAME_BYTES_MAX)),
         };
         let mut sum =
             Aggregate::new(&limits).expect("limits are in range, and there is memory for the merged tables");
@@ -349,7 +356,12 @@ mod tests {
     use std::path::PathBuf;
 
     fn small() -> Limits {
-        Limits { clients_max: 4_000, client_bytes_max: 64_000, paths_max: 4_000, path_bytes_max: 256_000 }
+        Limits {
+            clients_max: 4_000,
+            client_bytes_max: Some(64_000),
+            paths_max: 4_000,
+            path_bytes_max: Some(256_000),
+        }
     }
 
     /// The real log, read in so many parts, each into an aggregate of its own.
@@ -466,11 +478,11 @@ mod tests {
     fn limits_out_of_range_are_named() {
         let refused = |limits: Limits| Aggregate::new(&limits).unwrap_err().to_string();
         assert!(refused(Limits { clients_max: 0, ..small() }).starts_with("clients_max is 0, expected 1 to"));
-        assert!(refused(Limits { client_bytes_max: 0, ..small() }).starts_with("client_bytes_max is 0"));
+        assert!(refused(Limits { client_bytes_max: Some(0), ..small() }).starts_with("client_bytes is 0"));
         assert!(
             refused(Limits { paths_max: ENTRIES_MAX + 1, ..small() }).starts_with("paths_max is 134217729")
         );
-        assert!(refused(Limits { path_bytes_max: usize::MAX, ..small() }).starts_with("path_bytes_max is"));
+        assert!(refused(Limits { path_bytes_max: Some(usize::MAX), ..small() }).starts_with("path_bytes is"));
         assert!(Aggregate::bytes_for(&Limits { paths_max: 0, ..small() }).is_err());
     }
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The files have an order, and each imports earlier ones only: `line`, `input`, `tables`, `aggregate`,
-//! `ranks`, `generate`, `pace`, `options`, `feed`, `replay`.
+//! `ranks`, `generate`, `pace`, `options`, `feed`, `configure`, `replay`.
 //!
 //! # Invariants
 //! - A [`Line`] borrows from the bytes that it was parsed from; nothing is copied and nothing is decoded.
@@ -44,14 +44,19 @@ pub mod options;
 
 pub mod feed;
 
+#[cfg(feature = "config")]
+mod configure;
+
 pub mod replay;
 
 pub use crate::weblog::aggregate::{Aggregate, Limits, Report};
+#[cfg(feature = "config")]
+pub use crate::weblog::configure::configure;
 pub use crate::weblog::feed::{Noted, Progress};
 pub use crate::weblog::generate::{Generator, Settings, SettingsError};
 pub use crate::weblog::input::{FileRange, LineReader, OpenError, RawLine, open, split};
 pub use crate::weblog::line::{LINE_BYTES_MAX, Line, Malformed, parse, path_of};
-pub use crate::weblog::options::{CLASS_NAMES, ClassSettings, Explained, Options};
+pub use crate::weblog::options::{CLASS_NAMES, Options, REPLAY};
 pub use crate::weblog::pace::{Kept, LATE_FROM, RATE_MAX};
 pub use crate::weblog::replay::{
     InputCounts, Prepared, Replay, ReplayError, prepare_file, prepare_memory, prepare_stream,

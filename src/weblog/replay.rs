@@ -111,7 +111,7 @@ enum Readers<'a> {
 /// # Errors
 /// [`ReplayError::Settings`]; [`ReplayError::Read`] where the file cannot be cut into ranges.
 pub fn prepare_file(file: &File, options: &Options) -> Result<Prepared<'static>, ReplayError> {
-    let (plan, classes) = options.plan::<Entry>(Passes::ManyByRanges)?;
+    let (plan, classes) = options.checked::<Entry>(Passes::ManyByRanges)?;
     let ranges = split(file, usize::from(options.producers)).map_err(ReplayError::Read)?;
     let readers = Readers::File(ranges.into_iter().map(LineReader::new).collect());
     Ok(Prepared { options: options.clone(), plan, classes, readers })
@@ -125,7 +125,7 @@ pub fn prepare_stream<'a>(
     source: impl Read + Send + 'a,
     options: &Options,
 ) -> Result<Prepared<'a>, ReplayError> {
-    let (plan, classes) = options.plan::<Entry>(Passes::One)?;
+    let (plan, classes) = options.checked::<Entry>(Passes::One)?;
     let source: Box<dyn Read + Send + 'a> = Box::new(source);
     let readers = Readers::Stream(vec![LineReader::new(Stream(source))]);
     Ok(Prepared { options: options.clone(), plan, classes, readers })
@@ -136,7 +136,7 @@ pub fn prepare_stream<'a>(
 /// # Errors
 /// [`ReplayError::Settings`].
 pub fn prepare_memory<'a>(bytes: &'a [u8], options: &Options) -> Result<Prepared<'a>, ReplayError> {
-    let (plan, classes) = options.plan::<Entry>(Passes::Many)?;
+    let (plan, classes) = options.checked::<Entry>(Passes::Many)?;
     let readers = Readers::Memory(vec![LineReader::new(Cursor::new(bytes))]);
     Ok(Prepared { options: options.clone(), plan, classes, readers })
 }
@@ -235,7 +235,7 @@ impl Run<'_> {
             strict: self.options.strict,
             feeds: readers.len(),
             schedule: self.options.rate.map(|rate| {
-                let threads = readers.len() + usize::from(self.options.shards);
+                let threads = readers.len() + usize::from(self.plan.shards);
                 Schedule::new(rate, engine.clock().clone(), available().len() < threads)
             }),
             deadline: self.options.time_limit.and_then(|limit| begun.checked_add(limit)),

@@ -1,6 +1,7 @@
 //! `pelton bench`: the library's measurements, on this machine.
 
 use crate::args::BenchArgs;
+use crate::config::Told;
 use crate::failure::Failure;
 use crate::format::{clean, count, cpus};
 use crate::page::{Page, Rows};
@@ -9,7 +10,7 @@ use pelton::measure::answer::{Figure, Limit, Point, Standing, Table, Unit, short
 use pelton::measure::chart::{Chart, charts, file_name};
 use pelton::measure::hgrm::Hgrm;
 use pelton::measure::rounds::{Estimate, Step};
-use pelton::measure::{Answer, Question, check};
+use pelton::measure::{Answer, Question};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
@@ -23,13 +24,13 @@ struct Root {
 }
 
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let (questions, settings) = (args.questions(), args.settings()?);
+    let (questions, mut settings) = (args.questions(), args.start()?);
     // Before the first is asked: what cannot be should be told at once.
-    check(&questions, &settings)?;
+    let asked = Told::bench(&args.settings.sources()?, &mut settings)?.ask(&questions, &settings)?;
     let bar = bar();
     let mut page = Page::new();
     let mut root = Root { answers: Vec::new() };
-    for question in questions {
+    for (question, settings, from) in asked {
         let answer = question.ask(&settings, &mut |step| watch(&bar, question, step))?;
         bar.finish_and_clear();
         let files = write(args, &answer)?;
@@ -40,7 +41,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         if question == Question::ALL[0] && settings.short {
             page.note("a short run of everything; name a question for figures that can be compared")?;
         }
-        show(&mut page, &answer)?;
+        show(&mut page, &answer, &from)?;
         files.iter().try_for_each(|file| page.note(&format!("written: {}", file.display())))?;
         page.flush()?;
     }
@@ -98,7 +99,7 @@ fn watch(bar: &ProgressBar, question: Question, step: Step<'_>) {
     bar.tick();
 }
 
-fn show(page: &mut Page, answer: &Answer) -> Result<(), Failure> {
+fn show(page: &mut Page, answer: &Answer, from: &str) -> Result<(), Failure> {
     page.title(&format!("{}: {}", answer.question, answer.asks))?;
     let machine = &answer.machine;
     let model = clean(&machine.model, MODEL_CHARS_MAX);
@@ -117,6 +118,7 @@ fn show(page: &mut Page, answer: &Answer) -> Result<(), Failure> {
     let rounds =
         if used.rounds == 1 { "1 round".into() } else { format!("{} rounds", count(used.rounds.into())) };
     page.fact("runs", &format!("{rounds} after a warm-up, {} events each{options}", count(used.events)))?;
+    page.fact("settings", from)?;
     for table in &answer.tables {
         page.raw("")?;
         match &table.points[..] {

@@ -1,6 +1,7 @@
 //! How the program fails: what it says, and with which exit code.
 
-use pelton::engine::{PlanError, PlanErrors};
+use pelton::config::{Origin, Problems};
+use pelton::engine::{Against, PlanError, PlanErrors, Severity};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
 use std::error::Error;
@@ -12,6 +13,13 @@ use std::process::ExitCode;
 pub enum Failure {
     /// The settings cannot be: one sentence for each.
     Settings(Vec<String>),
+    /// The configuration cannot be.
+    Config {
+        /// All that is wrong with it.
+        problems: Problems,
+        /// The file's name and what it holds, where there is one.
+        file: Option<(String, String)>,
+    },
     /// The run failed.
     Run(String),
     /// The reader of the output has closed it. No failure at all.
@@ -23,6 +31,9 @@ impl Failure {
     pub fn tell(self) -> ExitCode {
         let (sentences, code) = match self {
             Failure::Settings(sentences) => (sentences, 2),
+            Failure::Config { problems, file } => {
+                return tell(&problems, file.as_ref().map(|(_, text)| text));
+            }
             Failure::Run(sentence) => (vec![sentence], 1),
             Failure::OutputClosed => (Vec::new(), 0),
         };
@@ -57,6 +68,20 @@ impl Failure {
             "the output could not be written: {error}; check the disk, or where it is piped to"
         ))
     }
+}
+
+/// Says what is wrong with a configuration: a line each, and the line of the file where it stands in one.
+fn tell(problems: &Problems, text: Option<&String>) -> ExitCode {
+    let mut err = io::stderr().lock();
+    for problem in &problems.0 {
+        let weight = if problem.severity == Severity::Error { "error" } else { "warning" };
+        let _ = writeln!(err, "{weight}: {problem}");
+        if let (Some(text), Some(Origin::File { line, .. })) = (text, &problem.origin) {
+            let _ = writeln!(err, "  {line} | {}", text.lines().nth(line - 1).unwrap_or_default());
+        }
+    }
+    let only_here = problems.of(Severity::Error).all(|problem| problem.against == Against::Host);
+    ExitCode::from(if only_here { 3 } else { 2 })
 }
 
 impl From<PlanErrors> for Failure {

@@ -1,15 +1,17 @@
 //! The program: what it is told, what it starts, what it prints. All that it does is done by the library.
 //!
 //! ```text
-//!   args ─▶ replay, up, generate, bench ─▶ library ─▶ text or json ─▶ standard output
+//!   args, setting ─▶ config ─▶ replay, up, generate, bench ─▶ library ─▶ text or json ─▶ standard output
 //! ```
 //!
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`); 2, the
-//! arguments or the settings cannot be. Errors go to standard error, each as one sentence that says what to do.
+//! arguments or the settings cannot be; 3, the settings could be, but not on this machine. Errors go to standard error,
+//! each as one sentence that says what to do.
 #![forbid(unsafe_code)]
 
 mod args;
 mod bench;
+mod config;
 mod failure;
 mod format;
 mod generate;
@@ -18,6 +20,7 @@ mod machine;
 mod page;
 mod progress;
 mod replay;
+mod setting;
 mod text;
 mod up;
 

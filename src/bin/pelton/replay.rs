@@ -1,6 +1,7 @@
 //! `pelton replay`: a log through the engine.
 
 use crate::args::ReplayArgs;
+use crate::config::Told;
 use crate::failure::Failure;
 use crate::page::Page;
 use crate::progress::{End, watched};
@@ -9,19 +10,24 @@ use pelton::weblog::{Progress, Replay, open, prepare_file, prepare_stream};
 use std::io::stdin;
 
 pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    let options = args.options()?;
+    let mut options = args.start();
+    let quiet = args.json.then_some("one JSON object was asked for, and nothing else");
+    let told = Told::replay(&args.settings.sources()?, &mut options, quiet)?;
     let progress = Progress::default();
-    let (replay, name) = if args.is_stdin() {
+    let (prepared, end, name) = if args.is_stdin() {
         // Not locked: a lock of standard input cannot go to the thread that reads.
-        let prepared = prepare_stream(stdin(), &options)?;
-        (watched(&End::Unknown, &progress, || prepared.run(&progress))?, "standard input".to_string())
+        (prepare_stream(stdin(), &options), End::Unknown, "standard input".to_string())
     } else {
         let file = open(&args.file).map_err(|error| Failure::run(&error))?;
         let bytes = file.metadata().map_or(0, |data| data.len()).saturating_mul(options.loops);
-        let prepared = prepare_file(&file, &options)?;
-        let replay = watched(&End::Bytes(bytes), &progress, || prepared.run(&progress))?;
-        (replay, args.file.display().to_string())
+        (prepare_file(&file, &options), End::Bytes(bytes), args.file.display().to_string())
     };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(told.no_replay(error)),
+    };
+    told.announce();
+    let replay = watched(&end, &progress, || prepared.run(&progress))?;
     let mut page = Page::new();
     if args.json {
         page.raw(&json::of(&replay))?;

@@ -40,7 +40,7 @@ pub fn input(page: &mut Page, name: &str, replay: &Replay) -> Result<(), Failure
         // A payload takes at most half of its ring.
         let largest = replay.too_large_first.iter().map(|noted| noted.what).max().unwrap_or(0);
         let ring = largest.saturating_mul(2).next_power_of_two();
-        page.note(&format!("payload_bytes={ring} for their class would take these; see --class"))?;
+        page.note(&format!("payload_ring_bytes={ring} for their class would take these; see --class"))?;
     }
     if input.missing_bytes > 0 {
         page.alarm(&format!(

@@ -1,17 +1,15 @@
-//! `pelton up`: the machine, every setting with its reason, and a made-up stream through the engine.
+//! `pelton up`: the machine, every setting with its origin, and a made-up stream through the engine.
 
 use crate::args::UpArgs;
+use crate::config::{COMMAND, Told};
 use crate::failure::Failure;
 use crate::format::{bytes, count};
 use crate::page::{Page, Rows};
 use crate::progress::{End, watched};
 use crate::{machine, replay, text};
-use pelton::class::{Overflow, Stamp};
+use pelton::engine::{CLASS, ENGINE};
 use pelton::weblog::generate::GENERATED_LINE_BYTES_MAX;
-use pelton::weblog::{
-    CLASS_NAMES, ClassSettings, Generator, Options, Prepared, Progress, Settings, prepare_memory,
-};
-use std::time::Duration;
+use pelton::weblog::{Generator, Options, Prepared, Progress, REPLAY, Settings, prepare_memory};
 
 /// Lines of the stream. It is made before the start and read over and over, so that its producer allocates nothing.
 const EVENTS: u64 = 200_000;
@@ -20,22 +18,29 @@ const EVENTS: u64 = 200_000;
 const LINE_BYTES_USUAL: usize = 224;
 
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
-    let options = args.options()?;
+    let mut options = UpArgs::start();
+    let told = Told::replay(&args.settings.sources()?, &mut options, Some("the page below says more"))?;
     let settings = Settings { seed: args.seed, events: EVENTS, ..Settings::default() };
     // Before the stream is made: what cannot be should be told at once.
-    drop(prepare_memory(&[], &options)?);
+    if let Err(error) = prepare_memory(&[], &options) {
+        return Err(told.no_replay(error));
+    }
     let stream = stream(&settings)?;
     let prepared = prepare_memory(&stream, &options)?;
+    told.announce();
     let mut page = Page::new();
     machine::show(&mut page)?;
-    show_settings(&mut page, &prepared)?;
-    show_classes(&mut page, prepared.options())?;
+    show_settings(&mut page, &told, &options)?;
+    show_classes(&mut page, &told)?;
     show_stream(&mut page, &settings, stream.len())?;
     show_footprint(&mut page, &prepared)?;
-    page.title(&format!("Running for {} s", args.seconds))?;
+    let (end, how_long) = match options.time_limit {
+        Some(limit) => (End::After(limit), format!(" for {limit:?}")),
+        None => (End::Unknown, String::new()),
+    };
+    page.title(&format!("Running{how_long}"))?;
     page.flush()?;
     let progress = Progress::default();
-    let end = End::After(Duration::from_secs(args.seconds.into()));
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
     text::input(&mut page, "Input", &replay)?;
     text::all(&mut page, &replay)?;
@@ -57,47 +62,38 @@ fn stream(settings: &Settings) -> Result<Vec<u8>, Failure> {
     Ok(stream)
 }
 
-fn show_settings(page: &mut Page, prepared: &Prepared<'_>) -> Result<(), Failure> {
+fn show_settings(page: &mut Page, told: &Told, options: &Options) -> Result<(), Failure> {
     page.title("Settings")?;
-    let mut rows = Rows::new(3, ["setting", "value", "why"]);
-    for setting in prepared.options().explain(prepared.plan()) {
-        // Exact bytes are for machines.
-        let amount = setting.value.strip_suffix(" bytes").and_then(|n| n.parse().ok()).map(bytes);
-        let plain = setting.value.parse().ok().map(count);
-        rows.row([setting.name.to_string(), amount.or(plain).unwrap_or(setting.value), setting.reason]);
+    let mut rows = Rows::new(4, ["setting", "value", "unit", "from"]);
+    let plan = told.plan();
+    for row in ENGINE {
+        let from = told.origin(row.key, Some(plan.profile()));
+        rows.row([row.key.to_string(), (row.get)(plan).to_string(), row.unit.to_string(), from]);
+    }
+    for row in REPLAY {
+        let from = told.origin(&format!("replay: {}", row.key), None);
+        rows.row([row.key.to_string(), (row.get)(options).to_string(), row.unit.to_string(), from]);
     }
     page.table(&mut rows)
 }
 
-fn show_classes(page: &mut Page, options: &Options) -> Result<(), Failure> {
+fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
     page.title("Classes")?;
-    let mut rows =
-        Rows::new(3, ["class", "lines", "share", "capacity", "payloads", "policy", "expires", "measured"]);
-    let lines = ["5xx", "4xx", "others"];
-    let shares = ["strict", "strict", "weighted 1"];
-    for (at, class) in options.classes.iter().enumerate() {
-        let ClassSettings { capacity, payload_bytes, overflow, ttl, stamp } = class;
-        let policy = match overflow {
-            Overflow::Block { limit: None } => "block".into(),
-            Overflow::Block { limit: Some(limit) } => format!("block {limit:?}"),
-            Overflow::Reject => "reject".into(),
-            Overflow::DropNewest => "drop_newest".into(),
-        };
-        let measured = match stamp {
-            Stamp::Every => "every".into(),
-            Stamp::OneIn(n) => format!("1 in {n}"),
-            Stamp::Never => "never".into(),
-        };
-        rows.row([
-            CLASS_NAMES[at].to_string(),
-            lines[at].into(),
-            shares[at].into(),
-            count((*capacity).into()),
-            bytes((*payload_bytes).into()),
-            policy,
-            ttl.map_or("never".into(), |ttl| format!("{ttl:?}")),
-            measured,
-        ]);
+    let classes = told.plan().classes();
+    let head = classes.iter().map(|class| class.name().to_string());
+    let mut rows = Rows::with_head(5, ["setting".to_string()].into_iter().chain(head).chain(["from".into()]));
+    rows.row(["lines", "status 5xx", "status 4xx", "others", COMMAND]);
+    for row in CLASS.iter().filter(|row| row.key != "name") {
+        let values = classes.iter().map(|class| (row.get)(class).to_string());
+        // Most are the command's; who said otherwise stands with its class.
+        let origin = |name: &str| told.origin(&format!("class '{name}': {}", row.key), None);
+        let named = classes.iter().map(|class| (class.name(), origin(class.name())));
+        let named: Vec<_> = named
+            .filter(|(_, origin)| *origin != COMMAND)
+            .map(|(name, origin)| format!("{name}: {origin}"))
+            .collect();
+        let from = if named.is_empty() { COMMAND.to_string() } else { named.join(", ") };
+        rows.row([row.key.to_string()].into_iter().chain(values).chain([from]));
     }
     page.table(&mut rows)?;
     page.note("errors are few, so each is measured; bulk is sampled, so that it costs nothing")?;

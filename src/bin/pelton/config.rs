@@ -1,0 +1,160 @@
+//! What a command was told, read and checked. Every command knows the tables of all, so that one file does for each.
+
+use crate::failure::Failure;
+use pelton::class::Class;
+use pelton::config::{Base, Config, Origin, Rows, Scope, Sources, resolve};
+use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity};
+use pelton::host::Host;
+use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
+use pelton::weblog::feed::Entry;
+use pelton::weblog::{Options, REPLAY, ReplayError, configure};
+use std::alloc::Layout;
+use std::io::{Write, stderr};
+
+/// Where a setting came from of which nobody has said anything.
+pub const COMMAND: &str = "this command";
+
+/// A configuration, and the file that it was read from.
+pub struct Told {
+    config: Config,
+    file: Option<(String, String)>,
+    host: Host,
+}
+
+impl Told {
+    /// What is in effect.
+    pub fn plan(&self) -> &Plan {
+        self.config.plan()
+    }
+
+    /// Options of a replay, over those that the command starts from. `quiet` is why the command does not announce what it
+    /// starts, if it does not.
+    pub fn replay(sources: &Sources, options: &mut Options, quiet: Option<&str>) -> Result<Told, Failure> {
+        let host = Host::look();
+        let base = |profile| Options::base(profile).announce(quiet.is_none());
+        let why: Vec<_> = quiet.iter().map(|why| ("announce", *why)).collect();
+        let mut bench = Settings::default();
+        let mut bench = Rows { name: "bench", rows: BENCH, of: &mut bench };
+        let config = configure(sources, options, &base, &why, &mut [&mut bench], Some(&host));
+        // It is said here, before the bar of the run is drawn.
+        options.plan = options.plan.clone().announce(false);
+        Told { config, file: sources.file.clone(), host }.sound()
+    }
+
+    /// Settings of a measurement, over those that the command starts from.
+    pub fn bench(sources: &Sources, settings: &mut Settings) -> Result<Told, Failure> {
+        // Of an engine's settings a measurement takes few; the plan is never started.
+        let is_alone = sources.file.is_none();
+        let plan = |profile| {
+            let mut plan = Plan::new(profile);
+            if is_alone {
+                plan.class(Class::strict("only"));
+            }
+            plan
+        };
+        let why = [("profile", "nothing but the way of an event is to be measured")];
+        let base = Base { plan: &plan, profile: Some(Profile::Latency), fixed_classes: is_alone, why: &why };
+        let mut replay = Options::default();
+        let mut replay = Rows { name: "replay", rows: REPLAY, of: &mut replay };
+        let mut bench = Rows { name: "bench", rows: BENCH, of: settings };
+        let config = resolve(sources, &base, &mut [&mut bench, &mut replay], Scope::default());
+        Told { config, file: sources.file.clone(), host: Host::unknown() }.sound()
+    }
+
+    fn sound(self) -> Result<Told, Failure> {
+        if self.config.problems().has_errors() { Err(self.refused(&[])) } else { Ok(self) }
+    }
+
+    /// Refuses it for what was found when it was used.
+    fn refused(mut self, findings: &[PlanError]) -> Failure {
+        self.config.add(findings);
+        Failure::Config { problems: self.config.problems().clone(), file: self.file }
+    }
+
+    /// The same of a replay that does not go.
+    pub fn no_replay(self, error: ReplayError) -> Failure {
+        match error {
+            ReplayError::Settings(errors) => self.refused(&errors.0),
+            error => Failure::run(&error),
+        }
+    }
+
+    /// Where a setting came from, by its name among all; without a profile, what is not said is the command's.
+    pub fn origin(&self, setting: &str, profile: Option<Profile>) -> String {
+        match (self.config.origins().of(setting), profile) {
+            (Some(origin), _) => origin.to_string(),
+            (None, Some(profile)) => Origin::Profile(profile).to_string(),
+            (None, None) => COMMAND.into(),
+        }
+    }
+
+    /// Says what is about to start, as the engine would, or at least what is to be said against it: whoever asked for
+    /// quiet hears the latter alone.
+    pub fn announce(&self) {
+        let mut err = stderr().lock();
+        // There is nobody to tell if these fail.
+        if self.plan().announces() {
+            let text = self.plan().summary(Layout::new::<Entry>(), Some(&self.host));
+            let _ = writeln!(err, "{text}");
+        } else {
+            for warning in self.config.problems().of(Severity::Warning) {
+                let _ = writeln!(err, "warning: {warning}");
+            }
+        }
+    }
+
+    /// The settings of each question: what it has no use for is left out where it stands in a file for all, and wait and
+    /// burst are the engine's where somebody has chosen that. With each question where its settings came from.
+    pub fn ask(
+        self,
+        questions: &[Question],
+        settings: &Settings,
+    ) -> Result<Vec<(Question, Settings, String)>, Failure> {
+        let asked: Vec<_> = questions.iter().map(|question| self.settings_of(*question, settings)).collect();
+        let mut found: Vec<PlanError> = Vec::new();
+        for (question, settings, _) in &asked {
+            match check(&[*question], settings) {
+                Ok(()) => {}
+                Err(MeasureError::Settings(errors)) => {
+                    let told = |new: &PlanError| {
+                        found.iter().any(|old| (&old.setting, &old.value) == (&new.setting, &new.value))
+                    };
+                    let new: Vec<_> = errors.0.into_iter().filter(|error| !told(error)).collect();
+                    found.extend(new);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if found.is_empty() { Ok(asked) } else { Err(self.refused(&found)) }
+    }
+
+    fn settings_of(&self, question: Question, settings: &Settings) -> (Question, Settings, String) {
+        let (mut settings, start) = (settings.clone(), Settings::default());
+        let profile = self.plan().profile();
+        let is_chosen = !matches!(self.config.origins().of("profile"), Some(Origin::Command(_)));
+        let mut from = vec![format!("profile {profile} ({})", self.origin("profile", None))];
+        for row in BENCH {
+            let name = format!("bench: {}", row.key);
+            let own = self.config.origins().of(&name);
+            match (own, question.takes(row.key)) {
+                (Some(origin), takes) if takes || matches!(origin, Origin::Option(_)) => {
+                    from.push(format!("{} {} ({origin})", row.key, (row.get)(&settings)));
+                }
+                (Some(_), _) => (row.set)(&mut settings, (row.get)(&start)),
+                // Those alone are the engine's too, and a shard's: its CPUs are not those of a measurement.
+                (None, true) if ["wait", "burst_events"].contains(&row.key) => {
+                    let named = self.config.origins().of(row.key).is_some();
+                    let engine = ENGINE.iter().find(|engine| engine.key == row.key);
+                    if let Some(engine) = engine.filter(|_| is_chosen || named) {
+                        let value = (engine.get)(self.plan());
+                        let origin = self.origin(row.key, Some(profile));
+                        from.push(format!("{} {value} ({origin})", row.key));
+                        (row.set)(&mut settings, value);
+                    }
+                }
+                _ => {}
+            }
+        }
+        (question, settings, from.join(", "))
+    }
+}

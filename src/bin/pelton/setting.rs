@@ -1,0 +1,145 @@
+//! Options that are made of tables: one for each setting, by the name that it has in files.
+//!
+//! A command says which tables it takes ([`Takes`]), and has a field of [`SettingArgs`]. What was given is kept as text:
+//! the library reads it together with the file and the environment, so that all three are told alike.
+
+use crate::failure::Failure;
+use clap::builder::Str;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use pelton::config::{About, Sources};
+use pelton::engine::{CLASS, Kind, Setting};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+/// Short names of options, by key.
+const ALIASES: [(&str, &str); 2] = [("rate_lines_per_s", "rate"), ("time_limit_s", "seconds")];
+
+/// What a command takes.
+pub trait Takes {
+    /// The tables, in the order in which help shows them.
+    fn groups() -> Vec<Group>;
+}
+
+/// The options of one table.
+pub struct Group {
+    heading: &'static str,
+    /// The name of the table in a file; empty for the engine's.
+    table: &'static str,
+    /// Each with what it has where nobody says otherwise.
+    rows: Vec<(About, String)>,
+    /// The classes, where it has some.
+    classes: Option<String>,
+}
+
+impl Group {
+    /// A table's rows, which start from `start`.
+    pub fn new<T>(heading: &'static str, table: &'static str, rows: &[Setting<T>], start: &T) -> Self {
+        let rows = rows.iter().map(|row| (About::of(row), (row.get)(start).to_string())).collect();
+        Group { heading, table, rows, classes: None }
+    }
+
+    /// Takes settings of classes too.
+    pub fn with_classes(self, which: &str) -> Self {
+        Group { classes: Some(which.to_string()), ..self }
+    }
+
+    fn name(&self, key: &str) -> String {
+        if self.table.is_empty() { key.to_string() } else { format!("{}.{key}", self.table) }
+    }
+
+    fn args(&self) -> Vec<Arg> {
+        let options = self.rows.iter().map(|(row, start)| option(self.name(row.key), row, start));
+        let classes = self.classes.as_ref().map(|which| class(which));
+        options.chain(classes).map(|arg| arg.help_heading(self.heading)).collect()
+    }
+}
+
+fn option(id: String, row: &About, start: &str) -> Arg {
+    let About { key, kind, unit, what, .. } = *row;
+    let alias = ALIASES.iter().find(|(of, _)| *of == key).map(|(_, alias)| *alias);
+    let (value, range) = match kind {
+        Kind::Flag => ("BOOL".to_string(), String::new()),
+        Kind::Whole(_) if unit.is_empty() => ("N".to_string(), format!(", {kind}")),
+        Kind::Whole(_) => (unit.to_uppercase(), format!(", {kind}")),
+        Kind::OneOf(words) => (words.join("|"), String::new()),
+        Kind::Text => ("TEXT".to_string(), String::new()),
+        Kind::Cpus(_) => ("LIST".to_string(), ", as in 0-3,7".to_string()),
+    };
+    let arg = Arg::new(id)
+        .long(Str::from(key.replace('_', "-")))
+        .visible_aliases(alias)
+        .value_name(Str::from(value))
+        .allow_negative_numbers(true)
+        .help(format!("{what}{range} [default: {start}]"));
+    match kind {
+        // Named alone it is on.
+        Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        _ => arg,
+    }
+}
+
+fn class(which: &str) -> Arg {
+    let rows = CLASS.iter().filter(|row| row.key != "name");
+    let keys: String = rows.map(|row| format!("\n  {:<20}{}", row.key, row.kind)).collect();
+    Arg::new("class")
+        .long("class")
+        .value_name("NAME:KEY=VALUE[,...]")
+        .action(ArgAction::Append)
+        .help(format!("settings of a class ({which}); may be repeated:{keys}"))
+}
+
+/// A file and options that were given.
+#[derive(Debug)]
+pub struct SettingArgs<T> {
+    pub config: Option<PathBuf>,
+    options: Vec<(String, String)>,
+    of: PhantomData<T>,
+}
+
+impl<T> SettingArgs<T> {
+    /// What was written for this command: file, environment, options.
+    pub fn sources(&self) -> Result<Sources, Failure> {
+        let mut sources = Sources::default().with_environment();
+        if let Some(path) = &self.config {
+            sources = sources.with_file(path).map_err(|error| Failure::Settings(vec![error.to_string()]))?;
+        }
+        sources.options = self.options.clone();
+        Ok(sources)
+    }
+}
+
+impl<T: Takes> clap::Args for SettingArgs<T> {
+    fn augment_args(command: Command) -> Command {
+        let config = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("a file of settings; the environment (PELTON_…) comes above it, options above both")
+            .help_heading("Settings");
+        let groups = T::groups();
+        command.arg(config).args(groups.iter().flat_map(Group::args))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: Takes> clap::FromArgMatches for SettingArgs<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut options = Vec::new();
+        for group in T::groups() {
+            let keys = group.rows.iter().map(|(row, _)| group.name(row.key));
+            for id in keys.chain(group.classes.is_some().then(|| "class".to_string())) {
+                let all = matches.get_many::<String>(&id).into_iter().flatten();
+                options.extend(all.map(|text| (id.clone(), text.clone())));
+            }
+        }
+        Ok(SettingArgs { config: matches.get_one::<PathBuf>("config").cloned(), options, of: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
