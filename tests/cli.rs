@@ -155,18 +155,19 @@ fn options_change_how_it_runs_but_not_what_it_counts() {
     let more = [
         "--shards",
         "3",
+        "--overcommitted",
         "--producers",
         "4",
         "--wait",
         "yield",
-        "--burst",
+        "--burst-events",
         "7",
-        "--floor",
+        "--floor-bursts",
         "2",
         "--class",
-        "bulk:capacity=64,payload_bytes=65536,stamp=every,policy=block",
+        "bulk:capacity_slots=64,payload_ring_bytes=65536,stamp_one_in=1,overflow=block",
         "--class",
-        "high:stamp=never",
+        "high:stamp_one_in=0",
     ];
     let tuned = object(&run(&[&args[..], &SMALL, &more].concat()));
     assert_eq!(plain["report"], tuned["report"]);
@@ -183,7 +184,7 @@ fn a_rate_is_kept_and_told() {
     let free = object(&run(&[&args[..], &["--json"]].concat()));
     assert_eq!(free["schedule"], Value::Null);
     let paced =
-        object(&run(&[&args[..], &["--json", "--rate", "50k", "--class", "bulk:stamp=every"]].concat()));
+        object(&run(&[&args[..], &["--json", "--rate", "50k", "--class", "bulk:stamp_one_in=1"]].concat()));
     assert_eq!(paced["report"], free["report"]);
     let n = |name: &str| number(&paced, &format!("/schedule/{name}"));
     assert_eq!((n("rate_per_s"), n("intended"), n("sent")), (50_000, 10_000, 10_000));
@@ -211,7 +212,9 @@ fn a_rate_is_kept_and_told() {
 fn text_is_for_people() {
     let log = access_log();
     let done = run(&[&["replay", log.as_str()][..], &SMALL].concat());
-    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    assert_eq!(done.code, Some(0));
+    assert!(done.err.starts_with("pelton ") && done.err.contains("profile dev; "), "{}", done.err);
+    assert_eq!(run(&[&["replay", log.as_str(), "--announce=false"][..], &SMALL].concat()).err, "");
     for part in [
         "10,000 lines",
         "1,753",
@@ -284,7 +287,7 @@ fn malformed_lines_are_counted_and_shown() {
 fn strict_ends_at_the_first_malformed_line() {
     let done = feed([GOOD, "nonsense\n", GOOD].concat().as_bytes(), &["--strict", "--json"]);
     assert_eq!((done.code, done.out.as_str()), (Some(1), ""));
-    assert!(done.err.starts_with("error: line 2: no client"), "{}", done.err);
+    assert!(done.err.contains("error: line 2: no client"), "{}", done.err);
     assert!(done.err.contains("without --strict"), "{}", done.err);
 }
 
@@ -312,7 +315,7 @@ fn what_is_too_large_or_no_text_is_counted() {
     let done = feed(input.as_bytes(), &[]);
     assert!(done.out.contains("too_large") && done.out.contains("NUL byte"), "{}", done.out);
     // With room for it the line is one like any other.
-    let json = object(&feed(input.as_bytes(), &["--json", "--class", "bulk:payload_bytes=4194304"]));
+    let json = object(&feed(input.as_bytes(), &["--json", "--class", "bulk:payload_ring_bytes=4194304"]));
     assert_eq!((number(&json, "/input/too_large"), number(&json, "/report/requests")), (0, 3));
     // One byte more than a line may have.
     let json = object(&feed(&[b'a'; (1 << 20) + 1], &["--json"]));
@@ -341,48 +344,77 @@ fn a_missing_file_and_a_directory_are_told_apart() {
     assert!(done.code == Some(1) && done.err.contains("could not be written"), "{}", done.err);
 }
 
-/// The arguments are refused with exit code 2, before anything runs, and the error has all of these parts.
-fn refused(args: &[&str], parts: &[&str]) {
+/// The arguments are refused with this exit code, before anything runs, and the error has all of these parts.
+fn refused_with(code: i32, args: &[&str], parts: &[&str]) {
     let log = access_log();
     let done = run(&[&["replay", log.as_str()][..], args].concat());
-    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{args:?}: {}", done.err);
+    assert_eq!((done.code, done.out.as_str()), (Some(code), ""), "{args:?}: {}", done.err);
     for part in parts {
         assert!(done.err.contains(part), "{args:?}: no '{part}' in: {}", done.err);
     }
 }
 
+fn refused(args: &[&str], parts: &[&str]) {
+    refused_with(2, args, parts);
+}
+
 #[test]
 fn impossible_settings_name_setting_value_limit_and_what_would_work() {
-    refused(&["--shards", "0"], &["error: shards is 0", "from 1 to 256", "1 would work"]);
-    refused(&["--shards", "70000"], &["--shards", "70000", "from 1 to 256", "2 would work"]);
-    refused(&["--producers", "0"], &["producers is 0", "from 1 to 256", "1 would work"]);
-    refused(&["--burst", "0"], &["burst_events is 0", "from 1 to 65536", "1 would work"]);
-    refused(&["--rate", "0"], &["error: rate is 0", "from 1 to 1000000000", "1 would work"]);
-    refused(&["--rate", "2000M"], &["rate is 2000000000", "from 1 to 1000000000"]);
-    refused(&["--rate", "fast"], &["--rate", "fast", "lines a second", "250k", "100k would work"]);
-    refused(&["--loop", "0"], &["loop is 0", "1 or more", "1 would work"]);
+    refused(&["--shards", "0"], &["error: --shards: shards is '0'", "from 1 to 256", "1 would work"]);
+    refused(&["--shards", "-1"], &["shards is '-1'", "1 would work"]);
+    refused(&["--shards", "70000"], &["--shards", "70000", "from 1 to 256", "256 would work"]);
+    refused(&["--producers", "0"], &["producers is '0'", "from 1 to 256", "1 would work"]);
     refused(
-        &["--class", "bulk:capacity=1000"],
-        &["class 'bulk': capacity_slots is 1000", "a power of two", "1024 would work"],
+        &["--producers", "3", "--producers-max", "2"],
+        &["--producers: ", "producers is 3", "2 would work"],
+    );
+    refused(&["--burst-events", "0"], &["burst_events is '0'", "from 1 to 65536", "1 would work"]);
+    refused(&["--rate", "0"], &["rate_lines_per_s is '0'", "from 1 to 1000000000", "1 would work"]);
+    refused(&["--rate-lines-per-s", "2000M"], &["rate_lines_per_s is '2000M'", "from 1 to 1000000000"]);
+    refused(&["--rate", "fast"], &["rate_lines_per_s is 'fast'", "1 would work"]);
+    refused(&["--loop", "0"], &["loop is '0'", "1 or more", "1 would work"]);
+    refused(&["--strict=maybe"], &["--strict: ", "'maybe'", "true or false"]);
+    refused(
+        &["--class", "bulk:capacity_slots=1000"],
+        &["class 'bulk': capacity_slots is '1000'", "a power of two", "1024 would work"],
     );
     refused(
-        &["--class", "bulk:payload_bytes=32"],
-        &["class 'bulk': payload_ring_bytes is 32", "a power of two from 64", "64 would work"],
+        &["--class", "bulk:payload_ring_bytes=32"],
+        &["class 'bulk': payload_ring_bytes is '32'", "a power of two from 64", "64 would work"],
     );
-    refused(&["--class", "high:payload_bytes=0"], &["class 'high': payload_bytes is 0", "would work"]);
-    refused(&["--class", "bulky:capacity=1"], &["'bulky'", "one of critical, high, bulk", "would work"]);
-    refused(&["--class", "bulk:colour=red"], &["'colour'", "capacity, payload_bytes", "would work"]);
-    refused(&["--class", "bulk:policy=maybe"], &["'maybe'", "drop_newest", "block would work"]);
-    refused(&["--cpus", "0,4095"], &["cpus is 4095", "one of", "would work"]);
+    refused(
+        &["--class", "high:payload_ring_bytes=0"],
+        &["--class: class 'high': payload_ring_bytes is 0", "travel in it", "131072 would work"],
+    );
+    refused(&["--class", "bulky:capacity_slots=1"], &["no class 'bulky'", "'bulk' would work"]);
+    refused(
+        &["--class", "bulk:colour=red"],
+        &["'colour'", "capacity_slots, payload_ring_bytes", "would work"],
+    );
+    refused(&["--class", "bulk:overflow=maybe"], &["'maybe'", "drop_newest", "'block' would work"]);
+    refused(&["--class", "bulk"], &["NAME:KEY=VALUE"]);
     refused(&["--cpus", "zero"], &["cpus is 'zero'", "0-3,7", "would work"]);
-    refused(&["--wait", "doze"], &["doze", "spin, yield and park"]);
-    refused(&["--clients-max", "0"], &["clients_max is 0", "from 1 to 134217728", "1 would work"]);
+    refused(&["--wait", "doze"], &["wait is 'doze'", "spin, yield, park"]);
+    refused(&["--clients-max", "0"], &["clients_max is '0'", "from 1 to 134217728", "1 would work"]);
     refused(
-        &["--clients-max", "100000000", "--shards", "200"],
-        &["footprint", "bytes", "at most", "client table", "would work"],
+        &[
+            "--clients-max",
+            "100000000",
+            "--shards",
+            "200",
+            "--overcommitted",
+            "--memory-max-bytes",
+            "4000000000",
+        ],
+        &["footprint", "bytes", "at most 4000000000 bytes", "client table", "would work"],
     );
-    refused(
-        &[&SMALL[..], &["--class", "bulk:capacity=67108864", "--shards", "256"]].concat(),
+    // What another machine could bear.
+    refused_with(3, &["--cpus", "0,4095"], &["cpus is 4095", "one of", "would work"]);
+    refused_with(3, &["--shards", "256"], &["--shards: shards is 256", "overcommitted = true"]);
+    let large = ["--class", "bulk:capacity_slots=67108864", "--shards", "256", "--overcommitted"];
+    refused_with(
+        3,
+        &[&SMALL[..], &large].concat(),
         &["footprint", "at most", "class 'bulk': slots", "would work"],
     );
     let done = end(pelton().args(["replay", "-", "--loop", "2", "--producers", "3"]).spawn().unwrap());
@@ -399,18 +431,20 @@ fn impossible_settings_name_setting_value_limit_and_what_would_work() {
 
 #[test]
 fn a_payload_ring_that_is_too_small_for_the_lines_says_so_in_the_ledger() {
-    let json = object(&feed(GOOD.repeat(10).as_bytes(), &["--json", "--class", "bulk:payload_bytes=64"]));
+    let json =
+        object(&feed(GOOD.repeat(10).as_bytes(), &["--json", "--class", "bulk:payload_ring_bytes=64"]));
     // 1.2.3.4 and GET /a HTTP/1.1 are 22 bytes, half of the ring is 32.
     assert_eq!(number(&json, "/report/requests"), 10);
     let longer = GOOD.replace("/a", "/a-longer-path");
-    let json = object(&feed(longer.repeat(10).as_bytes(), &["--json", "--class", "bulk:payload_bytes=64"]));
+    let json =
+        object(&feed(longer.repeat(10).as_bytes(), &["--json", "--class", "bulk:payload_ring_bytes=64"]));
     assert_eq!(number(&json, "/ledger/rejected_by/too_large"), 10);
 }
 
 #[test]
 fn policies_that_lose_events_account_for_them() {
-    for policy in ["reject", "drop_newest", "block:1"] {
-        let class = format!("bulk:capacity=1,policy={policy},ttl_ms=1000");
+    for policy in ["reject", "drop_newest", "block,block_limit_us=1000"] {
+        let class = format!("bulk:capacity_slots=1,overflow={policy},ttl_us=1000000");
         let log = access_log();
         let args = ["replay", log.as_str(), "--json", "--class", &class];
         let json = object(&run(&[&args[..], &SMALL].concat()));
@@ -431,7 +465,9 @@ fn up_needs_no_arguments_and_shows_everything() {
         "dev",
         "park",
         "Classes",
-        "drop_deadline",
+        "drop_deadline_ms",
+        "this command: without a file it is a shared machine's",
+        "--time-limit-s",
         "Memory",
         "total",
         "client table",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Pelton: events through pinned shards, counted exactly.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -31,8 +31,22 @@ pub enum Command {
 }
 
 fn questions() -> String {
-    let line = |question: &Question| format!("  {:<10} {}\n", question.name(), question.asks());
-    format!("Questions:\n{}", Question::ALL.iter().map(line).collect::<String>())
+    // Short lines, each below its own beginning.
+    const CHARS_MAX: usize = 64;
+    let mut text = "Questions:\n".to_string();
+    for question in Question::ALL {
+        let mut line = format!("  {:<11}", question.name());
+        let indent = line.len();
+        for word in question.asks().split(' ') {
+            if line.len() + word.len() > indent + CHARS_MAX {
+                text += &format!("{line}\n");
+                line = " ".repeat(indent);
+            }
+            line += &format!("{}{word}", if line.len() > indent { " " } else { "" });
+        }
+        text += &format!("{line}\n");
+    }
+    text
 }
 
 fn number(text: &str) -> Result<u32, String> {
@@ -59,29 +73,30 @@ pub struct OfUp;
 #[derive(Debug)]
 pub struct OfBench;
 
-fn of_replay(start: &Options) -> Vec<Group> {
-    let classes = CLASS_NAMES.join(", ");
+fn of_replay(start: &Options, announce: bool) -> Vec<Group> {
+    // As it is where nobody names it.
+    let plan = start.plan.clone().producers_max(start.producers).announce(announce);
     vec![
-        Group::new("Replay", "replay", REPLAY, start),
-        Group::new("Engine", "", ENGINE, &start.plan).with_classes(&classes),
+        Group::new("Replay", "replay", REPLAY, Some(start)),
+        Group::new("Engine", "", ENGINE, Some(&plan)).with_classes(&CLASS_NAMES.join(", ")),
     ]
 }
 
 impl Takes for OfReplay {
     fn groups() -> Vec<Group> {
-        of_replay(&Options::default())
+        of_replay(&Options::default(), true)
     }
 }
 
 impl Takes for OfUp {
     fn groups() -> Vec<Group> {
-        of_replay(&UpArgs::start())
+        of_replay(&UpArgs::start(), false)
     }
 }
 
 impl Takes for OfBench {
     fn groups() -> Vec<Group> {
-        vec![Group::new("Measurement", "bench", BENCH, &Measure::default())]
+        vec![Group::new("Measurement", "bench", BENCH, Some(&Measure::default()))]
     }
 }
 

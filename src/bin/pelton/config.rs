@@ -1,8 +1,7 @@
 //! What a command was told, read and checked. Every command knows the tables of all, so that one file does for each.
 
 use crate::failure::Failure;
-use pelton::class::Class;
-use pelton::config::{Base, Config, Origin, Rows, Scope, Sources, resolve};
+use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, resolve};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity};
 use pelton::host::Host;
 use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
@@ -19,6 +18,8 @@ pub struct Told {
     config: Config,
     file: Option<(String, String)>,
     host: Host,
+    /// Whether an engine is started of it.
+    starts: bool,
 }
 
 impl Told {
@@ -38,37 +39,40 @@ impl Told {
         let config = configure(sources, options, &base, &why, &mut [&mut bench], Some(&host));
         // It is said here, before the bar of the run is drawn.
         options.plan = options.plan.clone().announce(false);
-        Told { config, file: sources.file.clone(), host }.sound()
+        Told { config, file: sources.file.clone(), host, starts: true }.sound()
     }
 
     /// Settings of a measurement, over those that the command starts from.
     pub fn bench(sources: &Sources, settings: &mut Settings) -> Result<Told, Failure> {
-        // Of an engine's settings a measurement takes few; the plan is never started.
         let is_alone = sources.file.is_none();
-        let plan = |profile| {
-            let mut plan = Plan::new(profile);
-            if is_alone {
-                plan.class(Class::strict("only"));
-            }
-            plan
-        };
+        let plan = |profile| if is_alone { Options::base(profile) } else { Plan::new(profile) };
         let why = [("profile", "nothing but the way of an event is to be measured")];
         let base = Base { plan: &plan, profile: Some(Profile::Latency), fixed_classes: is_alone, why: &why };
         let mut replay = Options::default();
         let mut replay = Rows { name: "replay", rows: REPLAY, of: &mut replay };
         let mut bench = Rows { name: "bench", rows: BENCH, of: settings };
         let config = resolve(sources, &base, &mut [&mut bench, &mut replay], Scope::default());
-        Told { config, file: sources.file.clone(), host: Host::unknown() }.sound()
+        Told { config, file: sources.file.clone(), host: Host::unknown(), starts: false }.sound()
+    }
+
+    /// All that is wrong with it. Where no engine is started, classes that are not whole (since the file is a replay's,
+    /// which has some of its own) do no harm.
+    fn problems(&self) -> Problems {
+        let matters = |problem: &&Problem| {
+            let of_classes = problem.setting.starts_with("class '") && problem.rule == Rule::Missing;
+            self.starts || !(of_classes || problem.setting == "classes")
+        };
+        Problems(self.config.problems().0.iter().filter(matters).cloned().collect())
     }
 
     fn sound(self) -> Result<Told, Failure> {
-        if self.config.problems().has_errors() { Err(self.refused(&[])) } else { Ok(self) }
+        if self.problems().has_errors() { Err(self.refused(&[])) } else { Ok(self) }
     }
 
     /// Refuses it for what was found when it was used.
     fn refused(mut self, findings: &[PlanError]) -> Failure {
         self.config.add(findings);
-        Failure::Config { problems: self.config.problems().clone(), file: self.file }
+        Failure::Config { problems: self.problems(), file: self.file }
     }
 
     /// The same of a replay that does not go.
@@ -132,7 +136,8 @@ impl Told {
         let (mut settings, start) = (settings.clone(), Settings::default());
         let profile = self.plan().profile();
         let is_chosen = !matches!(self.config.origins().of("profile"), Some(Origin::Command(_)));
-        let mut from = vec![format!("profile {profile} ({})", self.origin("profile", None))];
+        let whose = if is_chosen { self.origin("profile", None) } else { COMMAND.to_string() };
+        let mut from = vec![format!("profile {profile} ({whose})")];
         for row in BENCH {
             let name = format!("bench: {}", row.key);
             let own = self.config.origins().of(&name);

@@ -1,7 +1,7 @@
 //! A replay as one JSON object.
 
 use crate::format::quantiles;
-use pelton::engine::ClassReport;
+use pelton::engine::{ClassReport, Profile};
 use pelton::event::{Failure, Rejection};
 use pelton::ledger::Counts;
 use pelton::memory::seal::{self, Sealed};
@@ -14,6 +14,7 @@ type ByReason = BTreeMap<&'static str, u64>;
 
 #[derive(Serialize)]
 struct Root<'a> {
+    profile: &'static str,
     input: Input,
     ledger: Ledger,
     classes: Vec<Class<'a>>,
@@ -135,9 +136,10 @@ struct Footprint {
 }
 
 /// The object, on one line.
-pub fn of(replay: &Replay) -> String {
+pub fn of(replay: &Replay, profile: Profile) -> String {
     let total = replay.engine.ledger.total();
     let root = Root {
+        profile: profile.name(),
         input: input(replay),
         ledger: Ledger {
             offered: total.offered,

@@ -20,7 +20,11 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     } else {
         let file = open(&args.file).map_err(|error| Failure::run(&error))?;
         let bytes = file.metadata().map_or(0, |data| data.len()).saturating_mul(options.loops);
-        (prepare_file(&file, &options), End::Bytes(bytes), args.file.display().to_string())
+        let end = match (options.loops, options.time_limit) {
+            (u64::MAX, limit) => limit.map_or(End::Unknown, End::After),
+            _ => End::Bytes(bytes),
+        };
+        (prepare_file(&file, &options), end, args.file.display().to_string())
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -30,7 +34,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
     let mut page = Page::new();
     if args.json {
-        page.raw(&json::of(&replay))?;
+        page.raw(&json::of(&replay, told.plan().profile()))?;
     } else {
         text::input(&mut page, &name, &replay)?;
         text::all(&mut page, &replay)?;

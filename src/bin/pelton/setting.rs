@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use clap::builder::Str;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use pelton::config::{About, Sources};
-use pelton::engine::{CLASS, Kind, Setting};
+use pelton::engine::{CLASS, Kind, Range, Setting};
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
@@ -25,16 +25,22 @@ pub struct Group {
     heading: &'static str,
     /// The name of the table in a file; empty for the engine's.
     table: &'static str,
-    /// Each with what it has where nobody says otherwise.
-    rows: Vec<(About, String)>,
+    /// Each with what it has where nobody says otherwise, if that is known.
+    rows: Vec<(About, Option<String>)>,
     /// The classes, where it has some.
     classes: Option<String>,
 }
 
 impl Group {
-    /// A table's rows, which start from `start`.
-    pub fn new<T>(heading: &'static str, table: &'static str, rows: &[Setting<T>], start: &T) -> Self {
-        let rows = rows.iter().map(|row| (About::of(row), (row.get)(start).to_string())).collect();
+    /// A table's rows, with what they start from where the command knows that.
+    pub fn new<T>(
+        heading: &'static str,
+        table: &'static str,
+        rows: &[Setting<T>],
+        start: Option<&T>,
+    ) -> Self {
+        let value = |row: &Setting<T>| start.map(|start| (row.get)(start).to_string());
+        let rows = rows.iter().map(|row| (About::of(row), value(row))).collect();
         Group { heading, table, rows, classes: None }
     }
 
@@ -48,29 +54,40 @@ impl Group {
     }
 
     fn args(&self) -> Vec<Arg> {
-        let options = self.rows.iter().map(|(row, start)| option(self.name(row.key), row, start));
+        let options = self.rows.iter().map(|(row, start)| option(self.name(row.key), row, start.as_deref()));
         let classes = self.classes.as_ref().map(|which| class(which));
         options.chain(classes).map(|arg| arg.help_heading(self.heading)).collect()
     }
 }
 
-fn option(id: String, row: &About, start: &str) -> Arg {
+fn option(id: String, row: &About, start: Option<&str>) -> Arg {
     let About { key, kind, unit, what, .. } = *row;
     let alias = ALIASES.iter().find(|(of, _)| *of == key).map(|(_, alias)| *alias);
     let (value, range) = match kind {
         Kind::Flag => ("BOOL".to_string(), String::new()),
-        Kind::Whole(_) if unit.is_empty() => ("N".to_string(), format!(", {kind}")),
-        Kind::Whole(_) => (unit.to_uppercase(), format!(", {kind}")),
+        Kind::Whole(range) => {
+            let unit = if unit.is_empty() { "N".to_string() } else { unit.to_uppercase() };
+            // A word that is explained needs not be named again.
+            let word = range.word.filter(|word| !what.contains(word));
+            (unit, format!(", {}", Range { word, ..range }))
+        }
+        Kind::OneOf(words) if words.concat().len() > 20 => ("WORD".to_string(), format!(", {kind}")),
         Kind::OneOf(words) => (words.join("|"), String::new()),
         Kind::Text => ("TEXT".to_string(), String::new()),
         Kind::Cpus(_) => ("LIST".to_string(), ", as in 0-3,7".to_string()),
     };
+    let default = start.map_or(String::new(), |start| format!(" [default: {start}]"));
+    let mut help = format!("{what}{range}{default}");
+    // A row's text is part of a sentence, an option's is one.
+    if let Some(first) = help.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     let arg = Arg::new(id)
         .long(Str::from(key.replace('_', "-")))
         .visible_aliases(alias)
         .value_name(Str::from(value))
         .allow_negative_numbers(true)
-        .help(format!("{what}{range} [default: {start}]"));
+        .help(help);
     match kind {
         // Named alone it is on.
         Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
@@ -83,9 +100,9 @@ fn class(which: &str) -> Arg {
     let keys: String = rows.map(|row| format!("\n  {:<20}{}", row.key, row.kind)).collect();
     Arg::new("class")
         .long("class")
-        .value_name("NAME:KEY=VALUE[,...]")
+        .value_name("NAME:KEY=VALUE,...")
         .action(ArgAction::Append)
-        .help(format!("settings of a class ({which}); may be repeated:{keys}"))
+        .help(format!("Settings of a class ({which}); may be repeated:{keys}"))
 }
 
 /// A file and options that were given.
@@ -114,7 +131,9 @@ impl<T: Takes> clap::Args for SettingArgs<T> {
             .long("config")
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("a file of settings; the environment (PELTON_…) comes above it, options above both")
+            .help(
+                "A file of settings; variables of the environment (PELTON_…) go above it, options above both",
+            )
             .help_heading("Settings");
         let groups = T::groups();
         command.arg(config).args(groups.iter().flat_map(Group::args))

@@ -35,7 +35,7 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     show_stream(&mut page, &settings, stream.len())?;
     show_footprint(&mut page, &prepared)?;
     let (end, how_long) = match options.time_limit {
-        Some(limit) => (End::After(limit), format!(" for {limit:?}")),
+        Some(limit) => (End::After(limit), format!(" for {} s", limit.as_secs())),
         None => (End::Unknown, String::new()),
     };
     page.title(&format!("Running{how_long}"))?;

@@ -1,0 +1,302 @@
+//! One file does for every command: what stands in it is in effect, the environment goes above it and options above
+//! both, and what cannot be is told with its line.
+//!
+//! Every child process is killed by its handle after [`program::WATCHDOG`].
+#![cfg(feature = "cli")]
+
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Done, end, pelton};
+use serde_json::Value;
+use std::io::Write;
+use tempfile::NamedTempFile;
+
+/// A file for all commands. Line numbers below count from its first line.
+const FILE: &str = r#"profile = "throughput"
+burst_events = 32
+wait = "yield"
+
+[[class]]
+name = "bulk"
+capacity_slots = 512
+
+[replay]
+clients_max = 4_000
+paths_max = 4_000
+top = 3
+
+[bench]
+rounds = 1
+events = 300
+capacity_slots = 64
+"#;
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+fn name(file: &NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+fn access_log() -> String {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/access.log").to_string()
+}
+
+fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
+    end(pelton().args(args).envs(environment.iter().copied()).spawn().unwrap())
+}
+
+/// The row of a setting on the page of `up`: its value, and where it came from.
+fn row(done: &Done, setting: &str) -> String {
+    let row = done.out.lines().find(|line| line.split_whitespace().next() == Some(setting));
+    let row = row.unwrap_or_else(|| panic!("no {setting} in\n{}{}", done.out, done.err));
+    row.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn has_two_cpus() -> bool {
+    pelton::shard::available().len() > 1
+}
+
+#[test]
+fn up_shows_every_setting_of_a_file_with_its_line() {
+    let (file, args) = (file(FILE), ["up", "--seconds", "0", "--producers", "1", "--config"]);
+    let done = run(&[&args[..], &[name(&file)]].concat(), &[]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert_eq!(done.err, "");
+    assert!(done.out.contains("closed"), "{}", done.out);
+    for (setting, expected) in [
+        ("profile", format!("profile throughput {}:1", name(&file))),
+        ("burst_events", format!("burst_events 32 events {}:2", name(&file))),
+        ("floor_bursts", "floor_bursts 64 bursts profile throughput".into()),
+        ("scratch_bytes", "scratch_bytes 0 bytes this command: the handler needs none".into()),
+        ("producers_max", "producers_max 1 this command: as many as producers".into()),
+        ("capacity_slots", format!("capacity_slots 256 256 512 bulk: {}:7", name(&file))),
+        ("clients_max", format!("clients_max 4000 {}:10", name(&file))),
+        ("client_bytes", "client_bytes derived bytes this command".into()),
+        ("time_limit_s", "time_limit_s 0 s --time-limit-s".into()),
+    ] {
+        assert_eq!(row(&done, setting), expected);
+    }
+}
+
+#[test]
+fn the_environment_goes_above_a_file_and_options_above_both() {
+    let file = file(FILE);
+    let args = ["up", "--seconds", "0", "--config", name(&file)];
+    let environment = [
+        ("PELTON_BURST_EVENTS", "16"),
+        ("PELTON_WAIT", "park"),
+        ("PELTON_REPLAY_TOP", "4"),
+        ("PELTON_CLASS_BULK_CAPACITY_SLOTS", "256"),
+    ];
+    let done = run(&args, &environment);
+    for expected in [
+        "burst_events 16 events PELTON_BURST_EVENTS",
+        "wait park PELTON_WAIT",
+        "top 4 PELTON_REPLAY_TOP",
+        "capacity_slots 256 256 256 bulk: PELTON_CLASS_BULK_CAPACITY_SLOTS",
+    ] {
+        assert_eq!(row(&done, expected.split(' ').next().unwrap()), expected);
+    }
+    let options = ["--burst-events", "8", "--top", "5", "--class", "bulk:capacity_slots=128"];
+    let done = run(&[&args[..], &options].concat(), &environment);
+    for expected in [
+        "burst_events 8 events --burst-events",
+        "wait park PELTON_WAIT",
+        "top 5 --top",
+        "capacity_slots 256 256 128 bulk: --class",
+    ] {
+        assert_eq!(row(&done, expected.split(' ').next().unwrap()), expected);
+    }
+    // A wrong value is told even where another one covers it.
+    let done = run(&[&args[..], &["--wait", "spin"]].concat(), &[("PELTON_WAIT", "doze")]);
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
+    assert!(done.err.contains("error: PELTON_WAIT: wait is 'doze'"), "{}", done.err);
+}
+
+#[test]
+fn a_replay_takes_a_file_and_says_what_it_starts() {
+    let (file, log) = (file(FILE), access_log());
+    let done = run(&["replay", &log, "--config", name(&file)], &[]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("closed"), "{}", done.out);
+    for part in ["profile throughput;", "wait yield; burst 32 events", "bulk: weighted 1, 512 slots"] {
+        assert!(done.err.contains(part), "{part}: {}", done.err);
+    }
+    let done = run(&["replay", &log, "--json", "--config", name(&file), "--top", "1"], &[]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "one object, and nothing else");
+    let json: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(json["profile"], "throughput");
+    assert_eq!((&json["ledger"]["closed"], &json["ledger"]["handled"]), (&true.into(), &10_000.into()));
+    assert_eq!(json["report"]["top_paths"].as_array().unwrap().len(), 1);
+    // As many as somebody has laid out room for.
+    let json = run(&["replay", &log, "--json", "--clients-max", "4000", "--producers-max", "1"], &[]);
+    assert_eq!(json.code, Some(0), "{}", json.err);
+}
+
+#[test]
+fn advice_is_seen_whatever_is_printed() {
+    let log = access_log();
+    let args =
+        ["replay", &log, "--clients-max", "4000", "--paths-max", "4000", "--thread-name", "a-long-name"];
+    for (more, expected) in [
+        (&[][..], "\n  warning: thread_name is"),
+        (&["--json"], "warning: --thread-name: thread_name is"),
+        (&["--announce=false"], "warning: --thread-name: thread_name is"),
+    ] {
+        let done = run(&[&args[..], more].concat(), &[]);
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        assert_eq!(done.err.matches(expected).count(), 1, "{more:?}: {}", done.err);
+    }
+}
+
+#[test]
+fn a_measurement_takes_its_own_table_and_the_wait_and_burst_of_the_engine() {
+    if !has_two_cpus() {
+        return;
+    }
+    let file = file(FILE);
+    let args = ["bench", "engine", "--config", name(&file)];
+    let page = run(&args, &[]);
+    assert_eq!((page.code, page.err.as_str()), (Some(0), ""));
+    let settings = page.out.lines().find(|line| line.starts_with("  settings")).unwrap();
+    for part in [
+        format!("profile throughput ({}:1)", name(&file)),
+        format!("rounds 1 ({}:15)", name(&file)),
+        format!("events 300 ({}:16)", name(&file)),
+        format!("capacity_slots 64 ({}:17)", name(&file)),
+        format!("wait yield ({}:3)", name(&file)),
+        format!("burst_events 32 ({}:2)", name(&file)),
+    ] {
+        assert!(settings.contains(&part), "{part}: {settings}");
+    }
+    let used = |args: &[&str], environment: &[(&str, &str)]| {
+        let done = run(&[args, &["--json"]].concat(), environment);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+        let json: Value = serde_json::from_str(&done.out).unwrap();
+        json["answers"][0]["settings"].clone()
+    };
+    let settings = used(&args, &[]);
+    assert_eq!((&settings["wait"], &settings["burst"]), (&"yield".into(), &32.into()));
+    assert_eq!((&settings["rounds"], &settings["capacity"]), (&1.into(), &64.into()));
+    let environment = [("PELTON_BENCH_ROUNDS", "2"), ("PELTON_WAIT", "park")];
+    let settings = used(&[&args[..], &["--burst-events", "8"]].concat(), &environment);
+    assert_eq!((&settings["rounds"], &settings["wait"]), (&2.into(), &"park".into()));
+    assert_eq!(settings["burst"], 8);
+    // What stands in a file for all questions is left out where one has no use for it.
+    let wake = used(&["bench", "wake", "--events", "20", "--config", name(&file)], &[]);
+    assert_eq!((&wake["rounds"], &wake["capacity"], &wake["wait"]), (&1.into(), &Value::Null, &Value::Null));
+    // Without a file nothing is the engine's.
+    let page = run(&["bench", "engine", "--rounds", "1", "--events", "300"], &[]);
+    assert!(page.out.contains("profile latency (this command), rounds 1 (--rounds)"), "{}", page.out);
+    assert!(page.out.contains("wait spin"), "{}", page.out);
+}
+
+/// A file is refused by a command: all of these lines of it, each with its text, and with what would work.
+fn refused(text: &str, command: &[&str], expected: &[(usize, &str)]) {
+    let file = file(text);
+    let done = run(&[command, &["--config", name(&file)]].concat(), &[]);
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{command:?}: {}", done.err);
+    let errors: Vec<_> = done.err.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), expected.len(), "{}", done.err);
+    for (line, part) in expected {
+        let place = format!("error: {}:{line}: ", name(&file));
+        let told = errors.iter().any(|error| error.starts_with(&place) && error.contains(part));
+        assert!(told, "{line}, {part}: {}", done.err);
+        assert!(errors.iter().all(|error| error.contains("would work")), "{}", done.err);
+    }
+}
+
+#[test]
+fn tables_of_all_commands_are_checked_by_each() {
+    let log = access_log();
+    let text = FILE
+        .replace("top = 3", "topp = 3")
+        .replace("clients_max = 4_000", "clients_max = 0")
+        .replace("rounds = 1", "rounds = \"many\"")
+        .replace("events = 300", "shards = 2");
+    let expected = [
+        (10, "replay: clients_max is 0: must be from 1 to"),
+        (12, "'topp' is no setting of [replay]"),
+        (15, "bench: rounds is 'many'"),
+        (16, "'shards' is no setting of [bench]"),
+    ];
+    for command in [&["replay", log.as_str()][..], &["up"], &["bench", "lane"]] {
+        refused(&text, command, &expected);
+    }
+    let nameless = file(&FILE.replace("profile = \"throughput\"", ""));
+    let done = run(&["up", "--config", name(&nameless)], &[]);
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
+    assert!(done.err.contains("no profile is named") && done.err.contains("would work"), "{}", done.err);
+}
+
+#[test]
+fn a_service_s_classes_are_none_of_a_replay() {
+    let service = FILE.replace("\"bulk\"", "\"orders\"");
+    for command in [&["replay", "-"][..], &["up"]] {
+        refused(&service, command, &[(6, "this command has no class 'orders'")]);
+    }
+    // A measurement starts no engine of a file, so its classes are not asked for.
+    if has_two_cpus() {
+        let file = file(&service);
+        let done = run(&["bench", "lane", "--config", name(&file)], &[]);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn what_a_file_asks_of_the_input_is_told_with_its_line() {
+    let text = FILE.replace("top = 3", "producers = 3\nloop = 2");
+    refused(
+        &text,
+        &["replay", "-"],
+        &[(12, "producers is 3: must be 1 where"), (13, "loop is 2: must be 1 for")],
+    );
+    let few = format!("producers_max = 2\n{text}");
+    refused(&few, &["replay", &access_log()], &[(13, "producers is 3: must be at most 2")]);
+    refused(&format!("event_bytes = 48\n{FILE}"), &["up"], &[(1, "event_bytes is 48: must be 16")]);
+    let wrong = run(&["up", "--config", "/no/such/file.toml"], &[]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
+    assert!(wrong.err.starts_with("error: /no/such/file.toml: "), "{}", wrong.err);
+}
+
+#[test]
+fn an_unknown_option_or_variable_is_answered_with_a_known_one() {
+    for (args, part) in [
+        (["replay", "-", "--burst-event", "8"], "'--burst-events'"),
+        (["replay", "-", "--client-max", "8"], "'--clients-max'"),
+        (["bench", "lane", "--capacity-slot", "8"], "'--capacity-slots'"),
+    ] {
+        let done = run(&args, &[]);
+        assert_eq!(done.code, Some(2));
+        assert!(done.err.contains(part), "{args:?}: {}", done.err);
+    }
+    let done = run(&["up"], &[("PELTON_BURST_EVENT", "8")]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("PELTON_BURST_EVENT is no setting"), "{}", done.err);
+    assert!(done.err.contains("'PELTON_BURST_EVENTS' would work"), "{}", done.err);
+}
+
+#[test]
+fn help_has_an_option_for_every_setting() {
+    for (command, tables) in [("replay", 2), ("up", 2), ("bench", 1)] {
+        let done = run(&[command, "--help"], &[]);
+        assert_eq!(done.code, Some(0));
+        let replay = pelton::weblog::REPLAY.iter().map(|row| row.key);
+        let engine = pelton::engine::ENGINE.iter().map(|row| row.key);
+        let bench = pelton::measure::BENCH.iter().map(|row| row.key);
+        let keys: Vec<_> = if tables == 2 { replay.chain(engine).collect() } else { bench.collect() };
+        for key in keys.into_iter().chain(["config"]) {
+            let option = format!("--{}", key.replace('_', "-"));
+            let is_there = |line: &str| {
+                line.trim_start().strip_prefix(&option).is_some_and(|rest| rest.starts_with([' ', '[']))
+            };
+            assert!(done.out.lines().any(is_there), "{command}: no {option} in\n{}", done.out);
+        }
+        assert!(done.out.lines().all(|line| line.chars().count() <= 100), "{}", done.out);
+    }
+}
