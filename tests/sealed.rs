@@ -375,7 +375,8 @@ fn a_replay_seals_its_shards_and_its_producers() {
     let line = b"127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /a HTTP/1.0\" 200 2326\n";
     let log = line.repeat(1_000);
     let reads = log.len().div_ceil(1_000) as u64 + 1;
-    let options = Options { shards: 2, producers: 1, ..Options::default() };
+    let mut options = Options { producers: 1, ..Options::default() };
+    options.plan = options.plan.shards(2).overcommitted(true);
     let source = Leaky(std::io::Cursor::new(log), 0);
     let replay = prepare_stream(source, &options).unwrap().run(&Progress::default()).unwrap();
     assert_closed(&replay.engine);
