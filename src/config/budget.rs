@@ -6,7 +6,7 @@ use super::layers::Scope;
 use crate::class::Class;
 use crate::engine::Plan;
 use crate::lane::shape_of;
-use crate::memory::footprint::Term;
+use crate::memory::footprint::{Group, Term};
 use serde::Serialize;
 use std::alloc::Layout;
 
@@ -20,7 +20,7 @@ pub struct Memory {
     /// What a slot of each class is made of.
     pub slots: Vec<SlotBytes>,
     /// The terms, by what they belong to.
-    pub groups: Vec<Group>,
+    pub groups: Vec<MemoryGroup>,
     /// Their sum in bytes: what a start takes.
     pub total_bytes: u64,
 }
@@ -48,9 +48,9 @@ pub struct SlotBytes {
 
 /// Terms that belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Group {
-    /// What they belong to.
-    pub owner: String,
+pub struct MemoryGroup {
+    /// What they belong to, as [`Group::name`](crate::memory::footprint::Group::name) has it.
+    pub name: &'static str,
     /// The terms.
     pub terms: Vec<MemoryTerm>,
     /// Their sum in bytes.
@@ -75,31 +75,35 @@ impl Memory {
     pub fn of(plan: &Plan, scope: Scope<'_>) -> Self {
         let event = event_of(plan, scope);
         let footprint = plan.footprint_of(event);
-        let mut groups: Vec<Group> = Vec::new();
-        for term in &footprint.terms {
-            // What a term belongs to stands before its name; a term without an owner stands for itself.
-            let (owner, name) = term.name.rsplit_once(": ").unwrap_or(("", &term.name));
-            let term = told(name, term);
-            match groups.iter_mut().find(|group| group.owner == owner) {
-                Some(group) => {
-                    group.bytes = group.bytes.saturating_add(term.bytes);
-                    group.terms.push(term);
-                }
-                None => groups.push(Group { owner: owner.into(), bytes: term.bytes, terms: vec![term] }),
-            }
-        }
+        let group = |group: Group| {
+            let terms = footprint.terms.iter().filter(|term| term.group == group);
+            let terms: Vec<_> = terms.map(MemoryTerm::of).collect();
+            let bytes = terms.iter().fold(0, |sum: u64, term| sum.saturating_add(term.bytes));
+            (!terms.is_empty()).then(|| MemoryGroup { name: group.name(), terms, bytes })
+        };
         Memory {
             event_bytes: event.size() as u64,
             event_is_known: scope.event.is_some() || plan.event_bytes.is_some(),
             slots: plan.classes().iter().map(|class| SlotBytes::of(class, event)).collect(),
             total_bytes: footprint.total_bytes(),
-            groups,
+            groups: Group::ALL.into_iter().filter_map(group).collect(),
         }
+    }
+
+    /// The bytes of all terms of a class; 0 where there is no such class.
+    pub fn class_bytes(&self, class: &str) -> u64 {
+        let prefix = format!("class '{class}': ");
+        let terms = self.groups.iter().flat_map(|group| &group.terms);
+        let own = terms.filter(|term| term.name.starts_with(&prefix));
+        own.fold(0, |sum, term| sum.saturating_add(term.bytes))
     }
 }
 
-fn told(name: &str, term: &Term) -> MemoryTerm {
-    MemoryTerm { name: name.into(), count: term.count, bytes_each: term.bytes_each, bytes: term.bytes() }
+impl MemoryTerm {
+    fn of(term: &Term) -> Self {
+        let Term { name, count, bytes_each, .. } = term;
+        MemoryTerm { name: name.clone(), count: *count, bytes_each: *bytes_each, bytes: term.bytes() }
+    }
 }
 
 impl SlotBytes {

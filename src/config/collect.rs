@@ -84,7 +84,7 @@ pub(super) struct Collected {
 }
 
 /// The key that is most like a word.
-fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this two words have little in common but their letters.
     const LIKE: f64 = 0.75;
     // Longer than any key, and comparing takes a time that grows with it.

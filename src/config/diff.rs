@@ -164,18 +164,14 @@ fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<Follows> {
     let wait = plans.map(|plan| u64::try_from(worst_wait(plan).as_nanos()).unwrap_or(u64::MAX).into());
     tell("longest wait of a strict class for a lower one, burst_events x handling_ns".into(), "ns", wait);
     tell("footprint".into(), "bytes", [0, 1].map(|at| memory[at].total_bytes.into()));
-    let owners: BTreeSet<&str> =
-        memory.iter().flat_map(|memory| &memory.groups).map(|group| group.owner.as_str()).collect();
-    for owner in owners.into_iter().filter(|owner| owner.starts_with("class ")) {
-        let part = |memory: &Memory| {
-            let group = memory.groups.iter().find(|group| group.owner == owner);
-            group.map_or_else(none, |group| group.bytes.into())
-        };
-        tell(format!("footprint of {owner}"), "bytes", [part(&memory[0]), part(&memory[1])]);
-    }
     let classes: BTreeSet<&str> =
         memory.iter().flat_map(|memory| &memory.slots).map(|slot| slot.class.as_str()).collect();
     for class in classes {
+        let part = |memory: &Memory| match memory.class_bytes(class) {
+            0 => none(),
+            bytes => bytes.into(),
+        };
+        tell(format!("footprint of class '{class}'"), "bytes", [part(&memory[0]), part(&memory[1])]);
         let slot = |memory: &Memory| {
             let slot = memory.slots.iter().find(|slot| slot.class == class);
             slot.map_or_else(none, |slot| slot.slot_bytes.into())

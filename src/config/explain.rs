@@ -8,6 +8,7 @@
 //! the three is charged with the product. The sum is told by [`Memory`](super::Memory).
 #![forbid(unsafe_code)]
 
+use super::collect::nearest;
 use super::layers::{Config, Scope};
 use super::origin::{Origin, Origins};
 use super::table::{About, Table};
@@ -146,6 +147,23 @@ pub fn explain(
         }
     }
     all
+}
+
+/// The settings of a name: in full (`class 'bulk': ttl_us`), behind that of its class or table (`bulk.ttl_us`), or the key
+/// alone, which may be that of several.
+///
+/// # Errors
+/// The setting that was probably meant, where none is called so.
+pub fn called<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Explained>, Option<&'a str>> {
+    let is_called = |row: &&Explained| {
+        let owner = row.setting.strip_suffix(row.key).map(|owner| owner.trim_end_matches(": "));
+        let owner = owner.map(|owner| owner.trim_start_matches("class ").trim_matches('\''));
+        row.setting == name
+            || row.key == name
+            || owner.is_some_and(|owner| format!("{owner}.{}", row.key) == name)
+    };
+    let found: Vec<_> = all.iter().filter(is_called).collect();
+    if found.is_empty() { Err(nearest(name, all.iter().map(|row| row.key))) } else { Ok(found) }
 }
 
 /// What a row and a value say by themselves.

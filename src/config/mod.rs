@@ -53,10 +53,10 @@ mod answers;
 mod init;
 
 pub use answers::{Answers, QUESTIONS};
-pub use budget::{Group, Memory, MemoryTerm, SlotBytes};
+pub use budget::{Memory, MemoryGroup, MemoryTerm, SlotBytes};
 pub use collect::{Base, NAMED, PREFIX, Sources};
 pub use diff::{Change, Diff, Follows, Side};
-pub use explain::{Explained, explain};
+pub use explain::{Explained, called, explain};
 pub use init::Draft;
 pub use layers::{Config, Scope, resolve};
 pub use origin::{Origin, Origins};

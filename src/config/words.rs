@@ -54,6 +54,25 @@ pub fn many(n: u64, thing: &str) -> String {
     format!("{} {thing}{es}", count(n))
 }
 
+/// A text in lines of at most so many characters, unless a word alone is longer. Line breaks of its own stay.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +89,6 @@ mod tests {
             [many(1, "class"), many(2, "class"), many(0, "shard")],
             ["1 class", "2 classes", "0 shards"]
         );
+        assert_eq!(wrap("one two three\nfour", 7), ["one two", "three", "four"]);
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::table::{About, Table};
+use super::words::wrap;
 use crate::engine::{CLASS, ENGINE, Plan, Value};
 use std::collections::BTreeMap;
 
@@ -83,19 +84,8 @@ impl Page {
 
     /// A text that may have line breaks of its own, as comments.
     fn comment(&mut self, text: &str) {
-        for paragraph in text.lines() {
-            let mut line = String::from("#");
-            for word in paragraph.split_whitespace() {
-                if line.chars().count() + 1 + word.chars().count() > WIDTH && line.len() > 1 {
-                    self.0.push_str(&line);
-                    self.0.push('\n');
-                    line = String::from("#");
-                }
-                line.push(' ');
-                line.push_str(word);
-            }
-            self.0.push_str(&line);
-            self.0.push('\n');
+        for line in wrap(text, WIDTH - 2) {
+            self.0.push_str(&format!("# {line}\n"));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The arguments, and what each command starts from.
 
+use crate::config_args::{self, CheckArgs, DiffArgs, ExplainArgs, InitArgs};
 use crate::failure::Failure;
 use crate::setting::{Group, SettingArgs, Takes};
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +29,18 @@ pub enum Command {
     /// Measure this engine, its peers and the bare machine, here and now
     #[command(after_help = questions())]
     Bench(BenchArgs),
+    /// Draft a configuration from a few answers, with the arithmetic in its comments
+    #[command(after_help = config_args::INIT_CODES)]
+    Init(InitArgs),
+    /// Tell all that is wrong with a configuration, each with its place
+    #[command(after_help = config_args::CHECK_CODES)]
+    Check(CheckArgs),
+    /// Show every setting in effect: where it came from, what it costs, what to watch
+    #[command(after_help = config_args::EXPLAIN_CODES)]
+    Explain(ExplainArgs),
+    /// Show what differs between two configurations in effect
+    #[command(after_help = config_args::DIFF_CODES)]
+    Diff(DiffArgs),
 }
 
 fn questions() -> String {

@@ -20,6 +20,10 @@ pub enum Failure {
         /// The file's name and what it holds, where there is one.
         file: Option<(String, String)>,
     },
+    /// The settings could be, but not on this machine.
+    Host(Vec<String>),
+    /// All is said; this is the exit code.
+    Told(u8),
     /// The run failed.
     Run(String),
     /// The reader of the output has closed it. No failure at all.
@@ -34,6 +38,8 @@ impl Failure {
             Failure::Config { problems, file } => {
                 return tell(&problems, file.as_ref().map(|(_, text)| text));
             }
+            Failure::Host(sentences) => (sentences, 3),
+            Failure::Told(code) => (Vec::new(), code),
             Failure::Run(sentence) => (vec![sentence], 1),
             Failure::OutputClosed => (Vec::new(), 0),
         };

@@ -1,7 +1,7 @@
 //! Figures as people read them.
 
 use hdrhistogram::Histogram;
-pub use pelton::config::words::{bytes, count, nanos};
+pub use pelton::config::words::{bytes, count, many, nanos};
 
 /// The median, the 99th and the 99.9th percentile, and the greatest; all 0 where nothing was recorded.
 pub fn quantiles(histogram: &Histogram<u64>) -> [u64; 4] {

@@ -1,26 +1,35 @@
 //! The program: what it is told, what it starts, what it prints. All that it does is done by the library.
 //!
 //! ```text
-//!   args, setting ─▶ config ─▶ replay, up, generate, bench ─▶ library ─▶ text or json ─▶ standard output
+//!   args, setting ─▶ config ─▶ replay, up, bench, generate ─▶ library ─▶ text or json ─▶ standard output
+//!   config_args ───▶ settings ─▶ init, check, explain, diff ──▶
 //! ```
 //!
-//! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`); 2, the
-//! arguments or the settings cannot be; 3, the settings could be, but not on this machine. Errors go to standard error,
-//! each as one sentence that says what to do.
+//! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`), or `diff`
+//! has found a difference; 2, the arguments or the settings cannot be; 3, the settings could be, but not on this machine.
+//! Errors go to standard error, each as one sentence that says what to do. What `check` finds is its output, and goes to
+//! standard output.
 #![forbid(unsafe_code)]
 
 mod args;
 mod bench;
 mod config;
+mod check;
+mod config_args;
+mod diff;
+mod explain;
 mod failure;
 mod format;
 mod generate;
+mod init;
 mod json;
 mod machine;
 mod page;
+mod problems;
 mod progress;
 mod replay;
 mod setting;
+mod settings;
 mod text;
 mod up;
 
@@ -41,6 +50,10 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Diff(args) => diff::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

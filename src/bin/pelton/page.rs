@@ -13,6 +13,9 @@ const LIGHT: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .content_lines(ContentLineStyle::none());
 
+/// Columns of a text that no terminal bounds.
+const PIPE_COLUMNS: usize = 100;
+
 pub struct Page {
     out: BufWriter<StdoutLock<'static>>,
     colours: bool,
@@ -80,6 +83,17 @@ impl Page {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colours = stdout.is_terminal() && !no_colour;
         Page { out: BufWriter::new(stdout.lock()), colours }
+    }
+
+    /// Whether there is colour.
+    pub fn has_colours(&self) -> bool {
+        self.colours
+    }
+
+    /// Columns of the terminal, within what is easily read; of a pipe, [`PIPE_COLUMNS`].
+    pub fn width(&self) -> usize {
+        let size = terminal_size::terminal_size_of(io::stdout());
+        size.map_or(PIPE_COLUMNS, |(width, _)| usize::from(width.0).clamp(40, 120))
     }
 
     pub fn line(&mut self, ink: Ink, text: &str) -> Result<(), Failure> {

@@ -1,0 +1,206 @@
+//! `pelton explain`: every setting in effect, where it came from and what it costs.
+
+use crate::config_args::ExplainArgs;
+use crate::failure::Failure;
+use crate::format::{bytes, clean, count, many};
+use crate::page::{Ink, Page, Rows};
+use crate::problems;
+use crate::settings::{self, Read, borrowed};
+use pelton::config::words::wrap;
+use pelton::config::{Explained, Memory, Notes, Origin, called, write};
+use pelton::engine::{ENGINE, Severity};
+use serde::Serialize;
+
+/// Columns of the page.
+const WIDTH: usize = 100;
+
+#[derive(Serialize)]
+struct Root<'a> {
+    file: Option<&'a str>,
+    profile: &'static str,
+    settings: Vec<&'a Explained>,
+    memory: &'a Memory,
+}
+
+pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
+    let (file, key) = named(args);
+    let mut read = settings::read(file, &args.settings.options, args.no_host)?;
+    let mut page = Page::new();
+    // Without a file there are no classes, which is no fault of anybody's.
+    let is_wrong =
+        |read: &Read| read.config.problems().of(Severity::Error).any(|problem| problem.setting != "classes");
+    if is_wrong(&read) || (file.is_some() && read.config.problems().has_errors()) {
+        problems::show(&mut page, read.config.problems(), read.file())?;
+        page.flush()?;
+        return Err(Failure::Told(problems::code(read.config.problems(), false)));
+    }
+    let mut tables = std::mem::take(&mut read.tables);
+    let tables = borrowed(&mut tables);
+    let all = read.config.explain(&tables, read.scope());
+    let memory = Memory::of(read.config.plan(), read.scope());
+    let chosen = match key {
+        None => all.iter().collect(),
+        Some(key) => called(&all, key).map_err(|near| no_such(key, near))?,
+    };
+    if args.toml {
+        page.raw(write(read.config.plan(), &tables, &Notes::new()).trim_end())?;
+    } else if args.json {
+        let root = Root {
+            file: read.file().map(|(name, _)| name),
+            profile: read.config.plan().profile().name(),
+            settings: chosen,
+            memory: &memory,
+        };
+        page.raw(&serde_json::to_string(&root).expect("all keys are strings, and there are no floats"))?;
+    } else if args.memory {
+        show_memory(&mut page, &read, &memory)?;
+    } else if key.is_some() {
+        chosen.into_iter().try_for_each(|row| show_one(&mut page, row))?;
+    } else {
+        show_all(&mut page, &read, &all, &memory)?;
+    }
+    page.flush()
+}
+
+/// What was meant by one argument: a file, or, where there is none of that name, a setting.
+fn named(args: &ExplainArgs) -> (Option<&std::path::Path>, Option<&str>) {
+    let (file, key) = (args.file.as_deref(), args.key.as_deref());
+    let text = file.and_then(|file| file.to_str()).filter(|text| ENGINE.iter().any(|row| row.key == *text));
+    match (text, key) {
+        (Some(text), None) if file.is_some_and(|file| !file.exists()) => (None, Some(text)),
+        _ => (file, key),
+    }
+}
+
+fn no_such(key: &str, near: Option<&str>) -> Failure {
+    let works = near.unwrap_or("burst_events");
+    Failure::Settings(vec![format!("there is no setting '{}'; '{works}' would work", clean(key, 60))])
+}
+
+fn head(page: &mut Page, read: &Read) -> Result<(), Failure> {
+    let profile = read.config.plan().profile();
+    match read.file() {
+        Some((name, _)) => page.line(Ink::Bold, &format!("{}: profile {profile}", clean(name, 70))),
+        None => page.line(Ink::Bold, &format!("Without a file: profile {profile}, and no classes")),
+    }
+}
+
+/// Where a value came from, short enough for a column.
+fn from(origin: &Origin) -> String {
+    const CHARS_MAX: usize = 28;
+    let text = match origin {
+        Origin::File { line, .. } => format!("line {line}"),
+        Origin::Command(_) => "this command".into(),
+        other => other.to_string(),
+    };
+    clean(&text, CHARS_MAX)
+}
+
+fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) -> Result<(), Failure> {
+    head(page, read)?;
+    let mut at = 0;
+    while at < all.len() {
+        // The settings of one owner stand together; the engine's come first.
+        let owner = owner(&all[at]);
+        let rows = all[at..].iter().take_while(|row| self::owner(row) == owner).count();
+        let title = if owner.is_empty() { "Engine".into() } else { capital(&clean(owner, 60)) };
+        page.title(&title)?;
+        let mut table = Rows::new(4, ["setting", "value", "unit", "from", "costs"]);
+        for row in &all[at..at + rows] {
+            let cost = if row.cost_bytes == 0 { "–".into() } else { bytes(row.cost_bytes) };
+            let value = clean(&row.value.to_string(), 24);
+            table.row([row.key.to_string(), value, row.unit.into(), from(&row.origin), cost]);
+        }
+        page.table(&mut table)?;
+        at += rows;
+    }
+    page.raw("")?;
+    page.note(&format!(
+        "Footprint: {}. What a setting costs is there because it is not",
+        bytes(memory.total_bytes)
+    ))?;
+    page.note("the least that it can be; costs overlap, and `--memory` shows the sum.")?;
+    if read.file().is_none() {
+        page.note("A class is declared in a file, or in code; `pelton init` drafts a file.")?;
+    }
+    match read.config.problems().of(Severity::Warning).count() as u64 {
+        0 => Ok(()),
+        warnings => page.alarm(&format!("{}: `pelton check` tells", many(warnings, "warning"))),
+    }
+}
+
+/// The class or table of a setting.
+fn owner(row: &Explained) -> &str {
+    row.setting.strip_suffix(row.key).unwrap_or_default().trim_end_matches(": ")
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {
+    let value = clean(&format!("{} = {}", row.setting, row.value), WIDTH - 10);
+    page.title(format!("{value} {}", row.unit).trim_end())?;
+    let cost = match row.cost_bytes {
+        0 => "nothing of the footprint".into(),
+        cost => format!("{} of the footprint: {} bytes", bytes(cost), count(cost)),
+    };
+    let origin = row.origin.to_string();
+    let comes_to = row.comes_to.as_deref().unwrap_or_default();
+    let unit = format!("{} {}", row.may_be, row.unit);
+    for (name, text) in [
+        ("is", row.what),
+        ("may be", &unit),
+        ("from", &origin),
+        ("comes to", comes_to),
+        ("costs", &cost),
+        ("trades", row.trades),
+        ("watch", row.watch),
+    ] {
+        for (at, line) in wrap(&clean(text, 2_000), WIDTH - 18).iter().enumerate() {
+            page.fact(if at == 0 { name } else { "" }, line)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_memory(page: &mut Page, read: &Read, memory: &Memory) -> Result<(), Failure> {
+    head(page, read)?;
+    if !memory.slots.is_empty() {
+        page.title("A slot of each class, in bytes")?;
+        let mut table =
+            Rows::new(1, ["class", "sequence", "key", "stamp", "payload", "event", "padding", "slot"]);
+        for slot in &memory.slots {
+            let parts = [
+                slot.sequence_bytes,
+                slot.key_bytes,
+                slot.stamp_bytes,
+                slot.payload_bytes,
+                slot.event_bytes,
+                slot.padding_bytes,
+                slot.slot_bytes,
+            ];
+            table.row([clean(&slot.class, 24)].into_iter().chain(parts.map(count)));
+        }
+        page.table(&mut table)?;
+        if !memory.event_is_known {
+            page.note(&format!(
+                "No event_bytes is stated: reckoned with {} bytes, which fit a slot of one cache line.",
+                memory.event_bytes
+            ))?;
+        }
+    }
+    page.title("Terms")?;
+    let mut table = Rows::new(2, ["of", "term", "count", "bytes each", "bytes"]);
+    for group in &memory.groups {
+        for (at, term) in group.terms.iter().enumerate() {
+            let name = if at == 0 { group.name } else { "" };
+            let figures = [term.count, term.bytes_each, term.bytes].map(count);
+            table.row([name.to_string(), clean(&term.name, 44)].into_iter().chain(figures));
+        }
+    }
+    table.row(["", "total", "", "", &count(memory.total_bytes)]).last_is_sum();
+    page.table(&mut table)?;
+    page.note(&format!("{}: what a start takes, to the byte.", bytes(memory.total_bytes)))
+}

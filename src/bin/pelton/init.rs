@@ -1,0 +1,117 @@
+//! `pelton init`: a configuration from a few answers.
+
+use crate::config_args::InitArgs;
+use crate::failure::Failure;
+use crate::format::clean;
+use crate::page::Page;
+use pelton::config::{Answers, QUESTIONS};
+use pelton::engine::{Against, PlanError, Setting, Written};
+use pelton::host::Host;
+use std::fs::File;
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+
+/// How often a question is asked again before somebody who answers it like this is left alone.
+const TRIES_MAX: u32 = 5;
+
+pub fn run(args: &InitArgs) -> Result<(), Failure> {
+    let answers = answers(args)?;
+    let host = (!args.no_host).then(Host::look);
+    let draft = answers.draft(host.as_ref()).map_err(|errors| {
+        // As everywhere: what another machine could bear has a code of its own.
+        let here = errors.0.iter().all(|error| error.against == Against::Host);
+        if here { Failure::Host(errors.0.iter().map(PlanError::to_string).collect()) } else { errors.into() }
+    })?;
+    let text = draft.write();
+    match &args.output {
+        None => {
+            let mut page = Page::new();
+            page.raw(text.trim_end())?;
+            page.flush()?;
+        }
+        Some(path) => {
+            let file = if args.force { File::create(path) } else { File::create_new(path) };
+            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.map_err(|error| match error.kind() {
+                ErrorKind::AlreadyExists => Failure::Settings(vec![format!(
+                    "{} is there already; another name, or --force, would work",
+                    path.display()
+                )]),
+                _ => Failure::Run(format!("{} could not be written: {error}", path.display())),
+            })?;
+            tell(&format!("{} is written; `pelton check` and `pelton explain` take it", path.display()));
+        }
+    }
+    for warning in &draft.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+/// Says something beside the output.
+fn tell(text: &str) {
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Those that were given, and, where somebody is there to be asked, the others.
+fn answers(args: &InitArgs) -> Result<Answers, Failure> {
+    let mut answers = Answers::default();
+    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
+    let mut wrong = Vec::new();
+    for row in QUESTIONS {
+        match args.answers.options.iter().rfind(|(key, _)| key == row.key) {
+            Some((_, text)) => {
+                if let Err(sentence) = take(row, &mut answers, text) {
+                    wrong.push(sentence);
+                }
+            }
+            // A usual payload is asked for where there are any.
+            None if asks
+                && wrong.is_empty()
+                && !(row.key == "payload_usual_bytes" && answers.payload_bytes == 0) =>
+            {
+                ask(row, &mut answers)?;
+            }
+            None => {}
+        }
+    }
+    if wrong.is_empty() { Ok(answers) } else { Err(Failure::Settings(wrong)) }
+}
+
+/// Takes one answer.
+fn take(row: &Setting<Answers>, answers: &mut Answers, text: &str) -> Result<(), String> {
+    let told = |limit: String, works: String| {
+        PlanError::new(row.key, format!("'{}'", clean(text, 60)), limit, works).to_string()
+    };
+    let value = row.kind.read(&Written::Bare(text)).map_err(|unfit| told(unfit.limit, unfit.works))?;
+    let before = answers.clone();
+    (row.set)(answers, value);
+    answers.check_classes().map_err(|errors| {
+        // Rates of classes are held against that of all, which may not have been told yet.
+        *answers = before;
+        errors.to_string()
+    })
+}
+
+fn ask(row: &Setting<Answers>, answers: &mut Answers) -> Result<(), Failure> {
+    let input = |error: io::Error| Failure::Run(format!("no answer could be read: {error}"));
+    let start = (row.get)(answers);
+    let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
+    tell(&format!("\n{} ({}{unit})\n  decides: {}", row.what, row.kind, row.trades));
+    for _ in 0..TRIES_MAX {
+        let mut err = io::stderr();
+        let _ = write!(err, "{} [{start}]: ", row.key).and_then(|()| err.flush());
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line).map_err(input)? == 0 {
+            return Err(Failure::Run("the answers ended early; options in their place would work".into()));
+        }
+        match line.trim() {
+            "" => return Ok(()),
+            text => match take(row, answers, text) {
+                Ok(()) => return Ok(()),
+                Err(sentence) => tell(&format!("  {sentence}")),
+            },
+        }
+    }
+    Err(Failure::Settings(vec![format!("{} was not answered; options in its place would work", row.key)]))
+}
