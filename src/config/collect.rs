@@ -115,7 +115,10 @@ impl Collected {
         hint: Option<String>,
     ) {
         let near = nearest(word, known.clone());
-        let all = || format!("one of {} would work", known.collect::<Vec<_>>().join(", "));
+        let all = || match known.collect::<Vec<_>>()[..] {
+            [one] => format!("'{one}' would work"),
+            ref all => format!("one of {} would work", all.join(", ")),
+        };
         let fix = hint.or_else(|| near.map(|near| format!("'{near}' would work"))).unwrap_or_else(all);
         let texts = [what, "whatever is not known is refused, so that nothing is ignored".to_string(), fix];
         self.problems.push(Problem::new(Rule::Unknown, word, Some(at), texts));

@@ -163,7 +163,8 @@ pub fn called<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Explained>
             || owner.is_some_and(|owner| format!("{owner}.{}", row.key) == name)
     };
     let found: Vec<_> = all.iter().filter(is_called).collect();
-    if found.is_empty() { Err(nearest(name, all.iter().map(|row| row.key))) } else { Ok(found) }
+    let key = name.rsplit('.').next().unwrap_or(name);
+    if found.is_empty() { Err(nearest(key, all.iter().map(|row| row.key))) } else { Ok(found) }
 }
 
 /// What a row and a value say by themselves.

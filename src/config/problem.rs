@@ -3,6 +3,7 @@
 
 use super::origin::Origin;
 use crate::engine::{Against, PlanError, Severity};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What kind of problem it is.
@@ -112,6 +113,16 @@ impl Problems {
     }
 
     pub(super) fn sort(&mut self) {
+        // What cannot be read leaves a piece of its line behind, which is no mistake of its own.
+        let line = |problem: &Problem| match problem.origin {
+            Some(Origin::File { line, .. }) => Some(line),
+            _ => None,
+        };
+        let broken: BTreeSet<_> =
+            self.0.iter().filter(|problem| problem.rule == Rule::Syntax).filter_map(line).collect();
+        self.0.retain(|problem| {
+            problem.rule == Rule::Syntax || line(problem).is_none_or(|line| !broken.contains(&line))
+        });
         // What stands nowhere comes last; the order is otherwise that of the file.
         self.0.sort_by_key(|problem| problem.span().map_or(usize::MAX, |span| span.start));
     }

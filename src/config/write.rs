@@ -102,10 +102,10 @@ impl Page {
             if let Some(first) = what.get_mut(..1) {
                 first.make_ascii_uppercase();
             }
-            let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
+            let unit = if row.unit.is_empty() { String::new() } else { format!("{}: ", row.unit) };
             // The largest whole number is no limit that anybody meets.
             let may_be = row.kind.to_string().replace(&format!(" to {}", u64::MAX), " up");
-            self.comment(&format!("{what} ({may_be}{unit}).\nTrades: {}.", row.trades));
+            self.comment(&format!("{what} ({unit}{may_be}).\nTrades: {}.", row.trades));
         }
         if let Some(note) = note {
             self.comment(&format!("Here: {}", plain(note)));

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// Exit codes, for the help of each command.
 pub const CHECK_CODES: &str = "Exit codes:\n  0  good\n  2  the configuration cannot be (with --deny-warnings: or should not)\n  \
     3  it can be, but not on this machine";
-pub const EXPLAIN_CODES: &str = "Exit codes:\n  0  explained\n  2  the configuration cannot be, or there is no such setting\n  \
-    3  it can be, but not on this machine";
+pub const EXPLAIN_CODES: &str =
+    "Exit codes:\n  0  explained\n  2  the configuration cannot be, or there is no such setting";
 pub const DIFF_CODES: &str =
     "Exit codes:\n  0  the same in effect\n  1  they differ\n  2  one of them cannot be read, or cannot be";
 pub const INIT_CODES: &str = "Exit codes:\n  0  written\n  1  the file could not be written\n  2  the answers contradict each other, or the file is \
@@ -98,7 +98,7 @@ pub struct Given<T> {
 
 /// What options are made of.
 pub trait Rows {
-    /// The rows, each with what it has where nobody says otherwise.
+    /// The rows, each with what it has where nobody says otherwise, if that is always the same.
     fn rows() -> Vec<(About, String)>;
     /// The heading of their help.
     const HEADING: &'static str;
@@ -112,7 +112,7 @@ pub struct OfEngine;
 
 impl Rows for OfEngine {
     fn rows() -> Vec<(About, String)> {
-        ENGINE.iter().map(|row| (About::of(row), "as the file or the profile has it".into())).collect()
+        ENGINE.iter().map(|row| (About::of(row), String::new())).collect()
     }
     const HEADING: &'static str = "Settings, over those of the file and of the environment";
     const CLASSES: bool = true;
@@ -145,12 +145,13 @@ fn option(row: &About, start: &str, heading: &'static str) -> Arg {
         Kind::Text => "TEXT".into(),
         Kind::Cpus(_) => "LIST".into(),
     };
+    let start = if start.is_empty() { String::new() } else { format!(" [default: {start}]") };
     let arg = Arg::new(row.key)
         .long(Str::from(row.key.replace('_', "-")))
         .value_name(Str::from(value))
         .allow_negative_numbers(true)
         .help_heading(heading)
-        .help(format!("{}{range} [default: {start}]", row.what));
+        .help(format!("{}{range}{start}", row.what));
     match row.kind {
         // Named alone it is on.
         Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),

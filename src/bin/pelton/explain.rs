@@ -8,8 +8,9 @@ use crate::problems;
 use crate::settings::{self, Read, borrowed};
 use pelton::config::words::wrap;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
-use pelton::engine::{ENGINE, Severity};
+use pelton::engine::{Against, Severity};
 use serde::Serialize;
+use std::path::Path;
 
 /// Columns of the page.
 const WIDTH: usize = 100;
@@ -26,13 +27,10 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let (file, key) = named(args);
     let mut read = settings::read(file, &args.settings.options, args.no_host)?;
     let mut page = Page::new();
-    // Without a file there are no classes, which is no fault of anybody's.
-    let is_wrong =
-        |read: &Read| read.config.problems().of(Severity::Error).any(|problem| problem.setting != "classes");
-    if is_wrong(&read) || (file.is_some() && read.config.problems().has_errors()) {
+    if is_wrong(&read) {
         problems::show(&mut page, read.config.problems(), read.file())?;
         page.flush()?;
-        return Err(Failure::Told(problems::code(read.config.problems(), false)));
+        return Err(Failure::Told(problems::CONFIGURATION));
     }
     let mut tables = std::mem::take(&mut read.tables);
     let tables = borrowed(&mut tables);
@@ -40,7 +38,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let memory = Memory::of(read.config.plan(), read.scope());
     let chosen = match key {
         None => all.iter().collect(),
-        Some(key) => called(&all, key).map_err(|near| no_such(key, near))?,
+        Some(key) => called(&all, key).map_err(|near| no_such(file, key, near))?,
     };
     if args.toml {
         page.raw(write(read.config.plan(), &tables, &Notes::new()).trim_end())?;
@@ -62,19 +60,29 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     page.flush()
 }
 
-/// What was meant by one argument: a file, or, where there is none of that name, a setting.
-fn named(args: &ExplainArgs) -> (Option<&std::path::Path>, Option<&str>) {
+/// Whether there is nothing to explain. What another machine could bear can be explained here; and without a file there
+/// are no classes, which is no fault of anybody's.
+fn is_wrong(read: &Read) -> bool {
+    let mut errors = read.config.problems().of(Severity::Error);
+    errors.any(|error| {
+        error.against == Against::Settings && (read.file().is_some() || error.setting != "classes")
+    })
+}
+
+/// What was meant by one argument: a file, or, where there is none of that name and it looks like none, a setting.
+fn named(args: &ExplainArgs) -> (Option<&Path>, Option<&str>) {
     let (file, key) = (args.file.as_deref(), args.key.as_deref());
-    let text = file.and_then(|file| file.to_str()).filter(|text| ENGINE.iter().any(|row| row.key == *text));
-    match (text, key) {
-        (Some(text), None) if file.is_some_and(|file| !file.exists()) => (None, Some(text)),
+    let is_word = |text: &&str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    match (file.filter(|file| !file.exists()).and_then(Path::to_str).filter(is_word), key) {
+        (Some(word), None) => (None, Some(word)),
         _ => (file, key),
     }
 }
 
-fn no_such(key: &str, near: Option<&str>) -> Failure {
+fn no_such(file: Option<&Path>, key: &str, near: Option<&str>) -> Failure {
     let works = near.unwrap_or("burst_events");
-    Failure::Settings(vec![format!("there is no setting '{}'; '{works}' would work", clean(key, 60))])
+    let neither = if file.is_some() { "no" } else { "neither a file nor a" };
+    Failure::Settings(vec![format!("there is {neither} setting '{}'; '{works}' would work", clean(key, 60))])
 }
 
 fn head(page: &mut Page, read: &Read) -> Result<(), Failure> {
@@ -123,10 +131,15 @@ fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) ->
     if read.file().is_none() {
         page.note("A class is declared in a file, or in code; `pelton init` drafts a file.")?;
     }
-    match read.config.problems().of(Severity::Warning).count() as u64 {
-        0 => Ok(()),
-        warnings => page.alarm(&format!("{}: `pelton check` tells", many(warnings, "warning"))),
+    for (severity, name) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+        match read.config.problems().of(severity).count() as u64 {
+            count if count > 0 && read.file().is_some() => {
+                page.alarm(&format!("{}: `pelton check` tells", many(count, name)))?;
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// The class or table of a setting.
@@ -148,10 +161,11 @@ fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {
     };
     let origin = row.origin.to_string();
     let comes_to = row.comes_to.as_deref().unwrap_or_default();
-    let unit = format!("{} {}", row.may_be, row.unit);
+    let unit = if row.unit.is_empty() { String::new() } else { format!("{}, ", row.unit) };
+    let may_be = format!("{unit}{}", row.may_be);
     for (name, text) in [
         ("is", row.what),
-        ("may be", &unit),
+        ("may be", &may_be),
         ("from", &origin),
         ("comes to", comes_to),
         ("costs", &cost),

@@ -44,7 +44,7 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
         if handler.render_report(&mut text, &shown).is_err() {
             text = problem.to_string();
         }
-        page.raw(text.trim_end())?;
+        text.trim_end().lines().try_for_each(|line| page.raw(line.trim_end()))?;
         page.raw("")?;
     }
     let count = |severity| problems.of(severity).count() as u64;
@@ -110,6 +110,8 @@ impl<'a> Shown<'a> {
             // The snippet has the place in its head.
             (Some(Origin::File { .. }), Some(_)) | (None, _) => String::new(),
             (Some(Origin::File { line, column, .. }), None) => format!(" (line {line}, column {column})"),
+            // A variable that is none is named already.
+            (Some(origin), _) if problem.what.starts_with(&origin.to_string()) => String::new(),
             (Some(origin), _) => format!(" ({})", text(&origin.to_string())),
         };
         Shown {
