@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::{Kind, Setting, Unfit, Value, Written};
+use std::borrow::BorrowMut;
 
 /// A row without its type.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +53,18 @@ pub trait Table {
     }
 }
 
-/// A table of rows, and what they are the settings of.
+/// A table of rows, and what they are the settings of: a `T`, or a `&mut T`.
 #[derive(Debug)]
-pub struct Rows<'a, T: 'static> {
+pub struct Rows<'a, T: 'static, B> {
     /// The name of the table in a file; empty for the engine's.
     pub name: &'a str,
     /// The rows.
     pub rows: &'static [Setting<T>],
     /// What they set.
-    pub of: &'a mut T,
+    pub of: B,
 }
 
-impl<T: 'static> Table for Rows<'_, T> {
+impl<T: 'static, B: BorrowMut<T>> Table for Rows<'_, T, B> {
     fn name(&self) -> &str {
         self.name
     }
@@ -73,10 +74,10 @@ impl<T: 'static> Table for Rows<'_, T> {
     }
 
     fn get(&self, row: usize) -> Value {
-        (self.rows[row].get)(self.of)
+        (self.rows[row].get)(self.of.borrow())
     }
 
     fn set(&mut self, row: usize, value: Value) {
-        (self.rows[row].set)(self.of, value);
+        (self.rows[row].set)(self.of.borrow_mut(), value);
     }
 }

@@ -1,7 +1,8 @@
-//! What a command was told, read and checked. Every command knows the tables of all, so that one file does for each.
+//! What a command was told, read and checked: [`Told`] where it is run, [`Read`] where it is looked at. Every command
+//! knows the tables of all, so that one file does for each.
 
 use crate::failure::Failure;
-use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, resolve};
+use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity};
 use pelton::host::Host;
 use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
@@ -9,6 +10,7 @@ use pelton::weblog::feed::Entry;
 use pelton::weblog::{Options, REPLAY, ReplayError, configure};
 use std::alloc::Layout;
 use std::io::{Write, stderr};
+use std::path::Path;
 
 /// Where a setting came from of which nobody has said anything.
 pub const COMMAND: &str = "this command";
@@ -162,4 +164,69 @@ impl Told {
         }
         (question, settings, from.join(", "))
     }
+}
+
+/// A configuration, with what it was read from.
+pub struct Read {
+    pub config: Config,
+    pub sources: Sources,
+    pub host: Option<Host>,
+    pub tables: Vec<Box<dyn Table>>,
+}
+
+/// The tables that a file may have beside `[[class]]`: those of the commands.
+fn tables() -> Vec<Box<dyn Table>> {
+    let replay = Rows { name: "replay", rows: REPLAY, of: Options::default() };
+    let bench = Rows { name: "bench", rows: BENCH, of: Settings::default() };
+    vec![Box::new(replay), Box::new(bench)]
+}
+
+/// All tables, as the library takes them.
+pub fn borrowed(tables: &mut [Box<dyn Table>]) -> Vec<&mut dyn Table> {
+    tables.iter_mut().map(|table| &mut **table as &mut dyn Table).collect()
+}
+
+impl Read {
+    /// The file's name, and what it holds.
+    pub fn file(&self) -> Option<(&str, &str)> {
+        self.sources.file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    pub fn file_name(&self) -> &str {
+        self.file().map_or("no file", |(name, _)| name)
+    }
+
+    pub fn scope(&self) -> Scope<'_> {
+        Scope { event: None, host: self.host.as_ref() }
+    }
+}
+
+/// Reads a file, the environment and options, in this order. Without a file the profile is `dev`.
+pub fn read(file: Option<&Path>, options: &[(String, String)], no_host: bool) -> Result<Read, Failure> {
+    Ok(resolved(sources(file, options)?, (!no_host).then(Host::look)))
+}
+
+/// What was written for a command: file, environment, options.
+pub fn sources(file: Option<&Path>, options: &[(String, String)]) -> Result<Sources, Failure> {
+    let mut sources = of_file(file)?.with_environment();
+    sources.options = options.to_vec();
+    Ok(sources)
+}
+
+/// Reads a file alone.
+pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
+    let Some(file) = file else { return Ok(Sources::default()) };
+    Sources::default().with_file(file).map_err(|error| {
+        Failure::Settings(vec![format!(
+            "{error}; a file that can be read, with settings in TOML, would work"
+        )])
+    })
+}
+
+pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
+    let base = Base { plan: &Plan::new, profile: Some(Profile::Dev), fixed_classes: false, why: &[] };
+    let mut tables = tables();
+    let scope = Scope { event: None, host: host.as_ref() };
+    let config = resolve(&sources, &base, &mut borrowed(&mut tables), scope);
+    Read { config, sources, host, tables }
 }

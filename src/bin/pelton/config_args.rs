@@ -1,13 +1,11 @@
 //! The arguments of the commands that look at a configuration: `init`, `check`, `explain`, `diff`.
 //!
-//! Options that stand for settings or for answers are made of the library's tables, one for each row. What was given is
-//! kept as text: the library reads it, so that it tells all that is wrong in its own words.
+//! Options that stand for settings or for answers are made of the library's tables, one for each row.
 
-use clap::builder::Str;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use pelton::config::{About, Answers, QUESTIONS};
-use pelton::engine::{ENGINE, Kind};
-use std::marker::PhantomData;
+use crate::setting::{Group, SettingArgs, Takes};
+use clap::Args;
+use pelton::config::{Answers, QUESTIONS};
+use pelton::engine::ENGINE;
 use std::path::PathBuf;
 
 /// Exit codes, for the help of each command.
@@ -33,7 +31,7 @@ pub struct InitArgs {
     #[arg(long)]
     pub no_host: bool,
     #[command(flatten)]
-    pub answers: Given<OfAnswers>,
+    pub answers: SettingArgs<OfAnswers>,
 }
 
 /// Arguments of `pelton check`.
@@ -51,7 +49,7 @@ pub struct CheckArgs {
     #[arg(long)]
     pub no_host: bool,
     #[command(flatten)]
-    pub settings: Given<OfEngine>,
+    pub settings: SettingArgs<OfFile>,
 }
 
 /// Arguments of `pelton explain`.
@@ -74,7 +72,7 @@ pub struct ExplainArgs {
     #[arg(long)]
     pub no_host: bool,
     #[command(flatten)]
-    pub settings: Given<OfEngine>,
+    pub settings: SettingArgs<OfFile>,
 }
 
 /// Arguments of `pelton diff`.
@@ -89,110 +87,28 @@ pub struct DiffArgs {
     pub json: bool,
 }
 
-/// Options that are made of tables, as they were given: keys and texts.
+/// The settings of a file that is looked at.
 #[derive(Debug)]
-pub struct Given<T> {
-    pub options: Vec<(String, String)>,
-    of: PhantomData<T>,
-}
+pub struct OfFile;
 
-/// What options are made of.
-pub trait Rows {
-    /// The rows, each with what it has where nobody says otherwise, if that is always the same.
-    fn rows() -> Vec<(About, String)>;
-    /// The heading of their help.
-    const HEADING: &'static str;
-    /// Whether there are classes to be changed.
-    const CLASSES: bool;
-}
+impl Takes for OfFile {
+    const FILE: bool = false;
 
-/// The settings of the engine.
-#[derive(Debug)]
-pub struct OfEngine;
-
-impl Rows for OfEngine {
-    fn rows() -> Vec<(About, String)> {
-        ENGINE.iter().map(|row| (About::of(row), String::new())).collect()
+    fn groups() -> Vec<Group> {
+        let heading = "Settings, over those of the file and of the environment";
+        vec![Group::new(heading, "", ENGINE, None).with_classes("of the file")]
     }
-    const HEADING: &'static str = "Settings, over those of the file and of the environment";
-    const CLASSES: bool = true;
 }
 
 /// The answers of a draft.
 #[derive(Debug)]
 pub struct OfAnswers;
 
-impl Rows for OfAnswers {
-    fn rows() -> Vec<(About, String)> {
-        let start = Answers::default();
-        QUESTIONS.iter().map(|row| (About::of(row), (row.get)(&start).to_string())).collect()
-    }
-    const HEADING: &'static str = "Answers; on a terminal those that are not given are asked for";
-    const CLASSES: bool = false;
-}
+impl Takes for OfAnswers {
+    const FILE: bool = false;
 
-fn option(row: &About, start: &str, heading: &'static str) -> Arg {
-    let range = match row.kind {
-        Kind::Whole(_) => format!(", {}", row.kind),
-        Kind::Cpus(_) => ", as in 0-3,7".into(),
-        _ => String::new(),
-    };
-    let value = match row.kind {
-        Kind::Flag => "BOOL".to_string(),
-        Kind::OneOf(words) => words.join("|"),
-        Kind::Whole(_) if !row.unit.is_empty() => row.unit.to_uppercase(),
-        Kind::Whole(_) => "N".into(),
-        Kind::Text => "TEXT".into(),
-        Kind::Cpus(_) => "LIST".into(),
-    };
-    let start = if start.is_empty() { String::new() } else { format!(" [default: {start}]") };
-    let arg = Arg::new(row.key)
-        .long(Str::from(row.key.replace('_', "-")))
-        .value_name(Str::from(value))
-        .allow_negative_numbers(true)
-        .help_heading(heading)
-        .help(format!("{}{range}{start}", row.what));
-    match row.kind {
-        // Named alone it is on.
-        Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        _ => arg,
-    }
-}
-
-impl<T: Rows> Args for Given<T> {
-    fn augment_args(command: Command) -> Command {
-        let options = T::rows().into_iter().map(|(row, start)| option(&row, &start, T::HEADING));
-        let command = command.args(options);
-        if !T::CLASSES {
-            return command;
-        }
-        command.arg(
-            Arg::new("class")
-                .long("class")
-                .value_name("NAME:KEY=VALUE[,...]")
-                .action(ArgAction::Append)
-                .help_heading(T::HEADING)
-                .help("settings of a class of the file; may be repeated"),
-        )
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl<T: Rows> FromArgMatches for Given<T> {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let keys = T::rows().into_iter().map(|(row, _)| row.key).chain(T::CLASSES.then_some("class"));
-        let of = |key: &'static str| {
-            let all = matches.get_many::<String>(key).into_iter().flatten();
-            all.map(|text| (key.to_string(), text.clone())).collect::<Vec<_>>()
-        };
-        Ok(Given { options: keys.flat_map(of).collect(), of: PhantomData })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
+    fn groups() -> Vec<Group> {
+        let heading = "Answers; on a terminal those that are not given are asked for";
+        vec![Group::new(heading, "", QUESTIONS, Some(&Answers::default()))]
     }
 }

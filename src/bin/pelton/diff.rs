@@ -1,11 +1,11 @@
 //! `pelton diff`: what differs between two configurations in effect.
 
+use crate::config::{self, Read, borrowed};
 use crate::config_args::DiffArgs;
 use crate::failure::Failure;
 use crate::format::{clean, count};
 use crate::page::{Page, Rows};
 use crate::problems;
-use crate::settings::{self, Read, borrowed};
 use pelton::config::{Diff, Origin, Scope, Side};
 use pelton::engine::Value;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
 
 /// A file by itself: the environment would cover what differs.
 fn read(page: &mut Page, file: &Path) -> Result<Read, Failure> {
-    let read = settings::resolved(settings::of_file(Some(file))?, None);
+    let read = config::resolved(config::of_file(Some(file))?, None);
     match problems::code(read.config.problems(), false) {
         0 => Ok(read),
         code => {

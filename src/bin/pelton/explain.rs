@@ -1,11 +1,11 @@
 //! `pelton explain`: every setting in effect, where it came from and what it costs.
 
+use crate::config::{self, Read, borrowed};
 use crate::config_args::ExplainArgs;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, many};
 use crate::page::{Ink, Page, Rows};
 use crate::problems;
-use crate::settings::{self, Read, borrowed};
 use pelton::config::words::wrap;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
 use pelton::engine::{Against, Severity};
@@ -25,7 +25,7 @@ struct Root<'a> {
 
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let (file, key) = named(args);
-    let mut read = settings::read(file, &args.settings.options, args.no_host)?;
+    let mut read = config::read(file, &args.settings.options, args.no_host)?;
     let mut page = Page::new();
     if is_wrong(&read) {
         problems::show(&mut page, read.config.problems(), read.file())?;

@@ -1,7 +1,8 @@
 //! How the program fails: what it says, and with which exit code.
 
-use pelton::config::{Origin, Problems};
-use pelton::engine::{Against, PlanError, PlanErrors, Severity};
+use crate::{page, problems};
+use pelton::config::Problems;
+use pelton::engine::{PlanError, PlanErrors, Severity};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
 use std::error::Error;
@@ -36,7 +37,7 @@ impl Failure {
         let (sentences, code) = match self {
             Failure::Settings(sentences) => (sentences, 2),
             Failure::Config { problems, file } => {
-                return tell(&problems, file.as_ref().map(|(_, text)| text));
+                return tell(&problems, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())));
             }
             Failure::Host(sentences) => (sentences, 3),
             Failure::Told(code) => (Vec::new(), code),
@@ -76,18 +77,20 @@ impl Failure {
     }
 }
 
-/// Says what is wrong with a configuration: a line each, and the line of the file where it stands in one.
-fn tell(problems: &Problems, text: Option<&String>) -> ExitCode {
+/// Says what is wrong with a configuration: what stands in a file with its place underlined, otherwise a line each.
+fn tell(problems: &Problems, file: Option<(&str, &str)>) -> ExitCode {
     let mut err = io::stderr().lock();
-    for problem in &problems.0 {
-        let weight = if problem.severity == Severity::Error { "error" } else { "warning" };
-        let _ = writeln!(err, "{weight}: {problem}");
-        if let (Some(text), Some(Origin::File { line, .. })) = (text, &problem.origin) {
-            let _ = writeln!(err, "  {line} | {}", text.lines().nth(line - 1).unwrap_or_default());
+    if file.is_some() {
+        let colours = page::has_colours(&err);
+        let text = problems::render(problems, file, page::width(), colours);
+        let _ = writeln!(err, "{text}");
+    } else {
+        for problem in &problems.0 {
+            let weight = if problem.severity == Severity::Error { "error" } else { "warning" };
+            let _ = writeln!(err, "{weight}: {problem}");
         }
     }
-    let only_here = problems.of(Severity::Error).all(|problem| problem.against == Against::Host);
-    ExitCode::from(if only_here { 3 } else { 2 })
+    ExitCode::from(problems::code(problems, false))
 }
 
 impl From<PlanErrors> for Failure {

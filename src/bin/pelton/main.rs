@@ -1,8 +1,7 @@
 //! The program: what it is told, what it starts, what it prints. All that it does is done by the library.
 //!
 //! ```text
-//!   args, setting ─▶ config ─▶ replay, up, bench, generate ─▶ library ─▶ text or json ─▶ standard output
-//!   config_args ───▶ settings ─▶ init, check, explain, diff ──▶
+//!   args, config_args ─▶ setting ─▶ config ─▶ replay, up, bench, … ─▶ library ─▶ text or json ─▶ standard output
 //! ```
 //!
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`), or `diff`
@@ -29,7 +28,6 @@ mod problems;
 mod progress;
 mod replay;
 mod setting;
-mod settings;
 mod text;
 mod up;
 

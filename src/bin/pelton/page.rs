@@ -77,11 +77,21 @@ impl Rows {
     }
 }
 
+/// Whether what is written there may have colours.
+pub fn has_colours(to: &impl IsTerminal) -> bool {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    to.is_terminal() && !no_colour
+}
+
+/// Columns of the terminal, within what is easily read; [`PIPE_COLUMNS`] without one.
+pub fn width() -> usize {
+    terminal_size::terminal_size().map_or(PIPE_COLUMNS, |(width, _)| usize::from(width.0).clamp(40, 120))
+}
+
 impl Page {
     pub fn new() -> Self {
         let stdout = io::stdout();
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colours = stdout.is_terminal() && !no_colour;
+        let colours = has_colours(&stdout);
         Page { out: BufWriter::new(stdout.lock()), colours }
     }
 
@@ -90,10 +100,9 @@ impl Page {
         self.colours
     }
 
-    /// Columns of the terminal, within what is easily read; of a pipe, [`PIPE_COLUMNS`].
+    /// Columns.
     pub fn width(&self) -> usize {
-        let size = terminal_size::terminal_size_of(io::stdout());
-        size.map_or(PIPE_COLUMNS, |(width, _)| usize::from(width.0).clamp(40, 120))
+        width()
     }
 
     pub fn line(&mut self, ink: Ink, text: &str) -> Result<(), Failure> {

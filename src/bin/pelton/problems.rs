@@ -33,10 +33,16 @@ pub fn code(problems: &Problems, deny_warnings: bool) -> u8 {
     }
 }
 
-/// Shows all of them, errors and warnings alike, and how many there are.
+/// Shows all of them on the page, errors and warnings alike, and how many there are.
 pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) -> Result<(), Failure> {
+    page.raw(&render(problems, file, page.width(), page.has_colours()))
+}
+
+/// All of them, errors and warnings alike, and how many there are.
+pub fn render(problems: &Problems, file: Option<(&str, &str)>, width: usize, colours: bool) -> String {
     let source = file.map(|(name, text)| (NamedSource::new(name, visible(text)), text));
-    let handler = handler(page);
+    let handler = handler(width, colours);
+    let mut all = String::new();
     for problem in &problems.0 {
         let source = source.as_ref().filter(|(_, text)| is_shown(problem, text)).map(|(source, _)| source);
         let mut text = String::new();
@@ -44,8 +50,11 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
         if handler.render_report(&mut text, &shown).is_err() {
             text = problem.to_string();
         }
-        text.trim_end().lines().try_for_each(|line| page.raw(line.trim_end()))?;
-        page.raw("")?;
+        text.trim_end().lines().for_each(|line| {
+            all += line.trim_end();
+            all.push('\n');
+        });
+        all.push('\n');
     }
     let count = |severity| problems.of(severity).count() as u64;
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -55,15 +64,15 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
         (errors, warnings) => format!("{}, {}", many(errors, "error"), many(warnings, "warning")),
     };
     let name = file.map_or("The configuration", |(name, _)| name);
-    page.raw(&format!("{name}: {sum}"))
+    all + &format!("{name}: {sum}")
 }
 
-fn handler(page: &Page) -> GraphicalReportHandler {
+fn handler(width: usize, colours: bool) -> GraphicalReportHandler {
     let (characters, styles) = (ThemeCharacters::unicode(), ThemeStyles::ansi());
-    let styles = if page.has_colours() { styles } else { ThemeStyles::none() };
+    let styles = if colours { styles } else { ThemeStyles::none() };
     GraphicalReportHandler::new_themed(GraphicalTheme { characters, styles })
         .with_links(false)
-        .with_width(page.width())
+        .with_width(width)
         .with_context_lines(1)
         .without_syntax_highlighting()
 }

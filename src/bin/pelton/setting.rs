@@ -3,6 +3,7 @@
 //! A command says which tables it takes ([`Takes`]), and has a field of [`SettingArgs`]. What was given is kept as text:
 //! the library reads it together with the file and the environment, so that all three are told alike.
 
+use crate::config;
 use crate::failure::Failure;
 use clap::builder::Str;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -16,6 +17,8 @@ const ALIASES: [(&str, &str); 2] = [("rate_lines_per_s", "rate"), ("time_limit_s
 
 /// What a command takes.
 pub trait Takes {
+    /// Whether its file is an option of its own: `--config`.
+    const FILE: bool = true;
     /// The tables, in the order in which help shows them.
     fn groups() -> Vec<Group>;
 }
@@ -108,20 +111,15 @@ fn class(which: &str) -> Arg {
 /// A file and options that were given.
 #[derive(Debug)]
 pub struct SettingArgs<T> {
-    pub config: Option<PathBuf>,
-    options: Vec<(String, String)>,
+    config: Option<PathBuf>,
+    pub options: Vec<(String, String)>,
     of: PhantomData<T>,
 }
 
 impl<T> SettingArgs<T> {
     /// What was written for this command: file, environment, options.
     pub fn sources(&self) -> Result<Sources, Failure> {
-        let mut sources = Sources::default().with_environment();
-        if let Some(path) = &self.config {
-            sources = sources.with_file(path).map_err(|error| Failure::Settings(vec![error.to_string()]))?;
-        }
-        sources.options = self.options.clone();
-        Ok(sources)
+        config::sources(self.config.as_deref(), &self.options)
     }
 }
 
@@ -136,7 +134,7 @@ impl<T: Takes> clap::Args for SettingArgs<T> {
             )
             .help_heading("Settings");
         let groups = T::groups();
-        command.arg(config).args(groups.iter().flat_map(Group::args))
+        command.args(T::FILE.then_some(config)).args(groups.iter().flat_map(Group::args))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -154,7 +152,8 @@ impl<T: Takes> clap::FromArgMatches for SettingArgs<T> {
                 options.extend(all.map(|text| (id.clone(), text.clone())));
             }
         }
-        Ok(SettingArgs { config: matches.get_one::<PathBuf>("config").cloned(), options, of: PhantomData })
+        let config = T::FILE.then(|| matches.get_one::<PathBuf>("config").cloned()).flatten();
+        Ok(SettingArgs { config, options, of: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
