@@ -11,7 +11,7 @@ use crate::wait::Wait;
 use std::alloc::Layout;
 use std::time::Duration;
 
-/// What is reckoned with where nobody has said how large an event is: one cache line a slot, without payloads.
+/// What is reckoned with where nobody has said how large an event is: what fits a cache line beside sequence and key.
 const EVENT_BYTES_USUAL: usize = 48;
 
 /// An engine in the making.
@@ -248,7 +248,7 @@ impl Plan {
         self.classes.get_mut(class.index())
     }
 
-    /// The layout of the event as far as the plan knows it: `event_bytes`, or what fits a slot of one cache line.
+    /// The layout of the event as far as the plan knows it: `event_bytes`, or what fits a slot of one cache line without a stamp.
     pub fn event_layout(&self) -> Layout {
         let bytes = self.event_bytes.map_or(EVENT_BYTES_USUAL, |bytes| bytes as usize);
         // A type's size is a multiple of its alignment, which is rarely above that of a pointer.

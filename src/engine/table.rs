@@ -244,7 +244,7 @@ pub const ENGINE: &[Setting<Plan>] = &[
         kind: Kind::Whole(Range::new(0, EVENT_BYTES_MAX).or_word("code")),
         unit: "bytes",
         what: "the size of the event's type; \"code\" leaves it to the program that starts the engine",
-        trades: "48 or less make one cache line a slot; a start refuses a type of another size",
+        trades: "40 or less make one cache line a slot (32 with payloads); a start refuses another size",
         watch: "memory",
         needs: None,
         get: |plan| Value::or_word(plan.event_bytes, "code"),
