@@ -41,7 +41,7 @@ pub struct Answers {
 impl Default for Answers {
     fn default() -> Self {
         Answers {
-            event_bytes: 48,
+            event_bytes: 40,
             payload_bytes: 0,
             payload_usual_bytes: None,
             rate: 100_000,
@@ -77,7 +77,7 @@ pub const QUESTIONS: &[Setting<Answers>] = &[
         Kind::Whole(Range::new(0, 1 << 20)),
         "bytes",
         "the size of the event's type",
-        "48 bytes or less make a slot of one cache line",
+        "40 bytes or less make a slot of one cache line, 32 with payloads",
         |of| of.event_bytes.into(),
         |of, value| of.event_bytes = value.whole(),
     ),

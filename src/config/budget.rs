@@ -15,7 +15,7 @@ use std::alloc::Layout;
 pub struct Memory {
     /// Bytes of the event that it is reckoned with.
     pub event_bytes: u64,
-    /// Whether that is the event's size. Where it is not, it is what fits a slot of one cache line.
+    /// Whether that is the event's size. Where it is not, it is what [`Plan::event_layout`] takes instead.
     pub event_is_known: bool,
     /// What a slot of each class is made of.
     pub slots: Vec<SlotBytes>,

@@ -68,7 +68,12 @@ impl Config {
     fn problem(&self, error: &PlanError) -> Problem {
         let of = |setting: &str| self.origins.of(setting).cloned();
         // The footprint is no setting: it is pointed at where its limit is, or where most of it comes from.
+        let is_engines = ENGINE.iter().any(|row| row.key == error.setting);
         let origin = of(&error.setting).or_else(|| {
+            if is_engines {
+                // What nobody wrote is as the profile has it.
+                return Some(Origin::Profile(self.plan.profile()));
+            }
             if !error.setting.starts_with("footprint") {
                 return None;
             }

@@ -10,7 +10,7 @@ use crate::engine::{CLASS, ENGINE, Plan, Value};
 use std::collections::BTreeMap;
 
 /// Columns of a comment.
-const WIDTH: usize = 100;
+const WIDTH: usize = 90;
 
 /// The key with which a group begins, and the group's heading.
 const HEADINGS: [(&str, &str); 6] = [

@@ -200,7 +200,7 @@ fn show_memory(page: &mut Page, read: &Read, memory: &Memory) -> Result<(), Fail
         page.table(&mut table)?;
         if !memory.event_is_known {
             page.note(&format!(
-                "No event_bytes is stated: reckoned with {} bytes, which fit a slot of one cache line.",
+                "No event_bytes is stated: reckoned with {} bytes until the type is known.",
                 memory.event_bytes
             ))?;
         }

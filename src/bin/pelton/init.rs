@@ -4,11 +4,15 @@ use crate::config_args::InitArgs;
 use crate::failure::Failure;
 use crate::format::clean;
 use crate::page::Page;
+use pelton::config::words::wrap;
 use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::{Against, PlanError, Setting, Written};
 use pelton::host::Host;
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+
+/// Columns of a question.
+const WIDTH: usize = 80;
 
 /// How often a question is asked again before somebody who answers it like this is left alone.
 const TRIES_MAX: u32 = 5;
@@ -96,8 +100,11 @@ fn take(row: &Setting<Answers>, answers: &mut Answers, text: &str) -> Result<(),
 fn ask(row: &Setting<Answers>, answers: &mut Answers) -> Result<(), Failure> {
     let input = |error: io::Error| Failure::Run(format!("no answer could be read: {error}"));
     let start = (row.get)(answers);
-    let unit = if row.unit.is_empty() { String::new() } else { format!(" {}", row.unit) };
-    tell(&format!("\n{} ({}{unit})\n  decides: {}", row.what, row.kind, row.trades));
+    let unit = if row.unit.is_empty() { String::new() } else { format!("{}, ", row.unit) };
+    tell("");
+    for text in [format!("{} ({unit}{})", row.what, row.kind), format!("It decides: {}", row.trades)] {
+        wrap(&text, WIDTH).iter().for_each(|line| tell(line));
+    }
     for _ in 0..TRIES_MAX {
         let mut err = io::stderr();
         let _ = write!(err, "{} [{start}]: ", row.key).and_then(|()| err.flush());

@@ -41,13 +41,12 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
 /// All of them, errors and warnings alike, and how many there are.
 pub fn render(problems: &Problems, file: Option<(&str, &str)>, width: usize, colours: bool) -> String {
     let source = file.map(|(name, text)| (NamedSource::new(name, visible(text)), text));
-    let handler = handler(width, colours);
     let mut all = String::new();
     for problem in &problems.0 {
         let source = source.as_ref().filter(|(_, text)| is_shown(problem, text)).map(|(source, _)| source);
         let mut text = String::new();
         let shown = Shown::of(problem, source);
-        if handler.render_report(&mut text, &shown).is_err() {
+        if handler(width, colours, problem.severity).render_report(&mut text, &shown).is_err() {
             text = problem.to_string();
         }
         text.trim_end().lines().for_each(|line| {
@@ -67,9 +66,11 @@ pub fn render(problems: &Problems, file: Option<(&str, &str)>, width: usize, col
     all + &format!("{name}: {sum}")
 }
 
-fn handler(width: usize, colours: bool) -> GraphicalReportHandler {
+fn handler(width: usize, colours: bool, severity: Severity) -> GraphicalReportHandler {
     let (characters, styles) = (ThemeCharacters::unicode(), ThemeStyles::ansi());
-    let styles = if colours { styles } else { ThemeStyles::none() };
+    let mut styles = if colours { styles } else { ThemeStyles::none() };
+    // What is underlined has the colour of the sign above it.
+    styles.highlights = vec![if severity == Severity::Error { styles.error } else { styles.warning }];
     GraphicalReportHandler::new_themed(GraphicalTheme { characters, styles })
         .with_links(false)
         .with_width(width)
