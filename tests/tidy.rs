@@ -12,7 +12,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("sync", &[])],
     &[("clock", &[]), ("event", &[]), ("class", &[])],
     &[
-        ("host", &["files", "cpus", "group"]),
+        ("host", &["files", "cpus", "mounts", "group"]),
         ("memory", &["footprint", "region", "scratch", "seal", "audit"]),
         ("ledger", &[]),
         ("latency", &[]),
@@ -65,6 +65,8 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
                 "write", "diff", "answers", "init",
             ],
         ),
+        ("probe", &[]),
+        ("doctor", &["finding", "cpus", "memory", "system", "measured", "report"]),
         (
             "weblog",
             &[

@@ -44,20 +44,17 @@ pub fn parse_list(text: &str) -> Vec<usize> {
     text.split(',').filter_map(part).flat_map(|range| range.take(4_096)).take(LISTED_MAX).collect()
 }
 
-/// Writes a list of CPUs as the kernel does: `0-3,7`.
+/// Writes a list of CPUs as the kernel does: `0-3,7`. They keep their order.
 pub fn list(cpus: &[usize]) -> String {
-    let mut cpus = cpus.to_vec();
-    cpus.sort_unstable();
-    cpus.dedup();
-    let mut parts: Vec<(usize, usize)> = Vec::new();
-    for cpu in cpus {
-        match parts.last_mut() {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &cpu in cpus {
+        match ranges.last_mut() {
             Some((_, last)) if last.checked_add(1) == Some(cpu) => *last = cpu,
-            _ => parts.push((cpu, cpu)),
+            _ => ranges.push((cpu, cpu)),
         }
     }
-    let part = |(from, to)| if from == to { format!("{from}") } else { format!("{from}-{to}") };
-    parts.into_iter().map(part).collect::<Vec<_>>().join(",")
+    let range = |(from, to)| if from == to { format!("{from}") } else { format!("{from}-{to}") };
+    ranges.into_iter().map(range).collect::<Vec<_>>().join(",")
 }
 
 /// The mask of the calling thread; empty where it cannot be asked for.
@@ -107,7 +104,7 @@ mod tests {
         for text in ["", "0", "0-3,7", "1,3,5-6", "18446744073709551615"] {
             assert_eq!(list(&parse_list(text)), text);
         }
-        assert_eq!(list(&[3, 1, 2, 2]), "1-3");
+        assert_eq!(list(&[3, 1, 2, 0]), "3,1-2,0");
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 use super::cpus::parse_list;
 use super::files::{Files, Seen, Unknown, short};
+use super::mounts::mounts;
 
 /// The longest path that the kernel gives.
 const PATH_BYTES_MAX: usize = 4_096;
@@ -36,55 +37,11 @@ struct Group<'a> {
     folders: Vec<String>,
 }
 
-/// A line of `mountinfo`.
-struct Mount {
-    root: String,
-    point: String,
-    kind: String,
-    options: String,
-}
-
-impl Mount {
-    fn read(line: &str) -> Option<Self> {
-        // 36 35 98:0 /root /point options [optional fields] - kind source options
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let mut after = after.split(' ');
-        Some(Mount {
-            root: plain(before.next()?),
-            point: plain(before.next()?),
-            kind: after.next()?.to_string(),
-            options: after.nth(1)?.to_string(),
-        })
-    }
-}
-
-/// A path with `\040` and the like turned back into what they stand for.
-fn plain(path: &str) -> String {
-    let mut parts = path.split('\\');
-    let mut plain = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code.filter(u8::is_ascii) {
-            Some(byte) => {
-                plain.push(byte.into());
-                plain.push_str(&part[3..]);
-            }
-            None => {
-                plain.push('\\');
-                plain.push_str(part);
-            }
-        }
-    }
-    plain
-}
-
 impl<'a> Group<'a> {
     /// Finds the group that `controller` belongs to.
     fn find(files: &'a Files, controller: &str) -> Seen<Self> {
         let groups = files.text("/proc/self/cgroup")?;
-        let mounts = files.text("/proc/self/mountinfo")?;
-        let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::read).collect();
+        let mounts = mounts(files)?;
         let has = |list: &str| list.split(',').any(|word| word == controller);
         let groups = groups.lines().filter_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -120,16 +77,16 @@ impl<'a> Group<'a> {
         Ok(Group { files, version, folders })
     }
 
-    /// The lowest of all limits on the way up.
+    /// The lowest of all limits on the way up, and the folder of the group that sets it.
     fn lowest<T: PartialOrd>(
         &self,
         limit: impl Fn(&dyn Fn(&str) -> Option<String>) -> Option<T>,
-    ) -> Option<T> {
-        let limits = self
-            .folders
-            .iter()
-            .filter_map(|folder| limit(&|file| self.files.text(&format!("{folder}/{file}")).ok()));
-        limits.reduce(|least, limit| if limit < least { limit } else { least })
+    ) -> Option<(T, &str)> {
+        let limits = self.folders.iter().filter_map(|folder| {
+            let limit = limit(&|file| self.files.text(&format!("{folder}/{file}")).ok())?;
+            Some((limit, folder.as_str()))
+        });
+        limits.reduce(|least, limit| if limit.0 < least.0 { limit } else { least })
     }
 }
 
@@ -141,22 +98,27 @@ fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
     (is_part && !rest.split('/').any(|name| name == "..")).then_some(rest)
 }
 
-/// The share of CPU time that the group may use, in CPUs; `None` where it has no limit.
-pub(super) fn quota_cpus(files: &Files) -> Seen<Option<f64>> {
+/// The share of CPU time that the group may use, in CPUs, and the file that sets it; `None` where it has no limit.
+pub(super) fn quota_cpus(files: &Files) -> Seen<Option<(f64, String)>> {
     let group = Group::find(files, "cpu")?;
     let share = |quota: &str, period: &str| {
         let (quota, period) = (quota.parse::<u64>().ok()?, period.parse::<u64>().ok()?);
         // No quota is "max" or -1, neither of which is a `u64`.
         (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
     };
-    Ok(group.lowest(|read| match group.version {
-        Version::One => share(&read("cpu.cfs_quota_us")?, &read("cpu.cfs_period_us")?),
+    let file = match group.version {
+        Version::One => "cpu.cfs_quota_us",
+        Version::Two => "cpu.max",
+    };
+    let lowest = group.lowest(|read| match group.version {
+        Version::One => share(&read(file)?, &read("cpu.cfs_period_us")?),
         Version::Two => {
-            let max = read("cpu.max")?;
+            let max = read(file)?;
             let (quota, period) = max.split_once(' ')?;
             share(quota, period)
         }
-    }))
+    });
+    Ok(lowest.map(|(share, folder)| (share, format!("{folder}/{file}"))))
 }
 
 /// The memory that the group may use, in bytes; `None` where it has no limit.
@@ -166,35 +128,29 @@ pub(super) fn memory_bytes(files: &Files) -> Seen<Option<u64>> {
         Version::One => ("memory.limit_in_bytes", V1_NO_LIMIT),
         Version::Two => ("memory.max", u64::MAX),
     };
-    Ok(group.lowest(|read| read(file)?.parse::<u64>().ok().filter(|bytes| *bytes < no_limit)))
+    let lowest = group.lowest(|read| read(file)?.parse::<u64>().ok().filter(|bytes| *bytes < no_limit));
+    Ok(lowest.map(|(bytes, _)| bytes))
 }
 
-/// The CPUs that the group may use.
-pub(super) fn cpuset(files: &Files) -> Seen<Vec<usize>> {
+/// The CPUs that the group may use, and the file that sets them.
+pub(super) fn cpuset(files: &Files) -> Seen<(Vec<usize>, String)> {
     let group = Group::find(files, "cpuset")?;
     let names: &[&str] = match group.version {
         Version::One => &["cpuset.effective_cpus", "cpuset.cpus"],
         Version::Two => &["cpuset.cpus.effective"],
     };
-    // A group without the controller has what the one above it has; that is in force already, so the nearest holds.
-    let texts =
-        group.folders.iter().flat_map(|folder| names.iter().map(move |name| format!("{folder}/{name}")));
-    let found = texts.filter_map(|path| files.text(&path).ok()).map(|text| parse_list(&text));
-    found
-        .into_iter()
-        .find(|cpus| !cpus.is_empty())
-        .ok_or_else(|| Unknown(format!("no {} has CPUs", names[0])))
+    // A group without the controller has what the one above it has, so the nearest holds.
+    let all = group.folders.iter().flat_map(|folder| names.iter().map(move |name| (folder, name)));
+    let mut found = all.filter_map(|(folder, name)| {
+        let cpus = parse_list(&files.text(&format!("{folder}/{name}")).ok()?);
+        (!cpus.is_empty()).then(|| (cpus, format!("{folder}/cpuset.cpus")))
+    });
+    found.next().ok_or_else(|| Unknown(format!("no {} has CPUs", names[0])))
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_lose_their_escapes() {
-        assert_eq!(plain("/a\\040b\\134c"), "/a b\\c");
-        assert_eq!(plain("/odd\\9\\04é\\377"), "/odd\\9\\04é\\377");
-    }
 
     #[test]
     fn a_group_is_found_below_what_is_mounted() {

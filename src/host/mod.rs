@@ -22,12 +22,14 @@
 
 mod files;
 mod cpus;
+mod mounts;
 mod group;
 
 #[cfg(feature = "affinity")]
 pub(crate) use cpus::mask;
 pub use cpus::{available, list, nameable, parse_list, siblings};
 pub use files::{Files, Seen, Unknown};
+pub use mounts::file_system;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,8 +49,12 @@ pub struct Host {
     pub siblings: BTreeMap<usize, Vec<usize>>,
     /// The CPUs of the control group.
     pub cpuset: Seen<Vec<usize>>,
+    /// The file that sets them.
+    pub cpuset_file: Option<String>,
     /// The CPU time that the control group grants, in CPUs: 0.5 is half of one. `None` where there is no quota.
     pub quota_cpus: Seen<Option<f64>>,
+    /// The file that sets the quota, where there is one.
+    pub quota_file: Option<String>,
     /// The memory of the machine, in bytes.
     pub machine_bytes: Seen<u64>,
     /// The memory that the control group grants, in bytes. `None` where there is no limit.
@@ -78,7 +84,9 @@ impl Host {
             nohz_full: not(),
             siblings: BTreeMap::new(),
             cpuset: not(),
+            cpuset_file: None,
             quota_cpus: not(),
+            quota_file: None,
             machine_bytes: not(),
             limit_bytes: not(),
         }
@@ -88,6 +96,14 @@ impl Host {
         let cpus = mask.unwrap_or_else(|| cpus::allowed(files, "self").unwrap_or_default());
         let online = cpus::online(files);
         let all = cpus::both(&cpus, online.as_deref().unwrap_or_default());
+        let (cpuset, cpuset_file) = match group::cpuset(files) {
+            Ok((cpus, file)) => (Ok(cpus), Some(file)),
+            Err(unknown) => (Err(unknown), None),
+        };
+        let (quota_cpus, quota_file) = match group::quota_cpus(files) {
+            Ok(quota) => (Ok(quota.as_ref().map(|(share, _)| *share)), quota.map(|(_, file)| file)),
+            Err(unknown) => (Err(unknown), None),
+        };
         let siblings = all.iter().map(|cpu| (*cpu, cpus::siblings_at(files, *cpu)));
         Host {
             siblings: siblings.filter(|(_, siblings)| !siblings.is_empty()).collect(),
@@ -95,8 +111,10 @@ impl Host {
             online,
             isolated: cpus::of_kind(files, "isolated"),
             nohz_full: cpus::of_kind(files, "nohz_full"),
-            cpuset: group::cpuset(files),
-            quota_cpus: group::quota_cpus(files),
+            cpuset,
+            cpuset_file,
+            quota_cpus,
+            quota_file,
             machine_bytes: files.kib("/proc/meminfo", "MemTotal"),
             limit_bytes: group::memory_bytes(files),
         }
@@ -183,7 +201,9 @@ mod tests {
         assert_eq!(host.cpus, [1, 2]);
         assert_eq!(host.nameable(), [0, 1, 2, 3]);
         assert_eq!((host.quota_cpus.clone(), host.quota()), (Ok(Some(1.5)), Some(1.5)));
+        assert_eq!(host.quota_file.as_deref(), Some("/sys/fs/cgroup/system.slice/cpu.max"));
         assert_eq!((host.limit_bytes.clone(), host.memory_bytes()), (Ok(Some(8 * MIB)), Some(8 * MIB)));
+        assert_eq!(host.cpuset_file.as_deref(), Some("/sys/fs/cgroup/system.slice/cpuset.cpus"));
         assert_eq!(host.cpuset, Ok(vec![0, 1, 2]));
         assert_eq!((host.isolated.clone(), host.nohz_full.clone()), (Ok(vec![3]), Ok(vec![])));
         assert_eq!((host.siblings(1), host.siblings(2)), (&[0, 1][..], &[][..]));
@@ -211,6 +231,7 @@ mod tests {
             ("sys/fs/cgroup/cpuset/cpuset.cpus", "2,3\n"),
         ]);
         assert_eq!(host.quota_cpus, Ok(Some(0.5)));
+        assert_eq!(host.quota_file.as_deref(), Some("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us"));
         assert_eq!((host.limit_bytes.clone(), host.memory_bytes()), (Ok(None), Some(16 * MIB)));
         assert_eq!(host.cpuset, Ok(vec![2, 3]));
     }

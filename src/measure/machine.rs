@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::host::{available, nameable, siblings};
-use crate::shard::pin;
+use crate::shard::can_pin;
 use serde::Serialize;
 
 /// Where figures come from: nobody can compare them without knowing it.
@@ -38,13 +38,11 @@ impl Machine {
             (cfg!(feature = "audit"), "audit"),
             (cfg!(feature = "mimalloc"), "mimalloc"),
         ];
-        // Tried on threads that end: this one stays where it may run.
-        let pins = |cpu: usize| std::thread::spawn(move || pin(cpu)).join().unwrap_or(false);
         Machine {
             model: model().unwrap_or_default(),
             cpus_online: nameable().len(),
             cpus: cpus.to_vec(),
-            pinned: cpus.iter().all(|cpu| pins(*cpu)),
+            pinned: cpus.iter().all(|cpu| can_pin(*cpu)),
             siblings: cpus.len() > 1 && siblings(cpus[0]).contains(&cpus[1]),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             version: env!("CARGO_PKG_VERSION"),

@@ -28,6 +28,6 @@ pub use crate::host::{available, nameable, parse_list};
 pub use handler::{Context, Event, Handler};
 pub use nap::Nap;
 pub use parts::ShardEnd;
-pub use placement::{Placement, pin};
+pub use placement::{Placement, can_pin, pin};
 pub use poll::Shard;
 pub use quarantine::{MESSAGE_BYTES, PAYLOAD_BYTES, QUARANTINE_MAX, Quarantine, Quarantined};

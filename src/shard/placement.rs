@@ -88,6 +88,12 @@ pub fn pin(cpu: usize) -> bool {
     }
 }
 
+/// Whether a thread can be pinned to this CPU: tried on one that ends, so that the caller stays where it may run.
+pub fn can_pin(cpu: usize) -> bool {
+    let tried = std::thread::Builder::new().spawn(move || pin(cpu));
+    tried.is_ok_and(|thread| thread.join().unwrap_or(false))
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 
 use hdrhistogram::Histogram;
 pub use pelton::config::words::{bytes, count, many, nanos};
+/// CPUs as the kernel lists them: `0-3,7`.
+pub use pelton::host::list as cpus;
 
 /// The median, the 99th and the 99.9th percentile, and the greatest; all 0 where nothing was recorded.
 pub fn quantiles(histogram: &Histogram<u64>) -> [u64; 4] {
@@ -37,21 +39,6 @@ pub fn clean(text: &str, chars_max: usize) -> String {
     clean.chars().take(chars_max - 1).chain(['…']).collect()
 }
 
-/// CPUs as the kernel lists them: `0-3,7`.
-pub fn cpus(list: &[usize]) -> String {
-    let mut ranges: Vec<(usize, usize)> = Vec::new();
-    for &cpu in list {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == cpu => *last = cpu,
-            _ => ranges.push((cpu, cpu)),
-        }
-    }
-    let range = |(from, to): (usize, usize)| {
-        if from == to { from.to_string() } else { format!("{from}-{to}") }
-    };
-    ranges.into_iter().map(range).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +46,6 @@ mod tests {
     #[test]
     fn figures_are_short() {
         assert_eq!(share(1, 3), "33.3 %");
-        assert_eq!(cpus(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
     }
 
     #[test]

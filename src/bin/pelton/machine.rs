@@ -6,7 +6,7 @@ use crate::page::Page;
 use pelton::measure::machine::model;
 use pelton::memory::audit::is_installed;
 use pelton::memory::footprint::host_memory_bytes;
-use pelton::shard::{available, nameable, pin};
+use pelton::shard::{available, can_pin, nameable};
 use pelton::wait::asymmetric_barrier;
 
 /// Prints what was found.
@@ -29,11 +29,9 @@ pub fn show(page: &mut Page) -> Result<(), Failure> {
         false => "the kernel refuses it: each publish pays a fence",
     };
     page.fact("barrier", barrier)?;
-    // Tried on a thread of its own, which ends: this one stays where it may run.
-    let cpu = mask[mask.len() - 1];
-    let affinity = match std::thread::spawn(move || pin(cpu)).join() {
-        Ok(true) => "a thread can be pinned",
-        _ => "pinning is refused: shards run where the system puts them",
+    let affinity = match can_pin(mask[mask.len() - 1]) {
+        true => "a thread can be pinned",
+        false => "pinning is refused: shards run where the system puts them",
     };
     page.fact("affinity", affinity)?;
     let allocator = match is_installed() {
