@@ -93,8 +93,14 @@ pub mod engine;
 #[cfg(feature = "config")]
 pub mod config;
 
+#[cfg(any(feature = "doctor", feature = "measure"))]
+pub(crate) mod probe;
+
 #[cfg(feature = "weblog")]
 pub mod weblog;
+
+#[cfg(feature = "doctor")]
+pub mod doctor;
 
 #[cfg(feature = "measure")]
 pub mod measure;

@@ -14,12 +14,12 @@ use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{ShardId, Verdict};
 use crate::lane::lane;
-use crate::shard::{Context, Event, Handler, pin};
+use crate::probe;
+use crate::shard::{Context, Event, Handler};
 use crate::wait::Pacer;
-use crossbeam_utils::CachePadded;
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
+use std::time::Duration;
 
 pub(crate) const SPEC: Spec = Spec {
     name: "mesh",
@@ -39,95 +39,22 @@ const KEYS: u64 = 7;
 const QUANTILES: [(&str, f64, f64, f64); 2] = [("p50", 0.5, 1.2, 1.08), ("p99", 0.99, 1.5, 1.2)];
 
 /// The quantiles of single trips, in nanoseconds, of their ticks.
-///
-/// Some CPUs move their counter in steps of 10 ns, a tenth of a trip: taken as they are, quantiles would jump from step to
-/// step. Each trip is known to within one step, so it counts as spread evenly over one.
-fn quantiles(clock: &Clock, mut trips: Vec<u64>) -> [f64; 2] {
-    trips.sort_unstable();
-    let ns_per_tick = clock.nanos_between(0, 1 << 30) as f64 / (1u64 << 30) as f64;
-    let step = step(clock);
-    QUANTILES.map(|(_, quantile, ..)| spread_quantile(&trips, step, quantile) * ns_per_tick)
-}
-
-/// The least by which the clock moves, or the time that a reading takes where that is longer; in ticks.
-fn step(clock: &Clock) -> f64 {
-    let mut last = clock.ticks();
-    let moves = (0..1_000).filter_map(|_| {
-        let now = clock.ticks();
-        let moved = now.saturating_sub(std::mem::replace(&mut last, now));
-        (moved > 0).then_some(moved)
-    });
-    moves.min().unwrap_or(1) as f64
-}
-
-/// The value below which `quantile` of all lies, each spread evenly over `step` around itself.
-fn spread_quantile(sorted: &[u64], step: f64, quantile: f64) -> f64 {
-    let wanted = quantile * sorted.len() as f64;
-    let below = |x: f64| {
-        let whole = sorted.partition_point(|value| *value as f64 + step / 2.0 <= x);
-        let parts = sorted[whole..].iter().map(|value| (x - (*value as f64 - step / 2.0)) / step);
-        whole as f64 + parts.take_while(|part| *part > 0.0).sum::<f64>()
-    };
-    let last = sorted.len() - 1;
-    let at = sorted[(wanted as usize).min(last)] as f64;
-    let (mut low, mut high) = (at - 2.0 * step, at + 2.0 * step);
-    // Halved until it is far below what is told.
-    for _ in 0..30 {
-        let mid = (low + high) / 2.0;
-        if below(mid) < wanted { low = mid } else { high = mid }
-    }
-    low.max(0.0)
+fn quantiles(clock: &Clock, trips: Vec<u64>) -> [f64; 2] {
+    probe::quantiles(clock, trips, QUANTILES.map(|(_, quantile, ..)| quantile))
 }
 
 /// Asks `load.events` times on this thread, while `echo` answers on the other.
-fn trips(load: Load, echo: impl FnOnce() + Send + 'static, mut trip: impl FnMut(u64)) -> [f64; 2] {
-    let echo = std::thread::spawn(move || {
-        pin(load.cpus[1]);
-        echo();
-    });
-    pin(load.cpus[0]);
+fn trips(load: Load, echo: impl FnOnce() + Send + 'static, trip: impl FnMut(u64)) -> [f64; 2] {
     let clock = Clock::real();
-    let mut trips = Vec::with_capacity(load.events as usize);
-    for i in 1..=load.events {
-        let begun = clock.ticks();
-        trip(i);
-        trips.push(clock.ticks().saturating_sub(begun));
-    }
-    echo.join().expect("the other side panicked");
+    let ask = || probe::timed(&clock, load.events, u64::MAX, trip);
+    let (trips, _) = probe::pair(load.cpus, echo, ask).expect("a second thread");
     quantiles(&clock, trips)
 }
 
-/// A cache line of its own, with one word.
-#[derive(Default)]
-struct Line(CachePadded<AtomicU64>);
-
-impl Line {
-    fn store(&self, i: u64) {
-        // SYNC: line (Release); pairs with `Line::wait_for`.
-        self.0.store(i, Ordering::Release);
-    }
-
-    fn wait_for(&self, i: u64) {
-        // SYNC: line (Acquire); pairs with `Line::store`.
-        while self.0.load(Ordering::Acquire) != i {
-            spin_loop();
-        }
-    }
-}
-
 fn bare(load: Load) -> [f64; 2] {
-    let lines = Arc::new([Line::default(), Line::default()]);
-    let other = lines.clone();
-    let echo = move || {
-        for i in 1..=load.events {
-            other[0].wait_for(i);
-            other[1].store(i);
-        }
-    };
-    trips(load, echo, |i| {
-        lines[0].store(i);
-        lines[1].wait_for(i);
-    })
+    let clock = Clock::real();
+    let (trips, _) = probe::bare(&clock, load.cpus, load.events, Duration::MAX).expect("a second thread");
+    quantiles(&clock, trips)
 }
 
 fn lanes(load: Load) -> [f64; 2] {
@@ -314,25 +241,4 @@ pub(super) fn ask(bench: &mut Bench<'_>) -> Result<Answer, MeasureError> {
     });
     let tables = tables.collect();
     Ok(Answer::new(bench, tables))
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_with_steps_gives_quantiles_between_them() {
-        // Spans of 126 by a clock that moves by 10 show 120 four times, and 130 six times, of ten.
-        let mut trips = [vec![120; 400], vec![130; 600]].concat();
-        trips.sort_unstable();
-        let p50 = spread_quantile(&trips, 10.0, 0.5);
-        assert!((p50 - 126.7).abs() < 0.1, "{p50}");
-        // What has no steps stays what it is.
-        let even: Vec<u64> = (0..=1_000).collect();
-        for (quantile, value) in [(0.5, 500.0), (0.99, 990.0)] {
-            let found = spread_quantile(&even, 1.0, quantile);
-            assert!((found - value).abs() < 1.0, "{found}");
-        }
-        assert!((spread_quantile(&[7], 1.0, 0.5) - 7.0).abs() < 0.01);
-    }
 }

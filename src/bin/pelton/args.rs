@@ -1,6 +1,7 @@
 //! The arguments, and what each command starts from.
 
 use crate::config_args::{self, CheckArgs, DiffArgs, ExplainArgs, InitArgs};
+use crate::doctor::{self, DoctorArgs};
 use crate::failure::Failure;
 use crate::setting::{Group, SettingArgs, Takes};
 use clap::{Args, Parser, Subcommand};
@@ -41,6 +42,9 @@ pub enum Command {
     /// Show what differs between two configurations in effect
     #[command(after_help = config_args::DIFF_CODES)]
     Diff(DiffArgs),
+    /// Look at this machine as an engine would find it: what is amiss, what it costs, what mends it
+    #[command(after_help = doctor::CODES)]
+    Doctor(DoctorArgs),
 }
 
 fn questions() -> String {
@@ -62,7 +66,7 @@ fn questions() -> String {
     text
 }
 
-fn number(text: &str) -> Result<u32, String> {
+pub fn number(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "must be a whole number below 2^32; 64 would work".into())
 }
 

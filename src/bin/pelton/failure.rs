@@ -21,7 +21,7 @@ pub enum Failure {
         /// The file's name and what it holds, where there is one.
         file: Option<(String, String)>,
     },
-    /// The settings could be, but not on this machine.
+    /// The settings could be, but not on this machine, or it is bad for any: one sentence for each.
     Host(Vec<String>),
     /// All is said; this is the exit code.
     Told(u8),

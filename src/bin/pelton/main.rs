@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   args, config_args ─▶ setting ─▶ config ─▶ replay, up, bench, … ─▶ library ─▶ text or json ─▶ standard output
+//!   doctor ───────────▶ this machine ───────────────────────▶
 //! ```
 //!
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`), or `diff`
-//! has found a difference; 2, the arguments or the settings cannot be; 3, the settings could be, but not on this machine.
-//! Errors go to standard error, each as one sentence that says what to do. What `check` finds is its output, and goes to
-//! standard output.
+//! has found a difference; 2, the arguments or the settings cannot be; 3, the settings could be, but not on this
+//! machine, or `doctor` has found something bad. Errors go to standard error, each as one sentence that says what to do.
+//! What `check` finds is its output, and goes to standard output.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -16,6 +17,7 @@ mod config;
 mod check;
 mod config_args;
 mod diff;
+mod doctor;
 mod explain;
 mod failure;
 mod format;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

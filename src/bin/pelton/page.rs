@@ -28,6 +28,8 @@ pub enum Ink {
     Bold,
     Dim,
     Alarm,
+    Good,
+    Bad,
 }
 
 impl Ink {
@@ -37,6 +39,8 @@ impl Ink {
             Ink::Bold => "\u{1b}[1m",
             Ink::Dim => "\u{1b}[2m",
             Ink::Alarm => "\u{1b}[33m",
+            Ink::Good => "\u{1b}[32m",
+            Ink::Bad => "\u{1b}[31m",
         }
     }
 }
@@ -106,12 +110,20 @@ impl Page {
     }
 
     pub fn line(&mut self, ink: Ink, text: &str) -> Result<(), Failure> {
-        if self.colours && ink != Ink::Plain {
-            writeln!(self.out, "{}{text}\u{1b}[0m", ink.code())
-        } else {
-            writeln!(self.out, "{text}")
+        self.parts(&[(ink, text)])
+    }
+
+    /// A line of parts, each in its ink.
+    pub fn parts(&mut self, parts: &[(Ink, &str)]) -> Result<(), Failure> {
+        let mut line = String::new();
+        for (ink, text) in parts {
+            if self.colours && *ink != Ink::Plain {
+                line.extend([ink.code(), text, "\u{1b}[0m"]);
+            } else {
+                line.push_str(text);
+            }
         }
-        .map_err(Failure::output)
+        writeln!(self.out, "{line}").map_err(Failure::output)
     }
 
     /// Starts a section.
