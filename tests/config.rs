@@ -436,7 +436,7 @@ fn the_arithmetic_stands_beside_what_follows_from_it() {
         assert!(plain.contains(note), "{note}: {text}");
     }
     let plan = plan_of(&text);
-    let slots: Vec<_> = plan.classes().iter().map(|class| (class.name().to_string())).collect();
+    let slots: Vec<_> = plan.classes().iter().map(|class| class.name().to_string()).collect();
     assert_eq!(slots, ["orders", "ticks"]);
     // What does not fit is halved, and said.
     let tight = Answers { memory_max: Some(1_000_000), ..answers.clone() };
