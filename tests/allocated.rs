@@ -94,6 +94,10 @@ fn shapes() -> Vec<(&'static str, Plan)> {
         ("scratch", shape(2, 1, one()).scratch_bytes(1 << 20)),
         ("odd scratch", shape(2, 1, one()).scratch_bytes(12_345)),
         ("little scratch", shape(2, 1, one()).scratch_bytes(7)),
+        ("huge pages", {
+            let slots = Class::strict("slots").capacity(1 << 15);
+            shape(2, 1, [slots]).huge_pages(cfg!(all(feature = "hugepages", target_os = "linux")))
+        }),
         ("partitions", shape(1, 1, one()).partitions(1 << 16)),
     ]
 }

@@ -313,3 +313,19 @@ fn without_a_counting_allocator_an_engine_says_that_it_cannot_be_sealed() {
     let seen = report.outputs::<Witness>();
     assert_invariants(&report, &[source], &seen);
 }
+
+#[test]
+fn huge_pages_are_refused_where_this_build_has_none() {
+    let mut asks = plan().huge_pages(true);
+    asks.class(Class::strict("only").capacity(8));
+    let checked = asks.check::<Tick>();
+    if cfg!(all(feature = "hugepages", target_os = "linux")) {
+        assert_eq!(checked, Ok(()));
+        return;
+    }
+    let errors = checked.unwrap_err();
+    assert_eq!(errors.0.len(), 1, "{errors}");
+    let text = errors.to_string();
+    assert!(text.contains("huge_pages is true") && text.contains("feature `hugepages`"), "{text}");
+    assert!(asks.start(Tick::default, |_| Book::default()).is_err());
+}

@@ -13,7 +13,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("clock", &[]), ("event", &[]), ("class", &[])],
     &[
         ("host", &["files", "cpus", "mounts", "group"]),
-        ("memory", &["footprint", "region", "scratch", "seal", "audit"]),
+        ("memory", &["footprint", "huge", "region", "scratch", "seal", "audit"]),
         ("ledger", &[]),
         ("latency", &[]),
         ("route", &[]),
@@ -46,6 +46,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "setting",
             "plan",
             "table",
+            "class_table",
             "report",
             "assembly",
             "sizes",

@@ -20,6 +20,7 @@ use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::ledger::{LaneCounts, Ledger};
 use crate::memory::footprint::arc_bytes;
+use crate::memory::huge::Advised;
 use crate::memory::region::{Builder, MemoryRefused};
 use crate::memory::scratch::Scratch;
 use crate::producer::{Gate, LaneSet, Registry};
@@ -128,6 +129,8 @@ pub(super) struct State<E> {
     pub assembled: bool,
     pub placements: Vec<Placement>,
     pub threads: Vec<Option<ThreadId>>,
+    /// For which part of each shard's region huge pages were asked for.
+    pub huge_pages: Vec<Option<Advised>>,
     /// What is left of each shard: `None` while it runs, and for ever where a host drives it.
     pub ends: Vec<Option<End>>,
     /// Sums over all shards, class by class; empty until somebody asks for them.
@@ -166,7 +169,10 @@ pub(super) const fn core_bytes(shards: usize, classes: usize, producers: usize, 
 const fn core_bytes_for<E>(shards: usize, classes: usize, producers: usize, lanes: usize) -> usize {
     let bell = size_of::<Arc<Bell>>() + arc_bytes::<Bell>();
     let mailbox = size_of::<Arc<Mailbox<E>>>() + arc_bytes::<Mailbox<E>>();
-    let state = size_of::<Placement>() + size_of::<Option<ThreadId>>() + size_of::<Option<End>>();
+    let state = size_of::<Placement>()
+        + size_of::<Option<ThreadId>>()
+        + size_of::<Option<Advised>>()
+        + size_of::<Option<End>>();
     let once = arc_bytes::<Core<E>>()
         + arc_bytes::<Gate<E>>()
         + arc_bytes::<Routes>()
@@ -199,6 +205,7 @@ impl<E: Send + 'static> Core<E> {
             assembled: false,
             placements: choose(plan.shards, plan.cpus.as_deref(), plan.pinned && cfg!(feature = "affinity")),
             threads: vec![None; shards],
+            huge_pages: vec![None; shards],
             ends: (0..shards).map(|_| None).collect(),
             #[cfg(feature = "latency")]
             latency: Vec::new(),
@@ -292,6 +299,17 @@ impl<E: Send + 'static> Core<E> {
         views
     }
 
+    /// The memory of a shard's rings, not cut yet.
+    fn region(&self, shard: ShardId) -> Result<Builder, MemoryRefused> {
+        let bytes = self.plan.region_bytes(event_layout::<E>());
+        if !self.plan.huge_pages {
+            return Builder::new(bytes);
+        }
+        let (region, advised) = Builder::with_huge_pages(bytes)?;
+        self.change(|state| state.huge_pages[shard.index()] = Some(advised));
+        Ok(region)
+    }
+
     pub fn fail(&self, error: StartError) {
         self.change(|state| {
             state.failed.get_or_insert(error);
@@ -335,8 +353,7 @@ impl<E: Send + 'static> Seat<E> {
                 StartError::Memory { shard: id, error: MemoryRefused { asked: n as usize } }
             }
         };
-        let mut region =
-            Builder::new(plan.region_bytes(event_layout::<E>())).map_err(|error| memory(error.into()))?;
+        let mut region = core.region(id).map_err(|error| memory(error.into()))?;
         let sets = usize::from(plan.sets());
         let bell = &core.gate.bells[id.index()];
         let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();

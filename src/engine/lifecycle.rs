@@ -19,6 +19,7 @@ use crate::event::ShardId;
 use crate::latency::{ClassLatency, Recorder};
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
+use crate::memory::huge::{self, HugePages};
 use crate::producer::{AttachError, Producer};
 use crate::shard::parts::Command;
 use crate::shard::{Handler, Placement};
@@ -142,6 +143,14 @@ impl<E: Send + 'static> Engine<E> {
     /// Where each shard runs.
     pub fn placements(&self) -> Vec<Placement> {
         self.core.state().placements.clone()
+    }
+
+    /// What became of the wish for huge pages, shard by shard: as it is now. `None` where the plan did not ask for them,
+    /// or the shard is not built yet. Reads `/proc/self/smaps`: some milliseconds for each GiB of this process.
+    pub fn huge_pages(&self) -> Vec<Option<HugePages>> {
+        // The lanes keep the memory where it is, as long as the engine is there.
+        let advised = self.core.state().huge_pages.clone();
+        huge::look(&advised)
     }
 
     /// Attaches a producer. Allocates nothing; takes a lock for an instant.
@@ -291,6 +300,7 @@ impl<E: Send + 'static> Engine<E> {
 
     fn report(&self, drained: bool) -> Report {
         let ledger = self.settled_ledger();
+        let huge_pages = self.huge_pages();
         // A hook of a handler may have emitted after the last look.
         let drained = drained && ledger.total().in_flight == 0;
         let lanes = self.core.state().lanes.clone();
@@ -315,6 +325,7 @@ impl<E: Send + 'static> Engine<E> {
                 stopped,
                 counts: ledger.shard(shard),
                 allocations: end.as_ref().and_then(|end| end.allocations),
+                huge_pages: huge_pages[at].clone(),
                 sealed: end.as_ref().and_then(|end| end.sealed.clone()),
                 scratch_refused: end.as_ref().map_or(0, |end| end.scratch_refused),
                 quarantine: end.as_ref().map(|end| end.quarantine.clone()),

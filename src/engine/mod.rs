@@ -6,7 +6,7 @@
 //!                     └ stop ─▶ Report
 //! ```
 //!
-//! `config` has the profiles and how a wrong setting is told, `setting` what a setting is and `table` a row for each,
+//! `config` has the profiles and how a wrong setting is told, `setting` what a setting is and `table` and `class_table` a row for each,
 //! `plan` holds them, `sizes` and `rules` say what it takes and whether it can be, `assembly` lays it out, `lifecycle` is
 //! the running engine and its end, `sealing` watches over its allocations, `builder` starts it.
 
@@ -14,6 +14,7 @@ pub(crate) mod config;
 pub(crate) mod setting;
 pub(crate) mod plan;
 pub(crate) mod table;
+pub(crate) mod class_table;
 pub(crate) mod report;
 pub(crate) mod assembly;
 pub(crate) mod sizes;
@@ -25,10 +26,11 @@ pub(crate) mod sealing;
 pub(crate) mod builder;
 
 pub use assembly::{Seat, StartError};
+pub use class_table::CLASS;
 pub use config::{Against, BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, Severity};
 pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
 pub use sealing::SealError;
 pub use setting::{Kind, Range, Setting, Unfit, Value, Written};
-pub use table::{CLASS, CODE_ONLY, ENGINE};
+pub use table::{CODE_ONLY, ENGINE};

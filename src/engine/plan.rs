@@ -37,6 +37,7 @@ pub struct Plan {
     pub(crate) handling: Duration,
     pub(crate) partitions: u32,
     pub(crate) scratch_bytes: u32,
+    pub(crate) huge_pages: bool,
     pub(crate) mesh: bool,
     pub(crate) retries_max: u32,
     pub(crate) on_panic: OnPanic,
@@ -72,6 +73,7 @@ impl Plan {
             handling: Duration::from_micros(1),
             partitions: PARTITIONS_MIN,
             scratch_bytes: 64 << 10,
+            huge_pages: false,
             mesh: false,
             retries_max: 1 << 16,
             on_panic: OnPanic::Continue,
@@ -157,6 +159,18 @@ impl Plan {
     pub fn scratch_bytes(mut self, bytes: u32) -> Self {
         self.scratch_bytes = bytes;
         self
+    }
+
+    /// Asks the system for pages of 2 MiB for the inside of each shard's region: see
+    /// [`huge`](crate::memory::huge). Needs the feature `hugepages`, and Linux; what was granted stands in the report.
+    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Whether huge pages are asked for.
+    pub fn has_huge_pages(&self) -> bool {
+        self.huge_pages
     }
 
     /// Lays out lanes from every shard to every shard, so that handlers can emit.

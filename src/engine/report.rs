@@ -7,6 +7,7 @@ use crate::event::{Failure, Rejection, ShardId};
 use crate::latency::ClassLatency;
 use crate::ledger::{Counts, Ledger};
 use crate::memory::footprint::Footprint;
+use crate::memory::huge::HugePages;
 use crate::memory::seal::Sealed;
 use crate::shard::{Placement, Quarantine};
 use std::any::Any;
@@ -43,6 +44,8 @@ pub struct ShardReport {
     pub allocations: Option<u64>,
     /// What its thread did with the heap from [`crate::Engine::seal`] to its stop; `None` where it was not sealed.
     pub sealed: Option<Sealed>,
+    /// What became of the wish for huge pages, as it was at the stop; `None` where the plan did not ask for them.
+    pub huge_pages: Option<HugePages>,
     /// Requests that its scratch arena refused.
     pub scratch_refused: u64,
     /// How often it slept.
@@ -157,6 +160,9 @@ impl fmt::Display for Report {
             write!(f, "; {} did not stop in time", shard.placement.shard)?;
         }
         for shard in &self.shards {
+            if let Some(refused) = shard.huge_pages.as_ref().and_then(|huge| huge.refused.as_ref()) {
+                write!(f, "\n{}: no huge pages: {refused}", shard.placement.shard)?;
+            }
             if let Some(sealed) = shard.sealed.as_ref().filter(|sealed| sealed.allocations > 0) {
                 write!(f, "\n{}, sealed: {sealed}", shard.placement.shard)?;
             }

@@ -13,6 +13,7 @@
 //! | `event_bytes` is the size of the event's type | error |
 //! | there are as many CPUs as shards (named; in the mask; granted by the quota), or `overcommitted` | error |
 //! | named CPUs exist | error, of the host |
+//! | huge pages are asked for where this build can | error |
 //! | the footprint is at most `memory_max_bytes`, and what the process may take | error |
 //! | a burst of a lower class is shorter than the time to live of a strict one | warning |
 //! | the turns of all other weighted classes are shorter than the time to live of one | warning |
@@ -25,12 +26,14 @@
 //! Times are reckoned with `handling_ns`.
 #![forbid(unsafe_code)]
 
+use super::class_table::CLASS;
 use super::config::{PlanError, PlanErrors, Severity};
 use super::plan::Plan;
 use super::sizes::smaller;
-use super::table::{CLASS, ENGINE};
+use super::table::ENGINE;
 use crate::class::{CLASSES_MAX, Class, Stamp};
 use crate::host::{Host, list};
+use crate::memory::huge;
 use crate::ring::event_layout;
 use std::alloc::Layout;
 
@@ -80,6 +83,7 @@ impl Plan {
         for (at, class) in self.classes.iter().enumerate() {
             self.check_class(at, class, &mut found);
         }
+        self.check_huge_pages(&mut found);
         self.check_cpus(host, &mut found);
         // What follows reckons with several settings: worth telling only where each of them can be.
         if found.is_empty() {
@@ -120,6 +124,13 @@ impl Plan {
         if let Stamp::OneIn(n @ 0..=1) = class.stamp {
             let works = "Stamp::Every or Stamp::Never";
             found.push(PlanError::new(key("stamp_one_in"), format!("one in {n}"), "one in 2 or more", works));
+        }
+    }
+
+    fn check_huge_pages(&self, found: &mut Vec<PlanError>) {
+        if self.huge_pages && !huge::CAN {
+            let limit = format!("false: {}", huge::Refused::NotBuilt);
+            found.push(PlanError::new("huge_pages", true, limit, false));
         }
     }
 

@@ -75,7 +75,7 @@ impl Plan {
         let all_lanes = lanes * classes as u64;
         sum.add(Group::Lane, "lanes: ends, cursors and ledger", all_lanes, lane_bytes() as u64);
         sum.add(Group::Lane, "lane sets: doorbells", lanes, arc_bytes::<Doorbell>() as u64);
-        let edges = region_slack(self.region_bytes(event)) + REGION_BYTES;
+        let edges = region_slack(self.region_bytes(event), self.huge_pages) + REGION_BYTES;
         sum.add(Group::Shard, "region: its edges and its header", shards, edges as u64);
         sum.add(Group::Shard, "rules, schedule and lists", shards, self.tables_bytes(sets) as u64);
         sum.add(Group::Shard, "quarantine", shards, (QUARANTINE_MAX * size_of::<Quarantined>()) as u64);

@@ -36,6 +36,7 @@ impl Machine {
             (cfg!(feature = "park"), "park"),
             (cfg!(feature = "latency"), "latency"),
             (cfg!(feature = "audit"), "audit"),
+            (cfg!(feature = "hugepages"), "hugepages"),
             (cfg!(feature = "mimalloc"), "mimalloc"),
         ];
         Machine {

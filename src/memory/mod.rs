@@ -7,6 +7,7 @@
 #[cfg(feature = "audit")]
 pub mod audit;
 pub mod footprint;
+pub mod huge;
 pub(crate) mod region;
 pub mod scratch;
 pub mod seal;

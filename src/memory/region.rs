@@ -12,6 +12,7 @@
 //! - The size is known before: [`need`] of every part, plus [`region_slack`].
 
 use super::footprint::arc_bytes;
+use super::huge::{Advised, HUGE_BYTES};
 use bumpalo::Bump;
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
@@ -47,9 +48,15 @@ pub(crate) const fn arena_bytes(capacity: usize) -> usize {
 }
 
 /// Bytes that a region takes besides its parts: up to its first boundary, and what the arena adds. What comes before
-/// the first part and behind the last is not written, but for the footer.
-pub(crate) const fn region_slack(bytes: usize) -> usize {
-    arena_bytes(bytes.saturating_add(PART_ALIGN)).saturating_sub(bytes)
+/// the first part and behind the last is not written, but for the footer. With huge pages the first boundary is one of
+/// theirs.
+pub(crate) const fn region_slack(bytes: usize, huge_pages: bool) -> usize {
+    arena_bytes(capacity(bytes, huge_pages)).saturating_sub(bytes)
+}
+
+const fn capacity(bytes: usize, huge_pages: bool) -> usize {
+    let boundary = if huge_pages && bytes >= HUGE_BYTES { HUGE_BYTES } else { 0 };
+    bytes.saturating_add(PART_ALIGN).saturating_add(boundary)
 }
 
 /// Bytes of what keeps a region alive.
@@ -104,11 +111,36 @@ impl Builder {
     /// Takes one chunk for parts whose [`need`]s sum up to `bytes`.
     pub fn new(bytes: usize) -> Result<Self, MemoryRefused> {
         let refused = MemoryRefused { asked: bytes };
-        let capacity = bytes.checked_add(PART_ALIGN).ok_or(refused)?;
-        let arena = Bump::try_with_capacity(capacity).map_err(|_| refused)?;
+        let arena = Bump::try_with_capacity(capacity(bytes, false)).map_err(|_| refused)?;
+        Ok(Self::of(arena))
+    }
+
+    /// The same, with huge pages for as much of the parts as whole ones cover. The parts are cut from the end of the
+    /// chunk downwards: the first of them ends where a huge page does.
+    pub fn with_huge_pages(bytes: usize) -> Result<(Self, Advised), MemoryRefused> {
+        let refused = MemoryRefused { asked: bytes };
+        let arena = Bump::try_with_capacity(capacity(bytes, true)).map_err(|_| refused)?;
+        let covered = bytes / HUGE_BYTES * HUGE_BYTES;
+        if covered == 0 {
+            return Ok((Self::of(arena), Advised::too_small(bytes)));
+        }
+        let skip = |bytes: usize| {
+            let layout = Layout::from_size_align(bytes, 1).map_err(|_| refused)?;
+            arena.try_alloc_layout(layout).map_err(|_| refused)
+        };
+        let last = skip(1)?;
+        let end = skip(last.addr().get() % HUGE_BYTES)?;
+        debug_assert_eq!(end.addr().get() % HUGE_BYTES, 0);
+        // SAFETY: The capacity has room for the parts below `end`, which is where the arena goes on; so the `covered`
+        // bytes below it are of the chunk. Nothing is in them yet, and the advice changes no content.
+        let advised = unsafe { Advised::advise(end.byte_sub(covered), covered) };
+        Ok((Self::of(arena), advised))
+    }
+
+    fn of(arena: Bump) -> Self {
         // What is there is all there is: a second chunk would be memory that no plan names.
         arena.set_allocation_limit(Some(arena.allocated_bytes()));
-        Ok(Builder { region: Arc::new(Region { arena: UnsafeCell::new(arena) }) })
+        Builder { region: Arc::new(Region { arena: UnsafeCell::new(arena) }) }
     }
 
     /// Cuts the next part. Its bytes are not initialised.
@@ -165,7 +197,7 @@ mod tests {
                 shapes.iter().map(|(size, align)| Layout::from_size_align(*size, 1 << align).unwrap()).collect();
             let planned = plan(&layouts);
             let mut builder = Builder::new(planned).unwrap();
-            prop_assert_eq!(builder.taken_bytes(), planned + region_slack(planned));
+            prop_assert_eq!(builder.taken_bytes(), planned + region_slack(planned, false));
             let mut parts = Vec::new();
             for layout in &layouts {
                 let mut part = builder.cut(*layout).unwrap();
@@ -183,12 +215,32 @@ mod tests {
 
     #[test]
     fn an_arena_takes_what_is_said() {
-        let around = (4..27).flat_map(|bits| (0..140).map(move |off| (1usize << bits) + off - 70));
+        let around = (7..27).flat_map(|bits| (0..140).map(move |off| (1usize << bits) + off - 70));
         for capacity in around.chain(0..6_000) {
             let arena = Bump::with_capacity(capacity);
             assert_eq!(arena.allocated_bytes_including_metadata(), arena_bytes(capacity), "{capacity}");
         }
         assert_eq!(arena_bytes(usize::MAX), usize::MAX);
+    }
+
+    #[test]
+    fn with_huge_pages_parts_fit_and_end_at_a_boundary() {
+        for bytes in
+            [PART_ALIGN, HUGE_BYTES - PART_ALIGN, HUGE_BYTES, 2 * HUGE_BYTES + PART_ALIGN, 5 * HUGE_BYTES]
+        {
+            let (mut builder, advised) = Builder::with_huge_pages(bytes).unwrap();
+            assert_eq!(builder.taken_bytes(), bytes + region_slack(bytes, true));
+            assert!(advised.bytes() <= bytes as u64);
+            let layout = Layout::from_size_align(PART_ALIGN, PART_ALIGN).unwrap();
+            let mut parts = Vec::new();
+            for _ in 0..bytes / PART_ALIGN {
+                let mut part = builder.cut(layout).unwrap();
+                part.fill_zero();
+                parts.push(part);
+            }
+            let end = parts[0].start().addr().get() + PART_ALIGN;
+            assert!(bytes < HUGE_BYTES || end.is_multiple_of(HUGE_BYTES), "{end:#x}");
+        }
     }
 
     #[test]

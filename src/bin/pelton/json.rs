@@ -1,7 +1,7 @@
 //! A replay as one JSON object.
 
 use crate::format::quantiles;
-use pelton::engine::{ClassReport, Profile};
+use pelton::engine::{ClassReport, Profile, ShardReport};
 use pelton::event::{Failure, Rejection};
 use pelton::ledger::Counts;
 use pelton::memory::seal::{self, Sealed};
@@ -133,6 +133,15 @@ struct Place {
 struct Footprint {
     planned_bytes: u64,
     resident_bytes: Option<u64>,
+    /// Shard by shard; `null` where huge pages were not asked for.
+    huge_pages: Vec<Option<HugePages>>,
+}
+
+#[derive(Serialize)]
+struct HugePages {
+    advised_bytes: u64,
+    granted_bytes: u64,
+    refused: Option<String>,
 }
 
 /// The object, on one line.
@@ -169,11 +178,21 @@ pub fn of(replay: &Replay, profile: Profile) -> String {
         footprint: Footprint {
             planned_bytes: replay.footprint.total_bytes(),
             resident_bytes: replay.resident_bytes,
+            huge_pages: replay.engine.shards.iter().map(huge_pages).collect(),
         },
         elapsed_s: replay.elapsed.as_secs_f64(),
         events_per_s: replay.events_per_s(),
     };
     serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
+}
+
+fn huge_pages(shard: &ShardReport) -> Option<HugePages> {
+    let huge = shard.huge_pages.as_ref()?;
+    Some(HugePages {
+        advised_bytes: huge.advised_bytes,
+        granted_bytes: huge.granted_bytes,
+        refused: huge.refused.as_ref().map(ToString::to_string),
+    })
 }
 
 fn sealed(sealed: &Sealed) -> SealedThreads {

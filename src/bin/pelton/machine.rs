@@ -41,17 +41,20 @@ pub fn show(page: &mut Page) -> Result<(), Failure> {
     page.fact("allocator", allocator)?;
     let huge_pages = match huge_pages_are_off() {
         true => "off for this process: memory is resident as it was planned",
-        false => "as the system has them: more may be resident than was planned",
+        false => "as the system and the plan have them: more may be resident than was planned",
     };
     page.fact("huge pages", huge_pages)
 }
 
-/// Keeps the system from giving this process huge pages. The allocator asks for them wherever it can, and each rounds
-/// what is resident up to 2 MiB, so that it could not be compared with the plan.
-pub fn no_huge_pages() {
+/// Whether this process may have huge pages. Not at first, and then only for a plan that asks for them: the allocator
+/// asks for them wherever it can, and each rounds what is resident up to 2 MiB, so that it could not be compared with the
+/// plan.
+pub fn allow_huge_pages(allowed: bool) {
     // A kernel without this call gives what it likes; `show` tells.
     #[cfg(target_os = "linux")]
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
+    let _ = rustix::thread::disable_transparent_huge_pages(!allowed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = allowed;
 }
 
 fn huge_pages_are_off() -> bool {

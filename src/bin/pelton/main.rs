@@ -44,7 +44,7 @@ use std::process::ExitCode;
 static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting::new(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
-    machine::no_huge_pages();
+    machine::allow_huge_pages(false);
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(&args),
         Command::Generate(args) => generate::run(&args),

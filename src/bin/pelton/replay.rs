@@ -5,7 +5,7 @@ use crate::config::Told;
 use crate::failure::Failure;
 use crate::page::Page;
 use crate::progress::{End, watched};
-use crate::{json, text};
+use crate::{json, machine, text};
 use pelton::weblog::{Progress, Replay, open, prepare_file, prepare_stream};
 use std::io::stdin;
 
@@ -30,6 +30,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         Ok(prepared) => prepared,
         Err(error) => return Err(told.no_replay(error)),
     };
+    machine::allow_huge_pages(prepared.plan().has_huge_pages());
     told.announce();
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
     let mut page = Page::new();

@@ -261,5 +261,15 @@ fn cost(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     }
     let planned = replay.footprint.total_bytes();
     let resident = replay.resident_bytes.map_or("unknown".into(), bytes);
-    page.raw(&format!("  memory of the engine: {} planned, {resident} resident", bytes(planned)))
+    page.raw(&format!("  memory of the engine: {} planned, {resident} resident", bytes(planned)))?;
+    for shard in &replay.engine.shards {
+        let Some(huge) = &shard.huge_pages else { continue };
+        let (granted, advised) = (bytes(huge.granted_bytes), bytes(huge.advised_bytes));
+        let text = format!("{}: {granted} of {advised} in huge pages", shard.placement.shard);
+        match &huge.refused {
+            None => page.raw(&format!("  {text}"))?,
+            Some(reason) => page.alarm(&format!("{text}: {reason}"))?,
+        }
+    }
+    Ok(())
 }

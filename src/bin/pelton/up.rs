@@ -28,6 +28,7 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let stream = stream(&settings)?;
     let prepared = prepare_memory(&stream, &options)?;
     told.announce();
+    machine::allow_huge_pages(prepared.plan().has_huge_pages());
     let mut page = Page::new();
     machine::show(&mut page)?;
     show_settings(&mut page, &told, &options)?;
