@@ -114,12 +114,17 @@ impl Collected {
         known: impl Iterator<Item = &'a str> + Clone,
         hint: Option<String>,
     ) {
-        let near = nearest(word, known.clone());
-        let all = || match known.collect::<Vec<_>>()[..] {
+        // Nobody reads the hints of so many, and each is a comparison with all that is known.
+        const HINTS_MAX: usize = 1_000;
+        let near = || {
+            let hints = self.problems.len() < HINTS_MAX && hint.is_none();
+            hints.then(|| nearest(word, known.clone())).flatten().map(|near| format!("'{near}' would work"))
+        };
+        let all = || match known.clone().collect::<Vec<_>>()[..] {
             [one] => format!("'{one}' would work"),
             ref all => format!("one of {} would work", all.join(", ")),
         };
-        let fix = hint.or_else(|| near.map(|near| format!("'{near}' would work"))).unwrap_or_else(all);
+        let fix = near().or(hint.clone()).unwrap_or_else(all);
         let texts = [what, "whatever is not known is refused, so that nothing is ignored".to_string(), fix];
         self.problems.push(Problem::new(Rule::Unknown, word, Some(at), texts));
     }

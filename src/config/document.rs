@@ -69,7 +69,7 @@ struct Reader<'a> {
 }
 
 /// Bytes from one count of characters to the next: a column is found by looking at no more, however long its line is.
-const STEP: usize = 256;
+const STEP: usize = 64;
 
 /// Takes a text apart. Where it is no TOML, that is a problem, and the rest is read all the same.
 pub(super) fn read(name: &str, text: &str) -> Document {
