@@ -105,6 +105,7 @@ fn class(which: &str) -> Arg {
         .long("class")
         .value_name("NAME:KEY=VALUE,...")
         .action(ArgAction::Append)
+        .next_line_help(true)
         .help(format!("Settings of a class ({which}); may be repeated:{keys}"))
 }
 
