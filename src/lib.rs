@@ -66,6 +66,7 @@ pub(crate) mod sync;
 pub mod class;
 pub mod clock;
 pub mod event;
+pub mod words;
 
 pub mod host;
 #[cfg(feature = "latency")]

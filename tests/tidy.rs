@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Floors from the ground up; on each its rooms, each with its files in their order.
 const HOUSE: &[&[(&str, &[&str])]] = &[
     &[("sync", &[])],
-    &[("clock", &[]), ("event", &[]), ("class", &[])],
+    &[("clock", &[]), ("event", &[]), ("class", &[]), ("words", &[])],
     &[
         ("host", &["files", "cpus", "mounts", "group"]),
         ("memory", &["footprint", "huge", "region", "scratch", "seal", "audit"]),
@@ -62,8 +62,8 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         (
             "config",
             &[
-                "origin", "problem", "document", "table", "collect", "layers", "words", "explain", "budget",
-                "write", "diff", "answers", "init",
+                "origin", "problem", "document", "table", "collect", "layers", "explain", "budget", "write",
+                "diff", "answers", "init",
             ],
         ),
         ("probe", &[]),

@@ -14,11 +14,11 @@
 #![forbid(unsafe_code)]
 
 use super::answers::{Answers, QUESTIONS};
-use super::words::{bytes, count, many, nanos};
 use super::write::{Notes, write};
 use crate::class::{CAPACITY_MAX, CLASSES_MAX, Class, Overflow, PAYLOAD_BYTES_MAX};
 use crate::engine::{Kind, Plan, PlanError, PlanErrors, Profile, Range, Severity, Written};
 use crate::host::Host;
+use crate::words::{bytes, count, many, nanos};
 
 /// Below this a shard that sleeps wakes up too late.
 const SPIN_BELOW_US: u64 = 100;

@@ -44,7 +44,6 @@ mod document;
 mod table;
 mod collect;
 mod layers;
-pub mod words;
 mod explain;
 mod budget;
 mod write;

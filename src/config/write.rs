@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::table::{About, Table};
-use super::words::wrap;
 use crate::engine::{CLASS, ENGINE, Plan, Value};
+use crate::words::wrap;
 use std::collections::BTreeMap;
 
 /// Columns of a comment.

@@ -3,6 +3,7 @@
 
 use super::finding::{Finding, Topic, write_to};
 use crate::host::{Files, Host, Seen, Unknown};
+use crate::words;
 
 /// What a process may lock at first since Linux 5.16 (`MLOCK_LIMIT`), and what systemd gives a service; in bytes.
 const MEMLOCK_MIN: u64 = 8 << 20;
@@ -18,14 +19,6 @@ fn finding(id: &'static str, name: &'static str) -> Finding {
     Finding::new(Topic::Memory, id, name)
 }
 
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..0x10_0000 => format!("{:.0} KiB", bytes as f64 / 1_024.0),
-        0x10_0000..0x4000_0000 => format!("{:.0} MiB", bytes as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
-    }
-}
-
 fn memory(host: &Host) -> Finding {
     finding("memory", "memory").of(host.machine_bytes.clone(), |finding, machine| {
         let bytes = host.memory_bytes().unwrap_or(machine);
@@ -34,7 +27,7 @@ fn memory(host: &Host) -> Finding {
             Ok(_) => "all that the machine has".into(),
             Err(why) => format!("all that the machine has; of a limit nothing is known: {why}"),
         };
-        finding.ok(size(bytes), reason).value(bytes as f64, "bytes")
+        finding.ok(words::bytes(bytes), reason).value(bytes as f64, "bytes")
     })
 }
 
@@ -78,11 +71,11 @@ fn explicit(files: &Files, host: &Host) -> Finding {
         }
         let idle = free.saturating_mul(each);
         let machine = host.machine_bytes.clone().unwrap_or(u64::MAX);
-        let found = format!("{total} of {}, {free} free", size(each));
+        let found = format!("{total} of {}, {free} free", words::bytes(each));
         let finding = if idle as f64 > machine as f64 * RESERVED_MAX {
             finding.warn(
                 found,
-                format!("{} are reserved and idle", size(idle)),
+                format!("{} are reserved and idle", words::bytes(idle)),
                 "an engine does not use them, and nobody else can have that memory",
             )
         } else {
@@ -108,12 +101,12 @@ fn memlock(files: &Files) -> Finding {
     finding("memlock_limit", "memlock limit").of(limit(files, "Max locked memory"), |finding, bytes| {
         // The first line is a heading; without the file nothing is known of swap, and it may be there.
         let swaps = files.text("/proc/swaps").map(|text| text.lines().count() > 1);
-        let found = bytes.map_or("unlimited".into(), size);
+        let found = bytes.map_or("unlimited".into(), words::bytes);
         let finding = match (bytes, swaps) {
             (None, _) => finding.ok(found, "a process may lock all that it has"),
             (Some(bytes), _) if bytes < MEMLOCK_MIN => finding.warn(
                 found,
-                format!("less than {}", size(MEMLOCK_MIN)),
+                format!("less than {}", words::bytes(MEMLOCK_MIN)),
                 "perf's buffers do not fit, and what is swapped out comes back in milliseconds",
             ),
             (Some(_), Ok(false)) => finding.ok(found, "no swap, so nothing has to be locked"),

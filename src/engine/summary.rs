@@ -6,19 +6,10 @@ use super::plan::Plan;
 use super::table::ENGINE;
 use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
+use crate::words::bytes;
 use std::alloc::Layout;
 use std::fmt::Write;
 use std::panic::catch_unwind;
-
-/// Bytes as people read them.
-fn bytes(n: u64) -> String {
-    match n {
-        0..1_024 => format!("{n} B"),
-        1_024..0x10_0000 => format!("{:.1} KiB", n as f64 / 1_024.0),
-        0x10_0000..0x4000_0000 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
-    }
-}
 
 fn class_line(class: &Class) -> String {
     let share = match class.share {

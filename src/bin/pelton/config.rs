@@ -230,3 +230,16 @@ pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
     let config = resolve(&sources, &base, &mut borrowed(&mut tables), scope);
     Read { config, sources, host, tables }
 }
+
+/// The CPUs of a file's shards; `None` where these are not pinned. Whatever else is wrong with it here is for `check` to
+/// tell: this machine is what is looked at.
+pub fn cpus_of(file: &Path) -> Result<Option<Vec<usize>>, Failure> {
+    let Read { config, sources, .. } = resolved(sources(Some(file), &[])?, None);
+    if config.problems().has_errors() {
+        return Err(Failure::Config { problems: config.problems().clone(), file: sources.file });
+    }
+    let mut cpus: Vec<_> = config.plan().placements().iter().filter_map(|placement| placement.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok((!cpus.is_empty()).then_some(cpus))
+}

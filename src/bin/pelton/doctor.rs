@@ -1,6 +1,7 @@
 //! `pelton doctor`: the library's look at this machine, as a page, as JSON, or as a script.
 
 use crate::args::number;
+use crate::config;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, cpus, nanos};
 use crate::page::{Ink, Page, Rows};
@@ -18,6 +19,9 @@ pub const CODES: &str = "Nothing is changed, and no privilege is needed.\n\n\
 /// Arguments of `pelton doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
+    /// A file of settings, whose shards' CPUs are looked at
+    #[arg(long, value_name = "FILE", conflicts_with = "cpus")]
+    config: Option<PathBuf>,
     /// CPUs that an engine uses, as in 0-3,7 [default: mask, all of this process's mask]
     #[arg(long, value_name = "LIST")]
     cpus: Option<String>,
@@ -45,6 +49,9 @@ impl DoctorArgs {
         let mut settings = Settings { measure, folder: self.folder.clone(), ..Settings::default() };
         if let Some(cpus) = &self.cpus {
             settings.set_cpus(cpus)?;
+        }
+        if let Some(file) = &self.config {
+            settings.cpus = config::cpus_of(file)?;
         }
         Ok(settings)
     }

@@ -6,9 +6,9 @@ use crate::failure::Failure;
 use crate::format::{bytes, clean, count, many};
 use crate::page::{Ink, Page, Rows};
 use crate::problems;
-use pelton::config::words::wrap;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
 use pelton::engine::{Against, Severity};
+use pelton::words::wrap;
 use serde::Serialize;
 use std::path::Path;
 

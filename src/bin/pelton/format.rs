@@ -1,9 +1,9 @@
 //! Figures as people read them.
 
 use hdrhistogram::Histogram;
-pub use pelton::config::words::{bytes, count, many, nanos};
 /// CPUs as the kernel lists them: `0-3,7`.
 pub use pelton::host::list as cpus;
+pub use pelton::words::{bytes, count, many, nanos};
 
 /// The median, the 99th and the 99.9th percentile, and the greatest; all 0 where nothing was recorded.
 pub fn quantiles(histogram: &Histogram<u64>) -> [u64; 4] {

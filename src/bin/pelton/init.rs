@@ -4,10 +4,10 @@ use crate::config_args::InitArgs;
 use crate::failure::Failure;
 use crate::format::clean;
 use crate::page::Page;
-use pelton::config::words::wrap;
 use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::{Against, PlanError, Setting, Written};
 use pelton::host::Host;
+use pelton::words::wrap;
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 
