@@ -139,6 +139,7 @@ fn a_sealed_engine_that_allocates_nothing_reports_nothing() {
     for shard in &report.shards {
         let sealed = shard.sealed.as_ref().unwrap();
         assert_eq!((sealed.allocations, sealed.others, sealed.places.len()), (0, 0, 0), "{sealed}");
+        assert_eq!(sealed.frees, 0);
     }
     report.assert_sealed();
     assert!(!report.to_string().contains("sealed"), "{report}");

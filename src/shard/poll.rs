@@ -307,10 +307,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     fn seal(&mut self) {
         let Some((mode, reply)) = self.seal_wanted.take() else { return };
         self.seal = None;
-        let seal = memory::Mark::begin(mode);
-        // What the answer frees counts already, should it be the last to hold its place; nothing in it allocates.
-        reply(seal.as_ref().map(|_| ()).map_err(|error| *error));
-        self.seal = seal.ok();
+        // Before the seal, as the answer gives memory back; whoever gets it finds the thread sealed, since no event is
+        // looked at in between.
+        reply(memory::counting());
+        self.seal = memory::Mark::begin(mode).ok();
     }
 
     /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
