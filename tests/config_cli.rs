@@ -1,0 +1,340 @@
+//! `check`, `explain`, `diff` and `init`, run as a user would: what they print, and with which exit code they end.
+#![cfg(feature = "cli")]
+
+#[path = "support/program.rs"]
+mod program;
+
+use program::{Done, end, pelton};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs the program with some variables of the environment.
+fn run_with(args: &[&str], environment: &[(&str, &str)]) -> Done {
+    let mut command = pelton();
+    command.current_dir(ROOT).args(args).envs(environment.iter().copied());
+    end(command.spawn().unwrap())
+}
+
+fn run(args: &[&str]) -> Done {
+    run_with(args, &[])
+}
+
+/// A folder, and a file in it.
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[track_caller]
+fn json(done: &Done) -> Value {
+    serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {}{}", done.out, done.err))
+}
+
+const GOOD: &str = "profile = \"dev\"\nevent_bytes = 40\n\n[[class]]\nname = \"orders\"\nshare = \"strict\"\ncapacity_slots = 64\noverflow = \"block\"\n";
+
+/// What the program printed for a kept file is what is kept beside it.
+#[track_caller]
+fn is_kept(done: &Done, name: &str) {
+    let path = Path::new(ROOT).join("tests/config").join(name);
+    if std::env::var_os("PELTON_TEST_BLESS").is_some() {
+        std::fs::write(&path, &done.out).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(done.out, kept, "PELTON_TEST_BLESS=1 writes it anew");
+}
+
+#[test]
+fn seven_mistakes_are_underlined_at_once() {
+    let done = run(&["check", "tests/config/seven.toml", "--no-host"]);
+    assert_eq!(done.code, Some(2), "{}", done.err);
+    is_kept(&done, "seven.check");
+    // In a pipe there is no colour, and no line ends in blanks.
+    assert!(!done.out.contains('\u{1b}') && done.out.lines().all(|line| line.trim_end() == line));
+    let told = json(&run(&["check", "tests/config/seven.toml", "--no-host", "--json"]));
+    assert_eq!(
+        (&told["errors"], &told["warnings"], &told["footprint_bytes"]),
+        (&7.into(), &0.into(), &Value::Null)
+    );
+    let problems = told["problems"].as_array().unwrap();
+    let lines: Vec<_> = problems.iter().map(|problem| problem["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [1, 2, 3, 4, 9, 10, 15]);
+    let source = std::fs::read_to_string(Path::new(ROOT).join("tests/config/seven.toml")).unwrap();
+    for (problem, piece) in
+        problems.iter().zip(["\"latancy\"", "shard", "0", "\"yes\"", "1_000", "\"blok\"", "3"])
+    {
+        let span: Vec<_> =
+            problem["span"].as_array().unwrap().iter().map(|at| at.as_u64().unwrap() as usize).collect();
+        assert_eq!(&source[span[0]..span[1]], piece);
+        for key in ["rule", "severity", "against", "setting", "file", "what", "why", "fix"] {
+            assert!(problem[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_good_file_is_one_calm_line() {
+    let (_folder, path) = file(GOOD);
+    let done = run(&["check", text(&path)]);
+    assert_eq!((done.code, done.err.as_str(), done.out.lines().count()), (Some(0), "", 1), "{}", done.out);
+    for part in ["it.toml: good. Profile dev, 1 shard, 1 class, ", " of memory"] {
+        assert!(done.out.contains(part), "{}", done.out);
+    }
+}
+
+#[test]
+fn exit_codes_tell_the_configuration_from_the_host() {
+    let with = |more: &str| file(&GOOD.replace("\"dev\"\n", &format!("\"dev\"\n{more}\n")));
+    let code = |path: &Path, more: &[&str]| run(&[&["check", text(path)], more].concat()).code;
+    // No machine has so many CPUs, and none has them all named.
+    let (_one, here) = with("shards = 256");
+    assert_eq!([code(&here, &[]), code(&here, &["--no-host"])], [Some(3), Some(0)]);
+    let (_two, both) = with("shards = 256\nburst_events = 0");
+    assert_eq!(code(&both, &[]), Some(2));
+    let (_three, warns) = with("thread_name = \"pelton-orders\"");
+    assert_eq!([code(&warns, &[]), code(&warns, &["--deny-warnings"])], [Some(0), Some(2)]);
+    let done = run(&["check", text(&warns)]);
+    assert!(
+        done.out.contains("⚠ thread_name is 'pelton-orders'") && done.out.ends_with("1 warning\n"),
+        "{}",
+        done.out
+    );
+    let (_four, empty) = file("");
+    assert!(run(&["check", text(&empty)]).out.contains("no profile is named"));
+}
+
+#[test]
+fn what_stands_in_no_file_is_told_by_its_name() {
+    let (_folder, path) = file(GOOD);
+    let environment = [("PELTON_SHARDS", "900"), ("PELTON_BURST", "3")];
+    let done =
+        run_with(&["check", text(&path), "--wait", "spinn", "--class", "order:ttl_us=1"], &environment);
+    assert_eq!(done.code, Some(2));
+    for part in [
+        "PELTON_BURST is no setting\n",
+        "'PELTON_BURST_EVENTS' would work",
+        "shards is '900' (PELTON_SHARDS)",
+        "wait is 'spinn' (--wait)",
+        "there is no class 'order' (--class)",
+        "4 errors",
+    ] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_sentence() {
+    for command in [&["check"][..], &["explain"], &["diff", "tests/config/seven.toml"]] {
+        let done = run(&[command, &["/not/there.toml"]].concat());
+        assert_eq!(done.code, Some(2), "{command:?}");
+        if command.len() == 1 {
+            assert!(
+                done.err.starts_with("error: /not/there.toml: ") && done.err.lines().count() == 1,
+                "{}",
+                done.err
+            );
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bytes.toml");
+    std::fs::write(&path, [0xff, 0xfe, 0]).unwrap();
+    assert_eq!(run(&["check", text(&path)]).code, Some(2));
+}
+
+#[test]
+fn a_file_cannot_write_to_the_terminal() {
+    let (_folder, path) = file("profile = \"\\u001b[2J\"\n# \u{1b}[2J\nshar\u{9b}ds = 1\n\"\u{202e}\" = 1\n");
+    let done = run(&["check", text(&path)]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.out.chars().all(|c| c == '\n' || !(c.is_control() || c == '\u{202e}')), "{:?}", done.out);
+}
+
+#[test]
+fn explanations_name_value_origin_and_cost() {
+    let (_folder, path) = file(GOOD);
+    let environment = [("PELTON_BURST_EVENTS", "32")];
+    let args = ["explain", text(&path), "--producers-max", "4", "--no-host"];
+    let done = run_with(&args, &environment);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    let row = |key: &str| {
+        let row = done.out.lines().find(|line| line.split_whitespace().next() == Some(key));
+        row.unwrap_or_else(|| panic!("{key}: {}", done.out)).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("profile"), "profile dev line 1 –");
+    assert_eq!(row("burst_events"), "burst_events 32 events PELTON_BURST_EVENTS –");
+    assert_eq!(row("floor_bursts"), "floor_bursts 64 bursts profile dev –");
+    assert!(row("producers_max").starts_with("producers_max 4 --producers-max "), "{}", row("producers_max"));
+    assert!(
+        row("capacity_slots").starts_with("capacity_slots 64 slots line 7 "),
+        "{}",
+        row("capacity_slots")
+    );
+    assert!(done.out.lines().all(|line| line.chars().count() <= 100), "{}", done.out);
+    let told = json(&run_with(&[&args[..], &["--json"]].concat(), &environment));
+    let all = told["settings"].as_array().unwrap();
+    let find = |setting: &str| all.iter().find(|row| row["setting"] == setting).unwrap();
+    assert_eq!(find("burst_events")["value"], 32);
+    assert_eq!(find("burst_events")["origin"]["from"], "environment");
+    assert_eq!(find("class 'orders': capacity_slots")["origin"]["line"], 7);
+    assert!(find("class 'orders': capacity_slots")["cost_bytes"].as_u64().unwrap() >= 63 * 64 * 4);
+    assert_eq!(find("pinned")["value"], true);
+    let terms =
+        told["memory"]["groups"].as_array().unwrap().iter().map(|group| group["bytes"].as_u64().unwrap());
+    assert_eq!(terms.sum::<u64>(), told["memory"]["total_bytes"].as_u64().unwrap());
+}
+
+#[test]
+fn one_setting_is_explained_at_length() {
+    let (_folder, path) = file(GOOD);
+    let done = run(&["explain", text(&path), "burst_events"]);
+    for part in [
+        "burst_events = 64 events",
+        "may be        events, from 1 to 65536",
+        "from          profile dev",
+        "comes to      64 x handling_ns 1,000 = 64 µs",
+        "trades        ",
+        "watch         ",
+    ] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    for name in ["ttl_us", "orders.ttl_us", "class 'orders': ttl_us"] {
+        let done = run(&["explain", text(&path), name]);
+        assert!(done.out.contains("class 'orders': ttl_us = none µs"), "{name}: {}", done.out);
+    }
+    let done = run(&["explain", text(&path), "orders.tll_us"]);
+    assert_eq!(
+        (done.code, done.err.as_str()),
+        (Some(2), "error: there is no setting 'orders.tll_us'; 'ttl_us' would work\n")
+    );
+    // Without a file it is the profile `dev`, and says so.
+    assert!(run(&["explain"]).out.starts_with("Without a file: profile dev, and no classes\n"));
+    assert!(run(&["explain", "wait"]).out.contains("wait = park"));
+    assert_eq!(
+        run(&["explain", "wiat"]).err,
+        "error: there is neither a file nor a setting 'wiat'; 'wait' would work\n"
+    );
+}
+
+#[test]
+fn every_word_that_stands_for_a_value_says_what_it_comes_to() {
+    let (_folder, path) = file(GOOD);
+    for (key, part) in [
+        ("cpus", "from the end of this process's mask"),
+        ("memory_max_bytes", "the footprint is "),
+        ("payload_max_bytes", "no payloads"),
+        ("block_limit_us", "a producer waits until there is room"),
+        ("ttl_us", "no event expires"),
+        ("weight", "strict classes have none"),
+    ] {
+        let done = run(&["explain", text(&path), key]);
+        assert!(done.out.contains(part), "{key}: {}", done.out);
+    }
+    let (_folder, path) = file(&GOOD.replace("event_bytes = 40", ""));
+    assert!(
+        run(&["explain", text(&path), "event_bytes"]).out.contains("reckoned with until the type is known")
+    );
+}
+
+#[test]
+fn memory_is_a_sum() {
+    let (_folder, path) = file(GOOD);
+    let done = run(&["explain", text(&path), "--memory"]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    // The last column of the terms, and their sum.
+    let terms = done.out.split("\nTerms\n").nth(1).unwrap();
+    let figures: Vec<u64> = terms
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_whitespace().last()?.replace(',', "").parse().ok())
+        .collect();
+    let (total, parts) = figures.split_last().unwrap();
+    assert!(parts.len() > 5 && parts.iter().sum::<u64>() == *total, "{}", done.out);
+    assert!(
+        done.out.contains("orders          8     8       8         0      40         0     64"),
+        "{}",
+        done.out
+    );
+    assert!(done.out.lines().all(|line| line.chars().count() <= 100), "{}", done.out);
+}
+
+#[test]
+fn what_is_written_out_is_the_same_in_effect() {
+    let (folder, path) = file(GOOD);
+    let written = run(&["explain", text(&path), "--toml", "--burst-events", "17"]);
+    assert_eq!((written.code, written.err.as_str()), (Some(0), ""));
+    let again = folder.path().join("again.toml");
+    std::fs::write(&again, &written.out).unwrap();
+    let done = run(&["diff", text(&path), text(&again)]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.out.contains("burst_events") && !done.out.contains("floor_bursts"), "{}", done.out);
+    let told = json(&run(&["diff", text(&path), text(&again), "--json"]));
+    assert_eq!((&told["same"], told["settings"].as_array().unwrap().len()), (&false.into(), 1));
+    assert_eq!(told["settings"][0]["before"]["value"], 64);
+    assert_eq!(told["settings"][0]["after"]["origin"]["from"], "file");
+    assert_eq!(told["follows"][0]["unit"], "ns");
+    // The environment would cover what differs: it is left out.
+    let same = run_with(&["diff", text(&path), text(&path)], &[("PELTON_SHARDS", "900")]);
+    assert_eq!(same.code, Some(0));
+    assert!(same.out.ends_with("are the same in effect\n"), "{}", same.out);
+    assert_eq!(run(&["diff", text(&path), "tests/config/seven.toml"]).code, Some(2));
+}
+
+#[test]
+fn a_draft_is_written_once_and_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new.toml");
+    let args = [
+        "init",
+        "--no-host",
+        "--rate",
+        "250k",
+        "--classes",
+        "orders:strict:block:20k,ticks:weighted:drop_newest",
+        "--output",
+        text(&path),
+    ];
+    let done = run(&args);
+    assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{}", done.err);
+    let first = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        first.contains("250,000 events/s over 2 producers and 1 shard for 10 ms: 1,250 slots"),
+        "{first}"
+    );
+    let check = run(&["check", text(&path), "--no-host", "--deny-warnings"]);
+    assert_eq!(check.code, Some(0), "{}", check.out);
+    let again = run(&args);
+    assert_eq!(again.code, Some(2));
+    assert!(again.err.contains("is there already; another name, or --force, would work"), "{}", again.err);
+    assert_eq!(run(&[&args[..], &["--force"]].concat()).code, Some(0));
+    // Without a file it is standard output; nobody is asked where nobody is.
+    assert_eq!(run(&args[..6]).out.trim_end(), first.trim_end());
+    let wrong = run(&["init", "--rate", "fast", "--stall-ms", "0"]);
+    assert_eq!((wrong.code, wrong.err.lines().count()), (Some(2), 2), "{}", wrong.err);
+}
+
+#[test]
+fn the_help_tells_the_exit_codes() {
+    for (command, part) in [
+        ("check", "3  it can be, but not on this machine"),
+        ("explain", "2  the configuration cannot be, or there is no such setting"),
+        ("diff", "1  they differ"),
+        ("init", "2  the answers contradict each other, or the file is there already"),
+    ] {
+        let done = run(&[command, "--help"]);
+        assert_eq!(done.code, Some(0));
+        // Whatever the width.
+        let plain = done.out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            plain.contains(&part.split_whitespace().collect::<Vec<_>>().join(" ")),
+            "{command}: {}",
+            done.out
+        );
+    }
+}
