@@ -162,7 +162,7 @@ fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<Follows> {
     };
     tell("classes in the order in which they are served".into(), "", plans.map(order));
     let wait = plans.map(|plan| u64::try_from(worst_wait(plan).as_nanos()).unwrap_or(u64::MAX).into());
-    tell("longest wait of a strict class for a lower one, burst_events x handling_ns".into(), "ns", wait);
+    tell("longest wait of a strict class for a burst of another".into(), "ns", wait);
     tell("footprint".into(), "bytes", [0, 1].map(|at| memory[at].total_bytes.into()));
     let classes: BTreeSet<&str> =
         memory.iter().flat_map(|memory| &memory.slots).map(|slot| slot.class.as_str()).collect();

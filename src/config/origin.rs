@@ -56,6 +56,12 @@ impl Origins {
         self.0.get(setting)
     }
 
+    /// Whether anything was said of a table's settings.
+    pub fn has_table(&self, table: &str) -> bool {
+        let of_table = |setting: &String| setting.split_once(": ").is_some_and(|(name, _)| name == table);
+        self.0.keys().any(of_table)
+    }
+
     pub(super) fn set(&mut self, setting: String, origin: Origin) {
         self.0.insert(setting, origin);
     }

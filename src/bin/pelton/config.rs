@@ -181,12 +181,18 @@ fn tables() -> Vec<Box<dyn Table>> {
     vec![Box::new(replay), Box::new(bench)]
 }
 
-/// All tables, as the library takes them.
+/// Tables as the library takes them.
 pub fn borrowed(tables: &mut [Box<dyn Table>]) -> Vec<&mut dyn Table> {
     tables.iter_mut().map(|table| &mut **table as &mut dyn Table).collect()
 }
 
 impl Read {
+    /// The tables of which something was said: a file that has no `[bench]` is not about one.
+    pub fn take_tables_said(&mut self) -> Vec<Box<dyn Table>> {
+        let config = &self.config;
+        self.tables.extract_if(.., |table| config.origins().has_table(table.name())).collect()
+    }
+
     /// The file's name, and what it holds.
     pub fn file(&self) -> Option<(&str, &str)> {
         self.sources.file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))

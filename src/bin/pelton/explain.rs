@@ -32,7 +32,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
         page.flush()?;
         return Err(Failure::Told(problems::CONFIGURATION));
     }
-    let mut tables = std::mem::take(&mut read.tables);
+    let mut tables = read.take_tables_said();
     let tables = borrowed(&mut tables);
     let all = read.config.explain(&tables, read.scope());
     let memory = Memory::of(read.config.plan(), read.scope());
