@@ -338,3 +338,19 @@ fn the_help_tells_the_exit_codes() {
         );
     }
 }
+
+#[test]
+fn the_readme_shows_what_the_program_says() {
+    let readme = include_str!("../README.md");
+    let block = |mark: &str| readme.split(mark).nth(1).unwrap().split("```").next().unwrap();
+    let good = block("```toml\n");
+    let (folder, path) = file(good);
+    let done = run(&["check", "--no-host", "--deny-warnings", text(&path)]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{}", done.out);
+    // The mistake that it shows is this one, as it is drawn.
+    std::fs::write(&path, good.replace("1_024", "1_000")).unwrap();
+    let done = run(&["check", "--no-host", text(&path)]);
+    let shown = block("```text\n").replace("pelton.toml", text(&path));
+    assert!(done.out.starts_with(shown.trim_end()), "{}\n{shown}", done.out);
+    drop(folder);
+}
