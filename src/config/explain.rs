@@ -274,7 +274,7 @@ fn engine_comes_to(key: &str, plan: &Plan, scope: Scope<'_>) -> Option<String> {
             many(plan.shards.into(), "shard"),
             count(u64::from(plan.partitions) / u64::from(plan.shards.max(1)))
         ),
-        "thread_name" => format!("the first thread is {}0", plan.thread_name.escape_debug()),
+        "thread_name" => format!("the first thread is {}-0", plan.thread_name.escape_debug()),
         "event_bytes" => {
             let event = event_of(plan, scope);
             let whose = match (plan.event_bytes, scope.event) {

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve};
-use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity};
+use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity, Value};
 use pelton::host::Host;
 use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
 use pelton::weblog::feed::Entry;
@@ -92,6 +92,14 @@ impl Told {
             (None, Some(profile)) => Origin::Profile(profile).to_string(),
             (None, None) => COMMAND.into(),
         }
+    }
+
+    /// What the engine's settings come to that are words for something else: the CPUs that are chosen, the memory there is.
+    pub fn words(&self) -> Vec<String> {
+        let scope = Scope { event: Some(Layout::new::<Entry>()), host: Some(&self.host) };
+        let engine = self.config.explain(&[], scope).into_iter().filter(|row| row.setting == row.key);
+        let words = engine.filter(|row| matches!(row.value, Value::Word(_)));
+        words.filter_map(|row| Some(format!("{}: {}", row.key, row.comes_to?))).collect()
     }
 
     /// Says what is about to start, as the engine would, or at least what is to be said against it: whoever asked for

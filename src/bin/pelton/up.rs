@@ -75,7 +75,8 @@ fn show_settings(page: &mut Page, told: &Told, options: &Options) -> Result<(), 
         let from = told.origin(&format!("replay: {}", row.key), None);
         rows.row([row.key.to_string(), (row.get)(options).to_string(), row.unit.to_string(), from]);
     }
-    page.table(&mut rows)
+    page.table(&mut rows)?;
+    told.words().iter().try_for_each(|word| page.note(word))
 }
 
 fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
