@@ -166,6 +166,7 @@ impl Collected {
                     }
                 }
                 (name, listed) => {
+                    let known: Vec<_> = names.iter().map(String::as_str).chain(["class"]).collect();
                     let (what, hint) = match (name, listed) {
                         ("class", false) => (
                             "[class] is one table".to_string(),
@@ -174,9 +175,15 @@ impl Collected {
                         (_, true) if names.iter().any(|known| known == name) => {
                             (format!("[[{name}]] is a list of tables"), Some(format!("[{name}] would work")))
                         }
-                        _ => (format!("[{name}] is no table of this configuration"), None),
+                        _ => {
+                            let near = nearest(name, known.iter().copied());
+                            let table = near.map(|near| match near {
+                                "class" => "[[class]] would work".to_string(),
+                                near => format!("[{near}] would work"),
+                            });
+                            (format!("[{name}] is no table of this configuration"), table)
+                        }
                     };
-                    let known: Vec<_> = names.iter().map(String::as_str).chain(["class"]).collect();
                     self.unknown(what, block.at.clone(), name, known.into_iter(), hint);
                 }
             }
