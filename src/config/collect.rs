@@ -12,8 +12,15 @@ use std::collections::BTreeMap;
 pub const PREFIX: &str = "PELTON_";
 
 /// Variables that begin like settings and belong to tests and scripts.
-const NO_SETTINGS: [&str; 6] =
-    ["PELTON_TEST_", "PELTON_PERF_", "PELTON_SOAK_", "PELTON_FAULTS_", "PELTON_FUZZ_", "PELTON_COUNT"];
+const NO_SETTINGS: [&str; 7] = [
+    "PELTON_TEST_",
+    "PELTON_PERF_",
+    "PELTON_SOAK_",
+    "PELTON_FAULTS_",
+    "PELTON_FUZZ_",
+    "PELTON_COUNTING",
+    "PELTON_COUNTS_",
+];
 
 /// Settings of a class that a file must name: what is lost under load, and what comes first, is nobody's default.
 pub const NAMED: [&str; 4] = ["name", "share", "capacity_slots", "overflow"];
@@ -96,6 +103,12 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
     known.filter(|key| like(key) > LIKE).max_by(|a, b| like(a).total_cmp(&like(b)))
 }
 
+/// A name as variables of the environment have it.
+fn upper(text: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    text.chars().map(letter).collect()
+}
+
 fn engine_keys() -> impl Iterator<Item = &'static str> {
     ENGINE.iter().map(|row| row.key)
 }
@@ -137,8 +150,13 @@ impl Collected {
                 self.engine.entry(entry.key.clone()).or_default().push(entry.into());
                 continue;
             }
-            let belongs = class_keys().any(|key| key == entry.key);
-            let hint = belongs.then(|| format!("in a [[class]] '{}' would work", entry.key));
+            let hint = match entry.key.as_str() {
+                "class" => Some("[[class]] for each class would work".to_string()),
+                key if class_keys().any(|known| known == key) => {
+                    Some(format!("in a [[class]] '{key}' would work"))
+                }
+                _ => None,
+            };
             let what = format!("'{}' is no setting of the engine", entry.key);
             self.unknown(what, entry.key_at, &entry.key, engine_keys().collect::<Vec<_>>().into_iter(), hint);
         }
@@ -200,6 +218,17 @@ impl Collected {
         // Where they are declared here there may be many, and none is looked up.
         let own =
             base.fixed_classes.then(|| self.classes.iter().position(|(name, _)| *name == title)).flatten();
+        if let Some((_, origin)) =
+            name.as_ref().filter(|_| own.is_some_and(|own| self.classes[own].1.contains_key("name")))
+        {
+            let texts = [
+                format!("class '{title}' stands twice"),
+                "one of the two would cover the other".to_string(),
+                "one [[class]] of that name would work".to_string(),
+            ];
+            let setting = format!("class '{title}': name");
+            return self.problems.push(Problem::new(Rule::Value, setting, Some(origin.clone()), texts));
+        }
         if let (true, None, Some((name, origin))) = (base.fixed_classes, own, name) {
             let what = format!("this command has no class '{name}'");
             let known: Vec<_> = self.classes.iter().map(|(name, _)| name.clone()).collect();
@@ -277,10 +306,6 @@ impl Collected {
     }
 
     pub fn take_environment(&mut self, environment: &[(String, String)], tables: &[&mut dyn Table]) {
-        let upper = |text: &str| -> String {
-            let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-            text.chars().map(letter).collect()
-        };
         for (variable, text) in environment {
             let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
             if NO_SETTINGS.iter().any(|prefix| variable.starts_with(prefix)) {
@@ -291,12 +316,8 @@ impl Collected {
                 self.engine.entry(key.into()).or_default().push(candidate());
                 continue;
             }
-            let class = self.classes.iter_mut().find_map(|(name, written)| {
-                let rest = rest.strip_prefix("CLASS_")?.strip_prefix(&upper(name))?.strip_prefix('_')?;
-                Some((written, class_keys().find(|key| upper(key) == rest)?))
-            });
-            if let Some((written, key)) = class {
-                written.entry(key.into()).or_default().push(candidate());
+            if let Some(rest) = rest.strip_prefix("CLASS_") {
+                self.take_class_variable(variable, rest, candidate());
                 continue;
             }
             let own = tables.iter().find_map(|table| {
@@ -319,6 +340,42 @@ impl Collected {
                     .is_none()
                     .then(|| "a key in capitals behind PELTON_, or no such variable, would work".into()),
             );
+        }
+    }
+
+    /// `PELTON_CLASS_<NAME>_<KEY>`, of which this is what follows the first underscore but one. Two classes may have the
+    /// same name in capitals: neither is chosen then.
+    fn take_class_variable(&mut self, variable: &str, rest: &str, candidate: Candidate) {
+        let keys = || class_keys().filter(|key| *key != "name");
+        let key_of = |name: &str| {
+            let rest = rest.strip_prefix(&upper(name))?.strip_prefix('_')?;
+            keys().find(|key| upper(key) == rest)
+        };
+        let meant: Vec<_> =
+            self.classes.iter().enumerate().filter_map(|(at, (name, _))| Some((at, key_of(name)?))).collect();
+        let at = candidate.at.clone();
+        match meant[..] {
+            [(class, key)] => self.classes[class].1.entry(key.into()).or_default().push(candidate),
+            [] => {
+                let names = self.classes.iter().map(|(name, _)| upper(name));
+                let known: Vec<_> = names
+                    .flat_map(|name| keys().map(move |key| format!("{PREFIX}CLASS_{name}_{}", upper(key))))
+                    .collect();
+                let near = nearest(variable, known.iter().map(String::as_str));
+                let fix = near.map_or("no such variable".into(), |near| format!("'{near}'"));
+                let what = format!("{variable} is no setting of a class");
+                self.unknown(what, at, variable, std::iter::empty(), Some(format!("{fix} would work")));
+            }
+            _ => {
+                let names: Vec<_> =
+                    meant.iter().map(|(at, _)| format!("'{}'", self.classes[*at].0)).collect();
+                let texts = [
+                    format!("{variable} is a setting of {}", names.join(" and ")),
+                    "it must be of one class alone".to_string(),
+                    "the option --class, or other names, would work".to_string(),
+                ];
+                self.problems.push(Problem::new(Rule::Value, "class", Some(at), texts));
+            }
         }
     }
 
@@ -346,7 +403,11 @@ impl Collected {
     fn take_class_option(&mut self, text: &str, at: Origin) {
         let names: Vec<_> = self.classes.iter().map(|(name, _)| name.clone()).collect();
         let known = || names.iter().map(String::as_str);
-        let Some((name, settings)) = text.split_once(':') else {
+        // A name may have such a sign too: the longest of those that fit is meant.
+        let fits = |name: &&str| text.strip_prefix(*name).is_some_and(|rest| rest.starts_with(':'));
+        let known_name = known().filter(fits).max_by_key(|name| name.len());
+        let parts = known_name.map(|name| (name, &text[name.len() + 1..])).or_else(|| text.split_once(':'));
+        let Some((name, settings)) = parts else {
             let what = format!("class is '{}'", text.escape_debug());
             let form = "NAME:KEY=VALUE[,KEY=VALUE...]".to_string();
             let first = names.first().map_or("bulk", String::as_str);

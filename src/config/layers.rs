@@ -13,7 +13,7 @@ use super::origin::{Origin, Origins};
 use super::problem::{Problem, Problems, Rule};
 use super::table::{Rows, Table};
 use crate::class::{CLASSES_MAX, Class};
-use crate::engine::{CLASS, ENGINE, Plan, PlanError, Profile, Unfit, Value};
+use crate::engine::{CLASS, ENGINE, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
 use crate::host::Host;
 use std::alloc::Layout;
 
@@ -63,6 +63,31 @@ impl Config {
     /// [`Problems`], advice among them.
     pub fn into_plan(self) -> Result<Plan, Problems> {
         if self.problems.has_errors() { Err(self.problems) } else { Ok(self.plan) }
+    }
+
+    /// Whether a finding reckons with what was meant: not with a setting that could not be read, or was not found. Advice
+    /// waits until there is nothing worse.
+    fn is_founded(&self, finding: &PlanError) -> bool {
+        if finding.severity == Severity::Warning {
+            return !self.problems.has_errors();
+        }
+        let mut unread = self.problems.0.iter().filter(|problem| problem.severity == Severity::Error);
+        let key = finding.key();
+        let owner = finding.setting.strip_suffix(key).unwrap_or_default();
+        !unread.any(|problem| {
+            let setting = problem.setting.as_str();
+            let its_key = setting.rsplit_once(": ").map_or(setting, |(_, key)| key);
+            let its_owner = setting.strip_suffix(its_key).unwrap_or_default();
+            match key {
+                _ if setting == finding.setting => true,
+                // A block that is none of a class may have been meant for one.
+                "classes" => problem.rule == Rule::Unknown || its_owner.starts_with("class "),
+                "payload_max_bytes" => its_key == "payload_ring_bytes" && its_owner == owner,
+                "pinned" => its_key == "cpus",
+                "shards" => ["cpus", "overcommitted"].contains(&its_key),
+                _ => key.starts_with("footprint") && SIZED.contains(&its_key),
+            }
+        })
     }
 
     fn problem(&self, error: &PlanError) -> Problem {
@@ -135,10 +160,11 @@ pub fn resolve(
         }
     }
     let mut config = Config { plan, origins, problems: Problems(problems) };
-    // Rules of the whole reckon with all settings: they are asked where each of these could be read.
-    if !config.problems.has_errors() {
+    // What is no TOML may have lost any setting.
+    if is_toml {
         let event = scope.event.unwrap_or_else(|| config.plan.event_layout());
-        let findings = config.plan.findings(event, scope.host);
+        let mut findings = config.plan.findings(event, scope.host);
+        findings.retain(|finding| config.is_founded(finding));
         config.add(&findings);
     }
     config.problems.sort();

@@ -130,6 +130,11 @@ impl PlanError {
         }
     }
 
+    /// The setting's key, without the class or the table that it is of.
+    pub fn key(&self) -> &str {
+        self.setting.rsplit_once(": ").map_or(&self.setting, |(_, key)| key)
+    }
+
     /// The same as advice.
     pub fn warning(self) -> Self {
         PlanError { severity: Severity::Warning, ..self }

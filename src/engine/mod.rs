@@ -33,4 +33,5 @@ pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
 pub use sealing::SealError;
 pub use setting::{Kind, Range, Setting, Unfit, Value, Written};
+pub use sizes::SIZED;
 pub use table::{CODE_ONLY, ENGINE};

@@ -29,7 +29,7 @@
 use super::class_table::CLASS;
 use super::config::{PlanError, PlanErrors, Severity};
 use super::plan::Plan;
-use super::sizes::smaller;
+use super::sizes::{SIZED, smaller};
 use super::table::ENGINE;
 use crate::class::{CLASSES_MAX, Class, Stamp};
 use crate::host::{Host, list};
@@ -85,12 +85,16 @@ impl Plan {
         }
         self.check_huge_pages(&mut found);
         self.check_cpus(host, &mut found);
-        // What follows reckons with several settings: worth telling only where each of them can be.
-        if found.is_empty() {
-            if threads == Threads::Engine {
-                self.check_shards(host, &mut found);
-            }
+        // What follows reckons with several settings: worth telling only where each of these can be.
+        let can_be =
+            |keys: &[&str], found: &[PlanError]| !found.iter().any(|finding| keys.contains(&finding.key()));
+        if threads == Threads::Engine && can_be(&["shards", "cpus"], &found) {
+            self.check_shards(host, &mut found);
+        }
+        if can_be(&SIZED, &found) {
             self.check_memory(event, host, &mut found);
+        }
+        if found.is_empty() {
             self.advise_on_time(&mut found);
             if threads == Threads::Engine {
                 self.advise_on_threads(host, &mut found);

@@ -19,6 +19,20 @@ use crate::shard::{QUARANTINE_MAX, Quarantined};
 use crate::wait::Doorbell;
 use std::alloc::Layout;
 
+/// The settings of which the footprint is made.
+pub const SIZED: [&str; 10] = [
+    "shards",
+    "producers_max",
+    "partitions",
+    "mesh",
+    "event_bytes",
+    "scratch_bytes",
+    "huge_pages",
+    "classes",
+    "capacity_slots",
+    "payload_ring_bytes",
+];
+
 impl Plan {
     /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
     pub(crate) fn sets(&self) -> u16 {
