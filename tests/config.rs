@@ -7,7 +7,7 @@ mod configs;
 
 use configs::{Dice, any_plan, any_value};
 use pelton::config::{Answers, Config, Diff, Notes, Origin, QUESTIONS, Rule, Scope, Sources, read, write};
-use pelton::engine::{Against, Severity};
+use pelton::engine::{Against, CLASS, Severity};
 use pelton::host::{Host, parse_list};
 use pelton::{Class, Plan, Profile};
 use std::collections::BTreeSet;
@@ -323,7 +323,7 @@ fn what_differs_is_told_with_what_follows() {
             "burst_events: 64 (profile balanced) -> 16 (it.toml:3)",
             "class 'orders': name: orders (it.toml:6) -> -",
             "class 'bulk': weight: 4 (it.toml:22) -> 6 (it.toml:23)",
-            "class 'bulk': ttl_us: none (profile balanced) -> 900 (it.toml:24)",
+            "class 'bulk': ttl_us: none (at first) -> 900 (it.toml:24)",
             "class 'bids': name: - -> bids (it.toml:7)",
         ]
     );
@@ -485,4 +485,57 @@ fn the_arithmetic_stands_beside_what_follows_from_it() {
         let errors = wrong.draft(None).unwrap_err().to_string();
         assert!(errors.contains(told), "{told}: {errors}");
     }
+}
+
+/// Two classes of these names.
+fn two(first: &str, second: &str) -> Sources {
+    let class = |name: &str| {
+        format!(
+            "[[class]]\nname = \"{name}\"\nshare = \"strict\"\ncapacity_slots = 8\noverflow = \"block\"\n"
+        )
+    };
+    let text = format!("profile = \"dev\"\n{}{}", class(first), class(second));
+    Sources { file: Some(("two.toml".into(), text)), ..Sources::default() }
+}
+
+/// The capacities of both.
+fn capacities(sources: &Sources) -> Result<Vec<String>, pelton::config::Problems> {
+    let plan = read(sources, None).into_plan()?;
+    let row = CLASS.iter().find(|row| row.key == "capacity_slots").unwrap();
+    Ok(plan.classes().iter().map(|class| (row.get)(class).to_string()).collect())
+}
+
+#[test]
+fn a_variable_is_of_one_class_or_refused() {
+    let variable = |sources: &Sources, name: &str, text: &str| {
+        let mut sources = sources.clone();
+        sources.environment.push((name.into(), text.into()));
+        sources
+    };
+    // A name may begin like another.
+    let nested = two("a", "a_b");
+    assert_eq!(capacities(&variable(&nested, "PELTON_CLASS_A_CAPACITY_SLOTS", "16")).unwrap(), ["16", "8"]);
+    assert_eq!(capacities(&variable(&nested, "PELTON_CLASS_A_B_CAPACITY_SLOTS", "16")).unwrap(), ["8", "16"]);
+    // In capitals these are the same: neither is chosen in silence.
+    for (first, second) in [("a-b", "a_b"), ("Orders", "orders")] {
+        let name = format!("PELTON_CLASS_{}_CAPACITY_SLOTS", first.replace('-', "_").to_uppercase());
+        let told = capacities(&variable(&two(first, second), &name, "16")).unwrap_err().to_string();
+        assert!(told.contains(&format!("'{first}' and '{second}'")) && told.contains("--class"), "{told}");
+    }
+    // A class keeps its name, and one that is not there is told.
+    for (name, part) in [
+        ("PELTON_CLASS_A_NAME", "is no setting of a class"),
+        ("PELTON_CLASS_C_TTL_US", "'PELTON_CLASS_A_TTL_US' would work"),
+    ] {
+        let told = capacities(&variable(&nested, name, "zzz")).unwrap_err().to_string();
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn an_option_reaches_a_class_of_any_name() {
+    let sources = two("q", "q:r").with_option("class", "q:r:capacity_slots=16");
+    assert_eq!(capacities(&sources).unwrap(), ["8", "16"]);
+    let sources = two("q", "q:r").with_option("class", "q:capacity_slots=16");
+    assert_eq!(capacities(&sources).unwrap(), ["16", "8"]);
 }

@@ -354,3 +354,24 @@ fn the_readme_shows_what_the_program_says() {
     assert!(done.out.starts_with(shown.trim_end()), "{}\n{shown}", done.out);
     drop(folder);
 }
+
+#[test]
+fn a_replay_s_file_is_checked_as_one() {
+    let replay = "profile = \"dev\"\nshards = 1\n[replay]\nproducers = 1\n[[class]]\nname = \"bulk\"\ncapacity_slots = 512\n";
+    let (_folder, path) = file(replay);
+    let done = run(&["check", "--no-host", text(&path)]);
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    let done = run(&["explain", "--no-host", "--json", text(&path)]);
+    let explained = json(&done);
+    let settings = explained["settings"].as_array().unwrap();
+    let of =
+        |name: &str| settings.iter().find(|row| row["setting"] == name).unwrap_or_else(|| panic!("{name}"));
+    assert_eq!(of("class 'bulk': capacity_slots")["origin"]["line"], 7);
+    assert_eq!(of("class 'high': capacity_slots")["value"], 256);
+    assert_eq!(of("replay: producers")["origin"]["line"], 4);
+    assert_eq!(of("replay: top")["origin"]["from"], "start");
+    // Two of one name are refused, wherever they differ.
+    let (_folder, path) = file(&format!("{replay}[[class]]\nname = \"bulk\"\nttl_us = 9\n"));
+    let done = run(&["check", "--no-host", text(&path)]);
+    assert!(done.code == Some(2) && done.out.contains("class 'bulk' stands twice"), "{}", done.out);
+}

@@ -87,6 +87,7 @@ pub(super) fn origin<S: Serializer>(origin: &Origin, to: S) -> Result<S::Ok, S::
             map.serialize_entry("from", "option")?;
             map.serialize_entry("name", name)?;
         }
+        Origin::Start => map.serialize_entry("from", "start")?,
         Origin::Code => map.serialize_entry("from", "code")?,
     }
     map.end()
@@ -99,8 +100,7 @@ impl Config {
     }
 }
 
-/// Explains a plan. What no origin is known of came from its profile where it is as the profile has it, and from code
-/// where it is not.
+/// Explains a plan. What no origin is known of is as the profile (a class, a table) has it at first, or came from code.
 pub fn explain(
     plan: &Plan,
     origins: &Origins,
@@ -109,9 +109,9 @@ pub fn explain(
 ) -> Vec<Explained> {
     let mut all = Vec::new();
     let start = Plan::new(plan.profile());
-    let from = |setting: &str, as_profile: bool| match origins.of(setting) {
+    let from = |setting: &str, is_start: bool, start: Origin| match origins.of(setting) {
         Some(origin) => origin.clone(),
-        None if as_profile => Origin::Profile(plan.profile()),
+        None if is_start => start,
         None => Origin::Code,
     };
     for row in ENGINE {
@@ -120,16 +120,23 @@ pub fn explain(
         all.push(Explained {
             comes_to: engine_comes_to(row.key, plan, scope),
             cost_bytes: cost(row, plan, plan, scope, |to, row, value| (row.set)(to, value)),
-            ..plainly(About::of(row), row.key.to_string(), value, from(row.key, as_profile))
+            ..plainly(
+                About::of(row),
+                row.key.to_string(),
+                value,
+                from(row.key, as_profile, Origin::Profile(plan.profile())),
+            )
         });
     }
     for (at, class) in plan.classes().iter().enumerate() {
-        let start = Class::strict("");
+        let start = match class.share {
+            Share::Strict => Class::strict(""),
+            Share::Weighted(_) => Class::weighted("", 1),
+        };
         for row in CLASS {
             let value = (row.get)(class);
             let setting = format!("class '{}': {}", class.name(), row.key);
-            let as_profile = value == (row.get)(&start);
-            let origin = from(&setting, as_profile);
+            let origin = from(&setting, value == (row.get)(&start), Origin::Start);
             all.push(Explained {
                 comes_to: class_comes_to(row.key, plan, class, scope),
                 cost_bytes: cost(row, plan, class, scope, |to: &mut Plan, row, value| {
@@ -142,7 +149,7 @@ pub fn explain(
     for table in tables {
         for (at, row) in table.rows().into_iter().enumerate() {
             let setting = format!("{}: {}", table.name(), row.key);
-            let origin = from(&setting, true);
+            let origin = from(&setting, true, Origin::Start);
             all.push(plainly(row, setting, table.get(at), origin));
         }
     }

@@ -112,6 +112,17 @@ impl Sources {
         Ok(self)
     }
 
+    /// The names of the tables in the file, `class` not among them: a file that has a command's table is for that command.
+    pub fn tables(&self) -> Vec<String> {
+        let Some((name, text)) = &self.file else { return Vec::new() };
+        document::read(name, text)
+            .blocks
+            .into_iter()
+            .filter(|block| !block.listed)
+            .map(|block| block.name)
+            .collect()
+    }
+
     /// Takes the variables of this process's environment that may be settings. One that is no Unicode is none.
     pub fn with_environment(mut self) -> Self {
         let all = std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text)));

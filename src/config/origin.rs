@@ -28,6 +28,8 @@ pub enum Origin {
     Environment(String),
     /// An option of the command line.
     Option(String),
+    /// Nobody: a class, or a command's table, has it so at first.
+    Start,
     /// The program's own code.
     Code,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Origin {
             Origin::File { name, line, .. } => write!(f, "{name}:{line}"),
             Origin::Environment(variable) => f.write_str(variable),
             Origin::Option(option) => f.write_str(option),
+            Origin::Start => f.write_str("at first"),
             Origin::Code => f.write_str("code"),
         }
     }

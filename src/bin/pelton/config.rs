@@ -180,13 +180,8 @@ pub struct Read {
     pub sources: Sources,
     pub host: Option<Host>,
     pub tables: Vec<Box<dyn Table>>,
-}
-
-/// The tables that a file may have beside `[[class]]`: those of the commands.
-fn tables() -> Vec<Box<dyn Table>> {
-    let replay = Rows { name: "replay", rows: REPLAY, of: Options::default() };
-    let bench = Rows { name: "bench", rows: BENCH, of: Settings::default() };
-    vec![Box::new(replay), Box::new(bench)]
+    /// What travels in the slots, where that is a command's.
+    event: Option<Layout>,
 }
 
 /// Tables as the library takes them.
@@ -211,7 +206,7 @@ impl Read {
     }
 
     pub fn scope(&self) -> Scope<'_> {
-        Scope { event: None, host: self.host.as_ref() }
+        Scope { event: self.event, host: self.host.as_ref() }
     }
 }
 
@@ -237,12 +232,23 @@ pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
     })
 }
 
+/// Reads what was written. A file with a table `[replay]` is one for replays: its classes are theirs, and so is what travels
+/// in the slots.
 pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
-    let base = Base { plan: &Plan::new, profile: Some(Profile::Dev), fixed_classes: false, why: &[] };
-    let mut tables = tables();
-    let scope = Scope { event: None, host: host.as_ref() };
-    let config = resolve(&sources, &base, &mut borrowed(&mut tables), scope);
-    Read { config, sources, host, tables }
+    let mut bench = Rows { name: "bench", rows: BENCH, of: Settings::default() };
+    let mut options = Options::default();
+    let (config, event) = if sources.tables().iter().any(|table| table == "replay") {
+        let base = |profile| Options::base(profile).announce(true);
+        let config = configure(&sources, &mut options, &base, &[], &mut [&mut bench], host.as_ref());
+        (config, Some(Layout::new::<Entry>()))
+    } else {
+        let base = Base { plan: &Plan::new, profile: Some(Profile::Dev), fixed_classes: false, why: &[] };
+        let mut replay = Rows { name: "replay", rows: REPLAY, of: &mut options };
+        let scope = Scope { event: None, host: host.as_ref() };
+        (resolve(&sources, &base, &mut [&mut replay, &mut bench], scope), None)
+    };
+    let replay = Rows { name: "replay", rows: REPLAY, of: options };
+    Read { config, sources, host, tables: vec![Box::new(replay), Box::new(bench)], event }
 }
 
 /// The CPUs of a file's shards; `None` where these are not pinned. Whatever else is wrong with it here is for `check` to
