@@ -14,7 +14,7 @@ use support::*;
 
 /// Runs a thousand events through a plan and gives back where its shards ran.
 fn run(plan: Plan) -> Vec<Placement> {
-    let mut plan = plan.producers_max(1);
+    let mut plan = plan.producers_max(1).announce(false);
     let class = plan.class(Class::strict("only").capacity(16).block());
     let engine: Engine<Proof> = plan.start(Proof::default, |_| recording()).unwrap();
     let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));

@@ -37,7 +37,7 @@ impl Handler<Tick> for Book {
 #[test]
 fn events_reach_their_handlers_and_the_ledger_closes() {
     let _dog = watchdog();
-    let mut plan = Plan::new(Profile::Dev).shards(2).producers_max(2);
+    let mut plan = Plan::new(Profile::Dev).shards(2).producers_max(2).announce(false);
     let orders = plan.class(Class::strict("orders").capacity(64).block());
     let ticks = plan.class(Class::weighted("ticks", 1).capacity(64).drop_newest());
     let engine = plan.start(Tick::default, |_| Book::default()).unwrap();
@@ -65,7 +65,7 @@ fn every_profile_and_every_wait_strategy_carries_events_in_order() {
     let _dog = watchdog();
     for profile in [Profile::Dev, Profile::Balanced, Profile::Latency, Profile::Throughput] {
         for wait in [None, Some(Wait::Spin), Some(Wait::Yield), Some(Wait::Park)] {
-            let mut plan = Plan::new(profile).unpinned().producers_max(1);
+            let mut plan = Plan::new(profile).unpinned().producers_max(1).announce(false);
             assert_eq!(plan.profile(), profile);
             if let Some(wait) = wait {
                 plan = plan.wait(wait);
@@ -88,6 +88,32 @@ fn every_profile_and_every_wait_strategy_carries_events_in_order() {
     assert!("sleep".parse::<Wait>().unwrap_err().contains("'sleep'"));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_start_minds_no_standard_error_that_takes_nothing() {
+    const CHILD: &str = "PELTON_TEST_FULL_STDERR";
+    let _dog = watchdog();
+    if std::env::var_os(CHILD).is_none() {
+        let full = ["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"];
+        let test = "a_start_minds_no_standard_error_that_takes_nothing";
+        let said = in_a_process_of_its_own(test, CHILD, &full);
+        assert!(said.contains("1 passed"), "{said}");
+        return;
+    }
+    // As a program that is built with `panic = "abort"`: not even a panic that is caught may happen.
+    std::panic::set_hook(Box::new(|_| std::process::exit(77)));
+    let mut plan = plan().announce(true);
+    let class = plan.class(Class::strict("only").capacity(8).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    for key in 0..100 {
+        source.publish(&mut tx, class, key % 7).unwrap();
+    }
+    let mut report = engine.stop(Duration::from_secs(50)).unwrap();
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
+
 fn sound() -> Plan {
     let mut plan = plan();
     plan.class(Class::strict("sound").capacity(2));
@@ -96,7 +122,7 @@ fn sound() -> Plan {
 
 /// The same with pinned shards.
 fn pinned() -> Plan {
-    let mut plan = Plan::new(Profile::Dev);
+    let mut plan = Plan::new(Profile::Dev).announce(false);
     plan.class(Class::strict("sound").capacity(2));
     plan
 }

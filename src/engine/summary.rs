@@ -8,8 +8,8 @@ use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
 use crate::words::bytes;
 use std::alloc::Layout;
-use std::fmt::Write;
-use std::panic::catch_unwind;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 fn class_line(class: &Class) -> String {
     let share = match class.share {
@@ -85,8 +85,8 @@ impl Plan {
     pub(super) fn say(&self, event: Layout) {
         if self.announce {
             let text = self.summary(event, Some(&Host::look()));
-            // A closed standard error is no reason not to start.
-            let _ = catch_unwind(|| eprintln!("{text}"));
+            // A standard error that takes nothing is no reason not to start, nor to panic.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
     }
 }

@@ -501,7 +501,7 @@ pub fn assert_invariants(report: &Report, sources: &[Source], witnesses: &[Witne
 
 /// A plan for tests: threads go where the system puts them, since tests run beside each other.
 pub fn plan() -> Plan {
-    Plan::new(Profile::Dev).unpinned().overcommitted(true).producers_max(2)
+    Plan::new(Profile::Dev).unpinned().overcommitted(true).producers_max(2).announce(false)
 }
 
 /// An engine whose shards are polled by the test, on a clock that the test moves.
