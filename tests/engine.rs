@@ -130,7 +130,12 @@ fn pinned() -> Plan {
 /// The only thing that is wrong with a plan; its message names setting, value, limit and what works.
 #[track_caller]
 fn only_error(plan: &Plan) -> PlanError {
-    let PlanErrors(mut errors) = plan.check::<u64>().unwrap_err();
+    only_error_for::<u64>(plan)
+}
+
+#[track_caller]
+fn only_error_for<E>(plan: &Plan) -> PlanError {
+    let PlanErrors(mut errors) = plan.check::<E>().unwrap_err();
     assert_eq!(errors.len(), 1, "{errors:?}");
     let error = errors.pop().unwrap();
     let PlanError { setting, value, limit, works, .. } = &error;
@@ -295,6 +300,18 @@ fn the_footprint_of_an_impossible_plan_is_a_figure_too() {
 fn a_footprint_above_what_may_be_taken_is_refused() {
     let _dog = watchdog();
     let bytes = sound().footprint::<u64>().total_bytes();
+#[test]
+fn a_footprint_beyond_all_numbers_is_refused_with_what_would_fit() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(256).producers_max(256).mesh(true).event_bytes(1 << 20).memory_max(1);
+    for name in ["a", "b"] {
+        plan.class(Class::strict(name).capacity(1 << 26).payload_bytes(1 << 30));
+    }
+    assert_eq!(plan.footprint::<[u8; 1 << 20]>().total_bytes(), u64::MAX);
+    let error = only_error_for::<[u8; 1 << 20]>(&plan);
+    assert_eq!(error.works, "1/18446744073709551616 of each of its terms", "{error}");
+}
+
     assert!(sound().memory_max(bytes).check::<u64>().is_ok());
     let error = only_error(&sound().memory_max(bytes - 1));
     assert!(error.setting.starts_with("footprint"), "{error}");

@@ -125,7 +125,8 @@ impl Plan {
 
 /// By how much a footprint would have to shrink to keep to `limit`, and where that is done best.
 pub(super) fn smaller(footprint: &Footprint, limit: u64) -> String {
-    let part = |bytes: u64, room: u64| bytes.div_ceil(room.max(1)).next_power_of_two();
+    // Wide, as the power of two above a saturated sum is 2^64.
+    let part = |bytes: u64, room: u64| u128::from(bytes).div_ceil(room.max(1).into()).next_power_of_two();
     let total = footprint.total_bytes();
     let largest = footprint.terms.iter().max_by_key(|term| term.bytes());
     match largest.map(|term| (term, total - term.bytes())) {
