@@ -85,6 +85,36 @@ fn run<F: FnMut(u64) + 'static>(mode: Seal, act: impl Fn() -> F + Send + Sync + 
     report
 }
 
+#[test]
+fn all_who_seal_at_once_are_answered() {
+    const ASKING: usize = 4;
+    let _dog = watchdog();
+    let (plan, class) = one_class();
+    let engine = plan.start(Proof::default, |_| kettle(idle)).unwrap();
+    let together = std::sync::Barrier::new(ASKING);
+    std::thread::scope(|scope| {
+        for asking in 0..ASKING {
+            let (engine, together) = (&engine, &together);
+            scope.spawn(move || {
+                for at in 0..20 {
+                    together.wait();
+                    let mode = if (asking + at) % 2 == 0 { Seal::Count } else { Seal::Abort };
+                    engine.seal(mode).unwrap();
+                }
+            });
+        }
+    });
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(1));
+    for key in 0..EVENTS {
+        source.publish(&mut tx, class, key % KEYS).unwrap();
+    }
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    assert_closed(&report);
+    report.assert_sealed();
+    let ends = report.outputs::<(u64, u64)>();
+    assert_eq!(ends.iter().fold((0, 0), |sum, end| (sum.0 + end.0, sum.1 + end.1)), (EVENTS, 0));
+}
+
 /// The message with which `work` panics.
 fn panic_of(work: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(work)).unwrap_err();

@@ -30,7 +30,8 @@ impl<E: Send + 'static> Engine<E> {
     ///
     /// An event that is published after this returns is handled by a sealed shard. What runs on a shard's thread counts,
     /// whoever brought it: handlers, wakers of waiting tasks, questions of [`ask`](Engine::ask), panics. A handler's
-    /// `on_stop` does not. To seal again begins anew. Threads of producers seal themselves, with
+    /// `on_stop` does not. To seal again begins anew; of seals that several threads ask for at once, one that aborts
+    /// wins. Threads of producers seal themselves, with
     /// `memory::audit::seal_thread`.
     ///
     /// A shard that is sealed and allocates nothing runs as one that is not. One that allocates pays a walk of its stack

@@ -12,7 +12,7 @@
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
 use super::nap::Nap;
-use super::parts::{ClassRule, Command, Parts, SealReply, ShardEnd};
+use super::parts::{ClassRule, Command, Parts, ShardEnd};
 use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId, Verdict};
@@ -51,8 +51,8 @@ struct Work<E, H> {
     quarantine: Quarantine,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
-    /// A seal that was asked for, until the handler has started.
-    seal_wanted: Option<(Seal, SealReply)>,
+    /// Seals that were asked for, each by a caller that waits for its answer, until the handler has started.
+    seals_wanted: Vec<Command<E>>,
     /// The seal of the thread.
     seal: Option<memory::Mark>,
 }
@@ -67,7 +67,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             halted: false,
             quarantine: Quarantine::new(),
             allocations_at_start: None,
-            seal_wanted: None,
+            seals_wanted: Vec::new(),
             seal: None,
             parts,
             handler,
@@ -298,19 +298,25 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.guarded(|handler, context| handler.on_start(context));
             self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
         }
-        if self.started && self.seal_wanted.is_some() {
+        if self.started && !self.seals_wanted.is_empty() {
             self.seal();
         }
     }
 
-    /// Seals this thread. A seal that it has ends: what it counted was asked to be forgotten.
+    /// Seals this thread, once for all who asked: to abort, if one of them wanted that. A seal that it has ends: what it
+    /// counted was asked to be forgotten.
     fn seal(&mut self) {
-        let Some((mode, reply)) = self.seal_wanted.take() else { return };
         self.seal = None;
-        // Before the seal, as the answer gives memory back; whoever gets it finds the thread sealed, since no event is
+        let mut strictest = Seal::Count;
+        // Before the seal, as the answers give memory back; whoever gets one finds the thread sealed, since no event is
         // looked at in between.
-        reply(memory::counting());
-        self.seal = memory::Mark::begin(mode).ok();
+        for command in std::mem::take(&mut self.seals_wanted) {
+            if let Command::Seal(mode, reply) = command {
+                strictest = if mode == Seal::Abort { mode } else { strictest };
+                reply(memory::counting());
+            }
+        }
+        self.seal = memory::Mark::begin(strictest).ok();
     }
 
     /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
@@ -320,9 +326,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             self.parts.bell.raise(bit::MAIL);
             return false;
         };
-        let commands = std::mem::take(&mut *mailbox);
+        let mut commands = std::mem::take(&mut *mailbox);
         drop(mailbox);
-        for command in commands {
+        // Seals wait where they are: a list of their own would be allocated, and that is counted.
+        for command in commands.extract_if(.., |command| !matches!(command, Command::Seal(..))) {
             match command {
                 Command::Ask(ask) => {
                     let handler = &mut self.handler;
@@ -334,8 +341,14 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                 #[cfg(feature = "latency")]
                 Command::Latency(empty, reply) => reply(std::mem::replace(&mut self.parts.recorders, empty)),
                 Command::Mesh(lanes) => self.mesh = Mesh::new(lanes, self.parts.rules.len()),
-                Command::Seal(mode, reply) => self.seal_wanted = Some((mode, reply)),
+                Command::Seal(..) => {}
             }
+        }
+        if self.seals_wanted.is_empty() {
+            self.seals_wanted = commands;
+        } else {
+            // The handler has not started: nothing is counted yet.
+            self.seals_wanted.append(&mut commands);
         }
         true
     }
