@@ -69,7 +69,7 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
     let (value, range) = match kind {
         Kind::Flag => ("BOOL".to_string(), String::new()),
         Kind::Whole(range) => {
-            let unit = if unit.is_empty() { "N".to_string() } else { unit.to_uppercase() };
+            let unit = if unit.is_empty() { "N".to_string() } else { unit.to_ascii_uppercase() };
             // A word that is explained needs not be named again.
             let word = range.word.filter(|word| !what.contains(word));
             (unit, format!(", {}", Range { word, ..range }))
