@@ -10,6 +10,7 @@ use pelton::host::Host;
 use pelton::words::wrap;
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
+use std::path::Path;
 
 /// Columns of a question.
 const WIDTH: usize = 80;
@@ -18,6 +19,10 @@ const WIDTH: usize = 80;
 const TRIES_MAX: u32 = 5;
 
 pub fn run(args: &InitArgs) -> Result<(), Failure> {
+    // Before anybody is asked: nobody answers for nothing.
+    if let Some(path) = args.output.as_deref().filter(|path| !args.force && path.exists()) {
+        return Err(there_already(path));
+    }
     let answers = answers(args)?;
     let host = (!args.no_host).then(Host::look);
     let draft = answers.draft(host.as_ref()).map_err(|errors| {
@@ -36,10 +41,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
             let file = if args.force { File::create(path) } else { File::create_new(path) };
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
             written.map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => Failure::Settings(vec![format!(
-                    "{} is there already; another name, or --force, would work",
-                    path.display()
-                )]),
+                ErrorKind::AlreadyExists => there_already(path),
                 _ => Failure::Run(format!("{} could not be written: {error}", path.display())),
             })?;
             tell(&format!("{} is written; `pelton check` and `pelton explain` take it", path.display()));
@@ -49,6 +51,13 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
         tell(&format!("warning: {warning}"));
     }
     Ok(())
+}
+
+fn there_already(path: &Path) -> Failure {
+    Failure::Settings(vec![format!(
+        "{} is there already; another name, or --force, would work",
+        path.display()
+    )])
 }
 
 /// Says something beside the output.
