@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// The program with nothing to read; what it writes is kept.
+/// The program with nothing to read; what it writes is kept. Settings in the environment of whoever runs the tests are
+/// not its own.
 pub fn pelton() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pelton"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PELTON_")) {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
