@@ -297,10 +297,6 @@ fn the_footprint_of_an_impossible_plan_is_a_figure_too() {
 }
 
 #[test]
-fn a_footprint_above_what_may_be_taken_is_refused() {
-    let _dog = watchdog();
-    let bytes = sound().footprint::<u64>().total_bytes();
-#[test]
 fn a_footprint_beyond_all_numbers_is_refused_with_what_would_fit() {
     let _dog = watchdog();
     let mut plan = plan().shards(256).producers_max(256).mesh(true).event_bytes(1 << 20).memory_max(1);
@@ -312,6 +308,10 @@ fn a_footprint_beyond_all_numbers_is_refused_with_what_would_fit() {
     assert_eq!(error.works, "1/18446744073709551616 of each of its terms", "{error}");
 }
 
+#[test]
+fn a_footprint_above_what_may_be_taken_is_refused() {
+    let _dog = watchdog();
+    let bytes = sound().footprint::<u64>().total_bytes();
     assert!(sound().memory_max(bytes).check::<u64>().is_ok());
     let error = only_error(&sound().memory_max(bytes - 1));
     assert!(error.setting.starts_with("footprint"), "{error}");
