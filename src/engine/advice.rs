@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The longest name of a thread of which Linux shows everything, with a shard's number behind it.
 const THREAD_NAME_BYTES: usize = 10;
 
+/// Nanoseconds of a second.
+const NANOS: u128 = 1_000_000_000;
+
 /// What the schedule of a plan makes of its classes.
 struct Times<'a> {
     plan: &'a Plan,
@@ -47,7 +50,14 @@ impl<'a> Times<'a> {
     }
 
     fn takes(&self, events: u64) -> Duration {
-        self.plan.handling.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX))
+        let nanos = self.plan.handling.as_nanos().saturating_mul(events.into());
+        u64::try_from(nanos / NANOS).map_or(Duration::MAX, |s| Duration::new(s, (nanos % NANOS) as u32))
+    }
+
+    /// A time to live, in microseconds, within which so many events are handled twice; none where that is too long.
+    fn twice(&self, events: u64) -> String {
+        let micros = self.takes(events).as_nanos().saturating_mul(2).div_ceil(1_000).max(1);
+        u64::try_from(micros).map_or("'none'".into(), |micros| micros.to_string())
     }
 
     /// The advice for a class with a time to live. `above` strict classes come before it.
@@ -58,7 +68,7 @@ impl<'a> Times<'a> {
         let expires = format!("class '{}' expires after {ttl:?}", class.name);
         // Fewer events, or where not even one is handled in time, a longer life.
         let fewer = |n: u64, events: u64| match n {
-            0 => format!("{} = {}", key("ttl_us"), self.takes(events).saturating_mul(2).as_micros().max(1)),
+            0 => format!("{} = {}", key("ttl_us"), self.twice(events)),
             n => n.to_string(),
         };
         let mut found = Vec::new();
@@ -74,12 +84,7 @@ impl<'a> Times<'a> {
         if let Some(others) = own.map(|own| self.turns - own).filter(|others| *others >= alive) {
             let span = self.takes(others);
             let limit = format!("longer than {span:?}, the turns of the other weighted classes {by}");
-            advise(
-                key("ttl_us"),
-                ttl.as_micros(),
-                limit,
-                span.saturating_mul(2).as_micros().max(1).to_string(),
-            );
+            advise(key("ttl_us"), ttl.as_micros(), limit, self.twice(others));
         }
         let passed = burst.saturating_mul(self.plan.floor.into());
         if is_lowest && above > 0 && passed >= alive {
@@ -161,6 +166,46 @@ impl Plan {
                 "'park' where {shards} shards are granted {quota} CPUs of time: the rest they are halted"
             );
             spin(&limit, true);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::Profile;
+    use std::alloc::Layout;
+
+    /// The advice for a plan.
+    fn advice(plan: &Plan) -> Vec<PlanError> {
+        let found = plan.findings(Layout::new::<u64>(), None);
+        assert_eq!(found.iter().find(|finding| finding.severity == crate::engine::Severity::Error), None);
+        found
+    }
+
+    #[test]
+    fn the_longest_spans_are_told_as_they_are_and_what_is_proposed_works() {
+        for (handling, ttl) in [(1, 1), (700, 1), (1_000_000_000, 1_000_000)] {
+            let plan = |ttl: Option<u64>| {
+                let mut plan = Plan::new(Profile::Dev).unpinned().burst(BURST_MAX).floor(u32::MAX);
+                plan = plan.handling(Duration::from_nanos(handling));
+                plan.class(Class::strict("first").capacity(1));
+                let last = Class::strict("last").capacity(1);
+                plan.class(match ttl {
+                    Some(ttl) => last.ttl(Duration::from_micros(ttl)),
+                    None => last,
+                });
+                plan
+            };
+            let found = advice(&plan(Some(ttl)));
+            let floor = found.iter().find(|finding| finding.setting == "floor_bursts").unwrap();
+            // 2^16 events in each of 2^32 - 1 bursts.
+            let nanos = u128::from(handling) * (u128::from(u32::MAX) << 16);
+            let span = Duration::new((nanos / NANOS) as u64, (nanos % NANOS) as u32);
+            assert!(floor.limit.contains(&format!("so many bursts take {span:?}, and")), "{floor}");
+            let works = floor.works.strip_prefix("class 'last': ttl_us = ").unwrap();
+            assert_eq!(works == "'none'", handling == 1_000_000_000, "{floor}");
+            assert_eq!(advice(&plan(works.parse().ok())), []);
+        }
+    }
+}
         }
     }
 }
