@@ -280,6 +280,10 @@ fn the_footprint_is_the_sum_of_its_terms() {
         .start(|| [0u8; 48], |_| |_: &mut Event<'_, [u8; 48]>, _: &mut Context<'_, [u8; 48]>| ())
         .unwrap();
     assert_eq!(engine.footprint(), footprint);
+    // All that are missing are told in one go, in order and each once.
+    let many: Vec<_> = (4_000..4_095).rev().chain([4_094, there[0], 3_999]).collect();
+    assert_eq!(only_error(&pinned().cpus(many)).value, "3999-4006 and 88 more");
+    assert_eq!(only_error(&pinned().cpus([4_095, 4_001, 4_000])).value, "4000-4001,4095");
     let report = engine.stop(Duration::from_secs(50)).unwrap();
     assert_closed(&report);
     assert_eq!(report.footprint, footprint);

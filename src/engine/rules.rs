@@ -36,6 +36,10 @@ use crate::host::{Host, list};
 use crate::memory::huge;
 use crate::ring::event_layout;
 use std::alloc::Layout;
+use std::collections::BTreeSet;
+
+/// CPUs that are not there: so many are named.
+const MISSING_SHOWN: usize = 8;
 
 /// Who runs the shards.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,8 +153,13 @@ impl Plan {
             let limit = "true where CPUs are named, which only pinned shards keep to";
             found.push(PlanError::new("pinned", false, limit, true));
         }
-        for cpu in named.iter().filter(|cpu| !there.is_empty() && !there.contains(cpu)) {
-            found.push(PlanError::new("cpus", cpu, format!("one of {}", list(&there)), first).here());
+        let missing = named.iter().copied().filter(|cpu| !there.is_empty() && !there.contains(cpu));
+        let missing: Vec<_> = missing.collect::<BTreeSet<_>>().into_iter().collect();
+        if !missing.is_empty() {
+            let (shown, more) = missing.split_at(missing.len().min(MISSING_SHOWN));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let limit = format!("one of {}", list(&there));
+            found.push(PlanError::new("cpus", list(shown) + &more, limit, first).here());
         }
     }
 

@@ -296,6 +296,10 @@ impl Kind {
     /// [`Unfit`].
     pub fn read(&self, written: &Written<'_>) -> Result<Value, Unfit> {
         let unfit = || Unfit { limit: self.to_string(), works: self.example(written) };
+        let no_cpus = || Unfit {
+            limit: format!("{self}: CPUs from 0 to {}, ranges of {CPU_RANGE_MAX} at most", u16::MAX),
+            ..unfit()
+        };
         let value = match (self, written) {
             (Kind::Flag, Written::Flag(flag)) => Value::Flag(*flag),
             (Kind::Flag, Written::Bare(text)) => Value::Flag(text.parse().map_err(|_| unfit())?),
@@ -316,10 +320,10 @@ impl Kind {
                 Value::Word(text.to_string().into())
             }
             (Kind::Cpus(_), Written::Bare(text) | Written::Text(text)) => {
-                Value::Cpus(cpus(text).ok_or_else(unfit)?)
+                Value::Cpus(cpus(text).ok_or_else(no_cpus)?)
             }
             (Kind::Cpus(_), Written::List(list)) => {
-                let cpu = |n: &i128| usize::try_from(*n).map_err(|_| unfit());
+                let cpu = |n: &i128| u16::try_from(*n).map(usize::from).map_err(|_| no_cpus());
                 Value::Cpus(list.iter().map(cpu).collect::<Result<_, _>>()?)
             }
             _ => return Err(unfit()),
@@ -412,20 +416,37 @@ fn whole(text: &str, thousands: bool) -> Option<u64> {
     let Some((whole, fraction)) = digits.split_once('.').filter(|_| thousands) else {
         return number(digits)?.checked_mul(factor);
     };
+    // Groups of digits count from the point to the left.
+    if fraction.contains('_') {
+        return None;
+    }
     let place = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let parts = number(fraction)?.checked_mul(factor).filter(|parts| parts % place == 0)? / place;
     number(whole)?.checked_mul(factor)?.checked_add(parts)
 }
 
-/// Reads a list of CPUs in the notation of the kernel: `0-3,7`. Every part must be one.
+/// The most CPUs of a range.
+const CPU_RANGE_MAX: usize = 4_096;
+
+/// Reads a list of CPUs in the notation of the kernel: `0-3,7`. Every part must be one, and nothing is left out.
 fn cpus(text: &str) -> Option<Vec<usize>> {
+    let cpu = |digits: &str| {
+        let digits = digits.trim();
+        digits
+            .chars()
+            .all(|c| c.is_ascii_digit())
+            .then(|| digits.parse::<u16>().ok())
+            .flatten()
+            .map(usize::from)
+    };
     let mut cpus = Vec::new();
     for part in text.split(',') {
-        let read = crate::shard::parse_list(part);
-        if read.is_empty() {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let range = cpu(from)?..=cpu(to)?;
+        if range.is_empty() || range.end() - range.start() >= CPU_RANGE_MAX {
             return None;
         }
-        cpus.extend(read);
+        cpus.extend(range);
     }
     Some(cpus)
 }
@@ -442,8 +463,23 @@ mod tests {
             rates.map(Option::unwrap),
             [250_000, 250_000, 1_000_000, 2_500, 1_500_000, 0, 1, 7_000, 1_000]
         );
-        for text in ["", "k", "-1", "+1", "1.5", "1.2345k", "1e6", "fast", "18446744073709551616", "1.k", "é"]
-        {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "+1",
+            "1.5",
+            "1.2345k",
+            "1e6",
+            "fast",
+            "18446744073709551616",
+            "1.k",
+            "é",
+            "1.5_k",
+            "1._5k",
+            "1_.5_M",
+            "0.1_0M",
+        ] {
             assert_eq!(whole(text, true), None, "{text}");
         }
         assert_eq!(whole("250k", false), None);
@@ -465,6 +501,22 @@ mod tests {
         assert_eq!(spans.read(&Written::Text("7")).unwrap_err().limit, "1 or more, or \"none\"");
         assert_eq!(Kind::Cpus("chosen").read(&Written::List(vec![2, 0])), Ok(Value::Cpus(vec![2, 0])));
         assert!(Kind::Cpus("chosen").read(&Written::Bare("x,2")).is_err());
+    }
+
+    #[test]
+    fn a_list_of_cpus_is_read_whole_or_not_at_all() {
+        let read = |text: &str| Kind::Cpus("chosen").read(&Written::Bare(text));
+        assert_eq!(read("3, 0-1 ,7"), Ok(Value::Cpus(vec![3, 0, 1, 7])));
+        assert_eq!(read("61440-65535"), Ok(Value::Cpus((61_440..=65_535).collect())));
+        for text in
+            ["", "0,", "3-1", "0-4096", "65536", "65535-65536", "+1", "1_0", "-1", "1-2-3", "0-", "chosen,1"]
+        {
+            let limit = read(text).unwrap_err().limit;
+            assert!(limit.contains("CPUs from 0 to 65535, ranges of 4096 at most"), "{text}: {limit}");
+        }
+        let list = |cpus: Vec<i128>| Kind::Cpus("chosen").read(&Written::List(cpus));
+        assert_eq!(list(vec![65_535]), Ok(Value::Cpus(vec![65_535])));
+        assert!(list(vec![0, 65_536]).is_err() && list(vec![-1]).is_err());
     }
 
     #[test]
