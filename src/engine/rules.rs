@@ -57,18 +57,20 @@ impl Plan {
     /// [`PlanErrors`] names each setting with its value, the limit and a value that would work. Advice is left out: see
     /// [`Plan::findings`].
     pub fn check<E>(&self) -> Result<(), PlanErrors> {
-        self.check_for::<E>(Threads::Engine)
+        self.check_for::<E>(Threads::Engine).map(|_| ())
     }
 
-    pub(super) fn check_for<E>(&self, threads: Threads) -> Result<(), PlanErrors> {
-        let mut found = self.found(event_layout::<E>(), Some(&Host::look()), threads);
+    /// The same; where nothing is wrong it gives the advice, so that nobody needs to look twice.
+    pub(super) fn check_for<E>(&self, threads: Threads) -> Result<Vec<PlanError>, PlanErrors> {
+        let mut found = self.found(event_layout::<E>(), Some(&Host::look_quick()), threads);
         let size = size_of::<E>();
         if let Some(bytes) = self.event_bytes.filter(|bytes| *bytes as usize != size) {
             let limit = format!("{size}, the size of {}", std::any::type_name::<E>());
             found.push(PlanError::new("event_bytes", bytes, limit, size));
         }
-        found.retain(|finding| finding.severity == Severity::Error);
-        if found.is_empty() { Ok(()) } else { Err(PlanErrors(found)) }
+        let (wrong, advice): (Vec<_>, _) =
+            found.into_iter().partition(|finding| finding.severity == Severity::Error);
+        if wrong.is_empty() { Ok(advice) } else { Err(PlanErrors(wrong)) }
     }
 
     /// All that is wrong with the plan, and all advice, for events of a layout: by the settings alone, and with a host
@@ -183,7 +185,7 @@ impl Plan {
         }
         let Some(host) = host else { return };
         let mask = host.cpus.len();
-        let quota = host.quota().map_or(usize::MAX, |cpus| (cpus.ceil() as usize).max(1));
+        let quota = host.quota_whole();
         if self.cpus.is_none() && (1..shards).contains(&mask) && mask <= quota {
             refuse(mask, "the CPUs of this process's mask", true);
         } else if quota < shards {

@@ -67,6 +67,17 @@ impl Host {
         Host::read(&Files::default(), Some(available().to_vec()))
     }
 
+    /// Looks at what a plan is checked against: CPUs, quota and memory, a few files on a machine of any size. The rest
+    /// stays unknown.
+    pub(crate) fn look_quick() -> Self {
+        Host::limits(&Files::default(), available().to_vec())
+    }
+
+    /// Looks at the CPUs of the mask and at the quota alone.
+    pub(crate) fn look_at_cpus() -> Self {
+        Host { cpus: available().to_vec(), ..Host::time(&Files::default()) }
+    }
+
     /// Looks at the files below `root` as if it were `/`.
     pub fn at(root: &Path) -> Self {
         Host::read(&Files::below(root), None)
@@ -94,30 +105,40 @@ impl Host {
 
     fn read(files: &Files, mask: Option<Vec<usize>>) -> Self {
         let cpus = mask.unwrap_or_else(|| cpus::allowed(files, "self").unwrap_or_default());
-        let online = cpus::online(files);
-        let all = cpus::both(&cpus, online.as_deref().unwrap_or_default());
+        let host = Host::limits(files, cpus);
         let (cpuset, cpuset_file) = match group::cpuset(files) {
             Ok((cpus, file)) => (Ok(cpus), Some(file)),
             Err(unknown) => (Err(unknown), None),
         };
-        let (quota_cpus, quota_file) = match group::quota_cpus(files) {
-            Ok(quota) => (Ok(quota.as_ref().map(|(share, _)| *share)), quota.map(|(_, file)| file)),
-            Err(unknown) => (Err(unknown), None),
-        };
-        let siblings = all.iter().map(|cpu| (*cpu, cpus::siblings_at(files, *cpu)));
+        let siblings = host.nameable().into_iter().map(|cpu| (cpu, cpus::siblings_at(files, cpu)));
         Host {
             siblings: siblings.filter(|(_, siblings)| !siblings.is_empty()).collect(),
-            cpus,
-            online,
             isolated: cpus::of_kind(files, "isolated"),
             nohz_full: cpus::of_kind(files, "nohz_full"),
             cpuset,
             cpuset_file,
-            quota_cpus,
-            quota_file,
+            ..host
+        }
+    }
+
+    /// What limits an engine.
+    fn limits(files: &Files, cpus: Vec<usize>) -> Self {
+        Host {
+            cpus,
+            online: cpus::online(files),
             machine_bytes: files.kib("/proc/meminfo", "MemTotal"),
             limit_bytes: group::memory_bytes(files),
+            ..Host::time(files)
         }
+    }
+
+    /// The quota.
+    fn time(files: &Files) -> Self {
+        let (quota_cpus, quota_file) = match group::quota_cpus(files) {
+            Ok(quota) => (Ok(quota.as_ref().map(|(share, _)| *share)), quota.map(|(_, file)| file)),
+            Err(unknown) => (Err(unknown), None),
+        };
+        Host { quota_cpus, quota_file, ..Host::unknown() }
     }
 
     /// The CPUs that may be named: those of the mask, and those that the machine has besides.
@@ -128,6 +149,13 @@ impl Host {
     /// The CPU time that the control group grants, in CPUs; `None` where there is no quota, or none that is known.
     pub fn quota(&self) -> Option<f64> {
         self.quota_cpus.as_ref().ok().copied().flatten()
+    }
+
+    /// How many CPUs the quota keeps busy at most: what it grants, rounded up, and at least one; `usize::MAX` where
+    /// there is no quota, or none that is known.
+    pub fn quota_whole(&self) -> usize {
+        // What is more than a `usize` holds becomes its largest value.
+        self.quota().map_or(usize::MAX, |cpus| (cpus.ceil() as usize).max(1))
     }
 
     /// The memory that this process may take, in bytes: the machine's, or its control group's limit where that is
@@ -297,6 +325,21 @@ mod tests {
         assert_eq!(host.cpus, available());
         assert_eq!(host.memory_bytes(), memory_bytes());
         assert!(host.quota().is_none_or(|cpus| cpus > 0.0));
+        // The shorter looks see the same, and read nothing else.
+        let quick = Host::look_quick();
+        assert_eq!(quick.siblings, BTreeMap::new());
+        assert!(quick.isolated.is_err() && quick.cpuset.is_err());
+        let Host { cpus, online, quota_cpus, quota_file, machine_bytes, limit_bytes, .. } = host;
+        let same = Host { cpus, quota_cpus, quota_file, ..Host::unknown() };
+        assert_eq!(Host::look_at_cpus(), same);
+        assert_eq!(quick, Host { online, machine_bytes, limit_bytes, ..same });
+    }
+
+    #[test]
+    fn a_quota_keeps_whole_cpus_busy() {
+        let of = |quota| Host { quota_cpus: quota, ..Host::unknown() }.quota_whole();
+        assert_eq!([0.01, 1.0, 1.5, 2.0].map(|quota| of(Ok(Some(quota)))), [1, 1, 2, 2]);
+        assert_eq!([of(Ok(None)), Host::unknown().quota_whole()], [usize::MAX; 2]);
     }
 
     /// A file's content: noise, or a piece of the real thing with noise in it.

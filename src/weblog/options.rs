@@ -228,8 +228,8 @@ impl Options {
     /// The plan that a replay starts from: its classes, and no memory that it does not use.
     #[must_use]
     pub fn base(profile: Profile) -> Plan {
-        let host = Host::look();
-        let two = host.cpus.len() > 1 && host.quota().is_none_or(|cpus| cpus > 1.0);
+        let host = Host::look_at_cpus();
+        let two = host.cpus.len().min(host.quota_whole()) > 1;
         let mut plan = Plan::new(profile).announce(false).shards(if two { 2 } else { 1 }).scratch_bytes(0);
         let class = |class: Class| class.payload_bytes(128 << 10).block();
         // Errors are few and matter: each is measured. Bulk is sampled, so that measuring costs it nothing.
