@@ -114,6 +114,42 @@ fn a_start_minds_no_standard_error_that_takes_nothing() {
     assert_invariants(&report, &[source], &witnesses);
 }
 
+#[test]
+fn a_plan_says_what_it_starts_whoever_drives_it() {
+    const CHILD: &str = "PELTON_TEST_SAYS";
+    let _dog = watchdog();
+    if std::env::var_os(CHILD).is_none() {
+        let said = in_a_process_of_its_own("a_plan_says_what_it_starts_whoever_drives_it", CHILD, &[]);
+        for part in
+            ["1 shard not pinned, wait", "2 shards driven by their host, wait", "\n  first: ", "\n  second: "]
+        {
+            assert_eq!(said.matches(part).count(), 1, "{part}: {said}");
+        }
+        assert!(!said.contains("third"), "{said}");
+        return;
+    }
+    let plan = |name: &str, shards| {
+        let mut plan = plan().shards(shards).announce(name != "third");
+        let class = plan.class(Class::strict(name).capacity(8).block());
+        (plan, class)
+    };
+    let engine = plan("first", 1).0.start(Proof::default, |_| recording()).unwrap();
+    assert_closed(&engine.stop(Duration::from_secs(50)).unwrap());
+    for (name, id) in [("second", 0), ("third", 1)] {
+        let (plan, class) = plan(name, 2);
+        let mut rig = rig(plan, |_| recording());
+        rig.poll();
+        let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(id));
+        for key in 0..8 {
+            source.publish(&mut tx, class, key).unwrap();
+            rig.run_dry();
+        }
+        drop(tx);
+        let (report, ends) = rig.end();
+        assert_invariants(&report, &[source], &witnesses(ends));
+    }
+}
+
 fn sound() -> Plan {
     let mut plan = plan();
     plan.class(Class::strict("sound").capacity(2));

@@ -109,7 +109,8 @@ impl Rig {
     /// Every lane has been once around: what is counted is the steady state.
     fn new(setting: Setting) -> Self {
         let Setting { producers, classes, shards, burst, stamp, wait, mesh, lowest } = setting;
-        let mut plan = Plan::new(Profile::Latency).shards(shards).producers_max(producers).unpinned();
+        let mut plan =
+            Plan::new(Profile::Latency).shards(shards).producers_max(producers).unpinned().announce(false);
         plan = plan.burst(burst).wait(wait).mesh(mesh).clock(Clock::virtual_time().0);
         let class = |n: usize| match n {
             0 => Class::strict("0"),

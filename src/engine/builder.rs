@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Plan {
-    /// Checks the plan, lays everything out, and starts a pinned thread for each shard.
+    /// Checks the plan, says what it starts ([`announce`](Plan::announce)), lays everything out, and starts a pinned
+    /// thread for each shard.
     ///
     /// `make` fills the slots with events that producers will write over; `handler` makes each shard's handler, on
     /// that shard's thread. When this returns, every shard is ready.
@@ -32,8 +33,8 @@ impl Plan {
         E: Send + 'static,
         H: Handler<E>,
     {
-        self.check::<E>()?;
-        self.say(event_layout::<E>());
+        let advice = self.check_for::<E>(Threads::Engine)?;
+        self.say(event_layout::<E>(), &advice, Threads::Engine);
         let (mut engine, seats) = self.lay_out(make);
         let core = engine.core.clone();
         let handler = Arc::new(handler);
@@ -58,7 +59,8 @@ impl Plan {
         }
     }
 
-    /// Checks the plan for a host that drives the shards itself: on threads, or in a loop, of its own.
+    /// Checks the plan for a host that drives the shards itself: on threads, or in a loop, of its own. What is about to
+    /// run is said as by [`start`](Plan::start).
     ///
     /// Each [`Seat`] must be built before a producer can attach. Such an engine does not drain by itself when it is
     /// stopped: [`close`](Engine::close) it, poll until nothing is left, then stop it and finish the shards.
@@ -69,7 +71,8 @@ impl Plan {
         self,
         make: impl Fn() -> E + Send + Sync + 'static,
     ) -> Result<(Engine<E>, Vec<Seat<E>>), StartError> {
-        self.check_for::<E>(Threads::Host)?;
+        let advice = self.check_for::<E>(Threads::Host)?;
+        self.say(event_layout::<E>(), &advice, Threads::Host);
         Ok(self.lay_out(make))
     }
 

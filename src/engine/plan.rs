@@ -197,7 +197,8 @@ impl Plan {
         self
     }
 
-    /// Whether a start says on standard error, in a few lines, what it starts (see [`Plan::summary`]).
+    /// Whether a start, or [`host_driven`](Plan::host_driven), says on standard error, in a few lines, what it starts (see
+    /// [`Plan::summary`]).
     pub fn announce(mut self, announce: bool) -> Self {
         self.announce = announce;
         self

@@ -3,6 +3,7 @@
 
 use super::config::{PlanError, Severity};
 use super::plan::Plan;
+use super::rules::Threads;
 use super::table::ENGINE;
 use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
@@ -39,10 +40,10 @@ impl Plan {
     /// The plan in a few lines, for events of a layout: what it starts, where it is not as its profile has it, and all
     /// advice.
     pub fn summary(&self, event: Layout, host: Option<&Host>) -> String {
-        self.summary_with(event, &self.findings(event, host))
+        self.summary_with(event, &self.findings(event, host), Threads::Engine)
     }
 
-    fn summary_with(&self, event: Layout, findings: &[PlanError]) -> String {
+    fn summary_with(&self, event: Layout, findings: &[PlanError], threads: Threads) -> String {
         let placements = self.placements();
         let cpus: Vec<_> = placements.iter().filter_map(|placement| placement.cpu).collect();
         let cpus = match (cpus.is_empty(), &self.cpus) {
@@ -55,6 +56,7 @@ impl Plan {
             "pelton {}: profile {}; {shards} {cpus}, wait {}; burst {} events, floor {} bursts; {} producers at most; {}",
             env!("CARGO_PKG_VERSION"),
             self.profile,
+            _ if threads == Threads::Host => "driven by their host".to_string(),
             self.wait,
             self.burst,
             self.floor,
@@ -82,9 +84,9 @@ impl Plan {
     }
 
     /// Says on standard error what is about to start, if the plan wants that.
-    pub(super) fn say(&self, event: Layout) {
+    pub(super) fn say(&self, event: Layout, advice: &[PlanError], threads: Threads) {
         if self.announce {
-            let text = self.summary(event, Some(&Host::look()));
+            let text = self.summary_with(event, advice, threads);
             // A standard error that takes nothing is no reason not to start, nor to panic.
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
