@@ -36,6 +36,15 @@ fn class_line(class: &Class) -> String {
     format!("{}: {share}, {} slots{payloads}, {overflow}{ttl}, {measured}", class.name, class.capacity)
 }
 
+/// A line in which no name breaks the line, or tells a terminal what to do.
+fn printable(line: &str) -> String {
+    let shown = |text: String, c: char| match c.is_control() {
+        true => text + &c.escape_debug().to_string(),
+        false => text + &*c.encode_utf8(&mut [0; 4]),
+    };
+    line.chars().fold(String::with_capacity(line.len()), shown)
+}
+
 impl Plan {
     /// The plan in a few lines, for events of a layout: what it starts, where it is not as its profile has it, and all
     /// advice.
@@ -47,6 +56,7 @@ impl Plan {
         let placements = self.placements();
         let cpus: Vec<_> = placements.iter().filter_map(|placement| placement.cpu).collect();
         let cpus = match (cpus.is_empty(), &self.cpus) {
+            _ if threads == Threads::Host => "driven by their host".to_string(),
             (true, _) => "not pinned".to_string(),
             (false, Some(_)) => format!("on CPUs {} (named)", list(&cpus)),
             (false, None) => format!("on CPUs {} (chosen)", list(&cpus)),
@@ -56,7 +66,6 @@ impl Plan {
             "pelton {}: profile {}; {shards} {cpus}, wait {}; burst {} events, floor {} bursts; {} producers at most; {}",
             env!("CARGO_PKG_VERSION"),
             self.profile,
-            _ if threads == Threads::Host => "driven by their host".to_string(),
             self.wait,
             self.burst,
             self.floor,
@@ -64,14 +73,14 @@ impl Plan {
             bytes(self.footprint_of(event).total_bytes()),
         );
         for class in &self.classes {
-            let _ = write!(text, "\n  {}", class_line(class));
+            let _ = write!(text, "\n  {}", printable(&class_line(class)));
         }
         let others = self.unlike_its_profile();
         if !others.is_empty() {
-            let _ = write!(text, "\n  not as the profile has it: {}", others.join(", "));
+            let _ = write!(text, "\n  not as the profile has it: {}", printable(&others.join(", ")));
         }
         for warning in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
-            let _ = write!(text, "\n  warning: {warning}");
+            let _ = write!(text, "\n  warning: {}", printable(&warning.to_string()));
         }
         text
     }
@@ -98,6 +107,19 @@ mod tests {
     use super::*;
     use crate::Profile;
     use std::time::Duration;
+
+    #[test]
+    fn a_name_breaks_no_line_and_reaches_no_terminal() {
+        let mut plan = Plan::new(Profile::Dev).unpinned().thread_name("a\r\u{1b}[2J über");
+        plan.class(Class::strict("b\n  warning: \u{7}\u{9b}1m\u{7f}").ttl(Duration::from_micros(1)));
+        let text = plan.summary(Layout::new::<u64>(), None);
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        for part in ["\n  b\\n  warning: \\u{7}\\u{9b}1m\\u{7f}: strict", "thread_name = a\\r\\u{1b}[2J über"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("\n  warning: class 'b\\n  warning: "), "{text}");
+    }
 
     #[test]
     fn a_plan_says_what_it_starts() {
