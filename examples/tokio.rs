@@ -60,7 +60,8 @@ async fn sense(mut tx: AsyncProducer<Reading>, class: ClassId, sensor: u64) -> u
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut plan = Plan::new(Profile::Dev).shards(2).producers_max(SENSORS);
+    // Two shards even where there is one CPU: these have time for each other.
+    let mut plan = Plan::new(Profile::Dev).shards(2).overcommitted(true).producers_max(SENSORS);
     let class = plan.class(Class::strict("readings").capacity(256).block());
     let engine = plan.start(Reading::default, |_shard| Sums::default())?;
 

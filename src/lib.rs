@@ -27,7 +27,7 @@
 //!     fn on_stop(self, _: &mut Context<'_, Tick>) -> u64 { self.turnover }
 //! }
 //!
-//! let mut plan = Plan::new(Profile::Dev).shards(2).producers_max(4);
+//! let mut plan = Plan::new(Profile::Dev).shards(1).producers_max(4);
 //! let orders = plan.class(Class::strict("orders").capacity(1_024).block());
 //! let ticks = plan.class(Class::weighted("ticks", 1).capacity(4_096).drop_newest());
 //! let engine = plan.start(Tick::default, |_shard| Book::default())?;
