@@ -53,6 +53,22 @@ pub enum Share {
     Weighted(u32),
 }
 
+impl Share {
+    /// The weight of a weighted class.
+    pub(crate) fn weight(self) -> Option<u32> {
+        match self {
+            Share::Strict => None,
+            Share::Weighted(weight) => Some(weight),
+        }
+    }
+}
+
+/// Events of a weighted class's turn: one burst for the class with the smallest weight, more for the others in
+/// proportion.
+pub(crate) fn turn_events(burst: u32, weight: u32, smallest: u32) -> u64 {
+    u64::from(burst) * u64::from(weight) / u64::from(smallest.max(1))
+}
+
 /// Which events of a class carry a stamp and are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {

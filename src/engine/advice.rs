@@ -7,7 +7,7 @@
 use super::config::{BURST_MAX, PlanError};
 use super::plan::Plan;
 use super::rules::different;
-use crate::class::{Class, Share};
+use crate::class::{Class, turn_events};
 use crate::host::Host;
 use crate::wait::Wait;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl<'a> Times<'a> {
 
     /// Events of a turn of a weighted class.
     fn turn(&self, weight: u32) -> u64 {
-        u64::from(self.plan.burst) * u64::from(weight) / u64::from(self.smallest)
+        turn_events(self.plan.burst, weight, self.smallest)
     }
 
     /// How many events are handled in a span.
@@ -105,10 +105,7 @@ impl<'a> Times<'a> {
 }
 
 fn weight(class: &Class) -> Option<u32> {
-    match class.share {
-        Share::Strict => None,
-        Share::Weighted(weight) => Some(weight),
-    }
+    class.share.weight()
 }
 
 impl Plan {
@@ -166,6 +163,9 @@ impl Plan {
                 "'park' where {shards} shards are granted {quota} CPUs of time: the rest they are halted"
             );
             spin(&limit, true);
+        }
+    }
+}
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -203,9 +203,6 @@ mod tests {
             let works = floor.works.strip_prefix("class 'last': ttl_us = ").unwrap();
             assert_eq!(works == "'none'", handling == 1_000_000_000, "{floor}");
             assert_eq!(advice(&plan(works.parse().ok())), []);
-        }
-    }
-}
         }
     }
 }

@@ -13,7 +13,7 @@
 //! The lowest class is the weighted tier where there is one, otherwise the last strict class.
 #![forbid(unsafe_code)]
 
-use crate::class::{Class, Share};
+use crate::class::{Class, turn_events};
 
 pub(crate) struct Schedule {
     strict: Vec<usize>,
@@ -54,15 +54,11 @@ pub(crate) trait Serve {
 
 impl Schedule {
     pub fn new(classes: &[Class], burst: u32, floor: u32) -> Self {
-        let burst = u64::from(burst);
-        let weight = |class: &Class| match class.share {
-            Share::Strict => None,
-            Share::Weighted(weight) => Some(u64::from(weight)),
-        };
+        let weight = |class: &Class| class.share.weight();
         let smallest = classes.iter().filter_map(weight).min().unwrap_or(1);
         let mut strict: Vec<_> = (0..classes.len()).filter(|i| weight(&classes[*i]).is_none()).collect();
         let tier = classes.iter().enumerate().filter_map(|(class, settings)| {
-            let share = burst * weight(settings)? / smallest;
+            let share = turn_events(burst, weight(settings)?, smallest);
             Some(Weighted { class, share, left: share })
         });
         let mut tier: Vec<_> = tier.collect();
@@ -70,7 +66,7 @@ impl Schedule {
         strict.shrink_to_fit();
         tier.shrink_to_fit();
         let higher = if tier.is_empty() { strict.len() - 1 } else { strict.len() };
-        Schedule { strict, higher, tier, turn: 0, burst, floor, passed_over: 0 }
+        Schedule { strict, higher, tier, turn: 0, burst: burst.into(), floor, passed_over: 0 }
     }
 
     /// Bytes of the schedule of so many classes of either kind.
