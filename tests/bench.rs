@@ -8,7 +8,7 @@
 mod program;
 
 use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
-use program::{Done, end, pelton};
+use program::{Done, alone, end, pelton};
 use serde_json::Value;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -317,13 +317,8 @@ fn an_option_without_a_use_is_refused_and_not_ignored() {
 fn on_one_cpu_it_says_that_figures_would_mean_nothing() {
     let cpu = pelton::shard::available()[0].to_string();
     let program = env!("CARGO_BIN_EXE_pelton");
-    let child = Command::new("taskset")
-        .args(["-c", &cpu, program, "bench", "lane"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = alone(Command::new("taskset"));
+    let child = command.args(["-c", &cpu, program, "bench", "lane"]).spawn().unwrap();
     let done = end(child);
     assert_eq!((done.code, done.out.as_str()), (Some(1), ""));
     assert!(done.err.contains("needs two CPUs") && done.err.contains("would mean nothing"), "{}", done.err);

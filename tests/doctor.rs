@@ -6,13 +6,13 @@
 #[path = "support/program.rs"]
 mod program;
 
-use program::{Done, end, pelton};
+use program::{Done, alone, end, pelton};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -34,9 +34,8 @@ fn doctor(args: &[&str]) -> Done {
 /// permitted or not there.
 fn below(outer: &[&str], args: &[&str]) -> Option<Done> {
     let command = |inner: &[&str]| {
-        let mut command = Command::new(outer[0]);
+        let mut command = alone(Command::new(outer[0]));
         command.args(&outer[1..]).args(inner);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
     match command(&["true"]).spawn().map(end) {
@@ -177,9 +176,8 @@ fn an_unprivileged_user_sees_as_much() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let nobody = |args: &[&str]| {
-        let mut command = Command::new(&program);
+        let mut command = alone(Command::new(&program));
         command.arg("doctor").args(args).uid(NOBODY).gid(NOBODY).current_dir("/");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         object(&run(command))
     };
     let roots = object(&doctor(&["--json", "--no-measure"]));
@@ -257,9 +255,8 @@ impl HalfACpu {
     fn doctor(&self, args: &str) -> Option<Done> {
         let script =
             format!("echo $$ > {}/cgroup.procs || exit 77; exec \"$0\" doctor {args}", self.0.display());
-        let mut command = Command::new("sh");
+        let mut command = alone(Command::new("sh"));
         command.args(["-c", &script, env!("CARGO_BIN_EXE_pelton")]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let done = run(command);
         if done.code == Some(77) {
             skipped(&format!("no process may be moved: {}", done.err.trim()))
@@ -301,8 +298,8 @@ fn half_a_cpu_is_bad_and_says_where_it_is_set() {
 fn assert_is_script(text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
-    let mut bash = Command::new("bash");
-    bash.arg("-n").arg(file.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut bash = alone(Command::new("bash"));
+    bash.arg("-n").arg(file.path());
     let done = run(bash);
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{text}");
     assert!(text.starts_with("#!/bin/sh\n# "), "{text}");
@@ -318,6 +315,10 @@ fn the_script_has_all_commands_and_changes_nothing() {
     let written = doctor(&["--no-measure", &format!("--fix-script={}", file.display())]);
     assert!(written.out.contains("written: "), "{}", written.out);
     assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
+    // What somebody has edited is not written over.
+    let again = doctor(&[&format!("--fix-script={}", file.display())]);
+    assert_eq!((again.code, again.out.as_str()), (Some(2), ""), "{}", again.err);
+    assert!(again.err.contains("is there already") && again.err.contains("fix-2.sh would work"), "{}", again.err);
     let commands: Vec<&str> =
         printed.out.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let fixes =

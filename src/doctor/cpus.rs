@@ -1,7 +1,7 @@
 //! CPUs: whether the engine has them, has them whole, and has them for itself.
 #![forbid(unsafe_code)]
 
-use super::finding::{Finding, Topic, write_to};
+use super::finding::{Finding, Topic, at_boot, of_process, write_to};
 use crate::host::{Files, Host, Seen, Unknown, list, parse_list};
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ fn mask(Look { host, .. }: &Look<'_>) -> Finding {
                 format!("one of {there} CPUs of the machine"),
                 "producers and shards take turns of some milliseconds each on one CPU",
             )
-            .fix(format!("taskset -acp {} \"${{PID:?the process}}\"", list(&all))),
+            .fix(of_process(&format!("taskset -acp {}", list(&all)))),
         (n, there) if n < there => finding.ok(found, format!("{n} of {there} CPUs of the machine")),
         _ if host.online.is_ok() => finding.ok(found, "all that the machine has"),
         _ => finding.ok(found, "as the system says of this process"),
@@ -228,7 +228,7 @@ fn of_boot(
         if rest.is_empty() {
             return finding;
         }
-        finding.fix(format!("grubby --update-kernel=ALL --args={}", argument(&list(&rest))))
+        finding.fix(at_boot(&argument(&list(&rest))))
     })
 }
 

@@ -180,7 +180,7 @@ pub(super) struct Measured<'a> {
 
 /// A word of a shell: within quotes where that is needed.
 pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-,+:@%".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-,+:@%=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.into();
     }
@@ -191,6 +191,23 @@ pub(super) fn quoted(word: &str) -> String {
 pub(super) fn write_to(file: &str, text: &str) -> String {
     format!("echo {} > {}", quoted(text), quoted(file))
 }
+
+/// The command that gives a process what it lacks: what ends in the number of one. Where nobody says which, nothing is
+/// done, and what follows still is.
+pub(super) fn of_process(command: &str) -> String {
+    format!("{OF_PROCESS}{command} \"$PID\"")
+}
+
+/// What every command that is about one process begins with.
+pub(super) const OF_PROCESS: &str = "[ -z \"${PID-}\" ] || ";
+
+/// The command that gives the kernel an argument for its next start.
+pub(super) fn at_boot(argument: &str) -> String {
+    format!("{AT_BOOT}{}", quoted(argument))
+}
+
+/// What every such command begins with: the argument is the rest.
+pub(super) const AT_BOOT: &str = "grubby --update-kernel=ALL --args=";
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -1,7 +1,7 @@
 //! Memory: how much there is, in what pages, and what may be locked.
 #![forbid(unsafe_code)]
 
-use super::finding::{Finding, Topic, write_to};
+use super::finding::{Finding, Topic, of_process, write_to};
 use crate::host::{Files, Host, Seen, Unknown};
 use crate::words;
 
@@ -116,7 +116,7 @@ fn memlock(files: &Files) -> Finding {
                 "a ring that was swapped out while it was quiet comes back in milliseconds",
             ),
         };
-        let finding = finding.fix("prlimit --memlock=unlimited --pid \"${PID:?the process}\"");
+        let finding = finding.fix(of_process("prlimit --memlock=unlimited --pid"));
         bytes.into_iter().fold(finding, |finding, n| finding.value(n as f64, "bytes"))
     })
 }

@@ -521,6 +521,7 @@ mod tests {
             }
             let report = Report { cpus: vec![2, 3], debug: false, findings, measured: None };
             for line in report.fix_script().lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                let line = line.strip_prefix(finding::OF_PROCESS).unwrap_or(line);
                 let known = ["echo ", "sysctl -w ", "prlimit ", "taskset ", "grubby "];
                 prop_assert!(known.iter().any(|command| line.starts_with(command)), "{}", line);
             }

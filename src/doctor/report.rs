@@ -1,7 +1,7 @@
 //! The report: all findings with what was measured, and the script of what would mend them.
 #![forbid(unsafe_code)]
 
-use super::finding::{Finding, State};
+use super::finding::{AT_BOOT, Finding, OF_PROCESS, State};
 use super::measured::Figures;
 use crate::host::list;
 use serde::Serialize;
@@ -41,6 +41,12 @@ impl Report {
              # arguments of the kernel take effect only then.\n",
             list(&self.cpus)
         );
+        let mut commands = self.findings.iter().flat_map(|finding| &finding.fix);
+        if commands.any(|command| command.starts_with(OF_PROCESS)) {
+            script.push_str(
+                "# What is done to a process is left out unless PID is its number: PID=1234 sh this-script.\n",
+            );
+        }
         let amiss = self.findings.iter().filter(|finding| !finding.fix.is_empty());
         for Finding { name, state, found, reason, cost, fix, .. } in amiss {
             // Writing to a string cannot fail.
@@ -49,6 +55,13 @@ impl Report {
                 let _ = writeln!(script, "#   {}", one_line(text));
             }
             for command in fix.iter().map(|command| one_line(command)) {
+                if let Some(argument) = command.strip_prefix(AT_BOOT) {
+                    let _ = writeln!(
+                        script,
+                        "#   grubby is on Red Hat's systems alone. On others, add this to GRUB_CMDLINE_LINUX in\n\
+                         #   /etc/default/grub and run update-grub: {argument}"
+                    );
+                }
                 let _ = writeln!(script, "{command}");
             }
         }
@@ -66,7 +79,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::finding::Topic;
+    use super::super::finding::{Topic, at_boot, of_process};
     use super::*;
 
     fn report(findings: Vec<Finding>) -> Report {
@@ -87,6 +100,24 @@ mod tests {
         assert_eq!(commands, ["echo max > /sys/x"]);
         assert!(script.contains("# bad (bad): worse rm -rf /\n#   it is\n#   time\n"), "{script}");
         assert_eq!(State::ALL.map(|state| report.count(state)), [1, 1, 0, 1]);
+    }
+
+    #[test]
+    fn what_some_systems_lack_ends_no_script_and_is_told() {
+        let finding = |id| Finding::new(Topic::Cpus, id, id);
+        let report = report(vec![
+            finding("mask").warn("1", "it is", "time").fix(of_process("exit 7 #")),
+            finding("isolated").warn("none", "it is", "time").fix(at_boot("isolcpus=1")),
+        ]);
+        let script = report.fix_script();
+        assert!(script.contains("PID=1234 sh") && script.contains("update-grub: isolcpus=1\n"), "{script}");
+        assert!(script.contains("\ngrubby --update-kernel=ALL --args=isolcpus=1\n"), "{script}");
+        let ended = |pid: &str| {
+            let mut shell = std::process::Command::new("sh");
+            let script = script.replace("grubby ", "exit 5 # ");
+            shell.args(["-uc", &script]).env("PID", pid).status().unwrap().code()
+        };
+        assert_eq!([ended(""), ended("1")], [Some(5), Some(7)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The system: what tells the time, who may measure, what is below it, and how many files it gives.
 #![forbid(unsafe_code)]
 
-use super::finding::{Finding, Topic, write_to};
+use super::finding::{Finding, Topic, of_process, write_to};
 use super::memory::limit;
 use crate::host::{Files, Unknown};
 
@@ -77,7 +77,7 @@ fn nofile(files: &Files) -> Finding {
             ),
             _ => finding.ok(found, format!("{FILES_MIN} or more")),
         };
-        let finding = finding.fix(format!("prlimit --nofile={FILES_MIN}: --pid \"${{PID:?the process}}\""));
+        let finding = finding.fix(of_process(&format!("prlimit --nofile={FILES_MIN}: --pid")));
         files.map(|files| files as f64).into_iter().fold(finding, |finding, n| finding.value(n, "files"))
     })
 }

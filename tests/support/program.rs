@@ -7,10 +7,14 @@ use std::time::{Duration, Instant};
 
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// The program with nothing to read; what it writes is kept. Settings in the environment of whoever runs the tests are
-/// not its own.
+/// The program with nothing to read; what it writes is kept.
 pub fn pelton() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pelton"));
+    alone(Command::new(env!("CARGO_BIN_EXE_pelton")))
+}
+
+/// A child with nothing to read; what it writes is kept. It has no settings from the environment of whoever runs the
+/// tests.
+pub fn alone(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PELTON_")) {
         command.env_remove(name);
     }

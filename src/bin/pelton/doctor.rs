@@ -8,13 +8,15 @@ use crate::page::{Ink, Page, Rows};
 use clap::Args;
 use pelton::doctor::{Doctor, Figures, Finding, GAP_NS_MIN, Report, Settings, State, Syncs, Topic};
 use serde::Serialize;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Exit codes, for the help.
 pub const CODES: &str = "Nothing is changed, and no privilege is needed.\n\n\
     Exit codes:\n  0  nothing is bad; there may be warnings\n  1  the output could not be written\n  \
-    2  the arguments cannot be\n  3  something is bad for an engine";
+    2  the arguments cannot be, or the script's file is there already\n  3  something is bad for an engine";
 
 /// Arguments of `pelton doctor`.
 #[derive(Debug, Args)]
@@ -37,7 +39,8 @@ pub struct DoctorArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Write a script of what an administrator would run, to FILE; without FILE print it alone, and measure nothing
+    /// Write a script of what an administrator would run, to FILE, which must not be there yet; without FILE print it
+    /// alone, and measure nothing
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     fix_script: Option<PathBuf>,
 }
@@ -83,6 +86,10 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
             "fix-script and json would both be printed; --fix-script=FILE would work".into(),
         ]));
     }
+    // Before anybody waits for what is measured.
+    if let Some(file) = args.fix_script.as_deref().filter(|file| !prints_script && file.exists()) {
+        return Err(there_already(file));
+    }
     let doctor = Doctor::new(&args.settings()?)?;
     let is_page = !args.json && !prints_script;
     let mut page = Page::new();
@@ -118,9 +125,24 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
 }
 
 fn write(file: &Path, script: &str) -> Result<(), Failure> {
-    std::fs::write(file, script).map_err(|error| {
-        Failure::Run(format!("{} could not be written: {error}; name a file that can be", file.display()))
+    let written = File::create_new(file).and_then(|mut file| file.write_all(script.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => there_already(file),
+        _ => Failure::Run(format!("{} could not be written: {error}; name a file that can be", file.display())),
     })
+}
+
+/// An administrator may have edited it.
+fn there_already(file: &Path) -> Failure {
+    let [stem, end] = [file.file_stem(), file.extension()].map(|part| part.map(|part| part.to_string_lossy()));
+    let (stem, end) = (stem.unwrap_or_default(), end.map_or(String::new(), |end| format!(".{end}")));
+    let other = (2..).map(|n| file.with_file_name(format!("{stem}-{n}{end}"))).find(|file| !file.exists());
+    let other = other.unwrap_or_default();
+    Failure::Settings(vec![format!(
+        "fix-script: {} is there already; {} would work",
+        file.display(),
+        other.display()
+    )])
 }
 
 fn verdict(report: &Report) -> Result<(), Failure> {
