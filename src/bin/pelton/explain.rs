@@ -7,7 +7,7 @@ use crate::format::{bytes, clean, count, many};
 use crate::page::{Ink, Page, Rows};
 use crate::problems;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
-use pelton::engine::{Against, Severity};
+use pelton::engine::{Against, CLASS, Severity};
 use pelton::words::wrap;
 use serde::Serialize;
 use std::path::Path;
@@ -72,7 +72,7 @@ fn is_wrong(read: &Read) -> bool {
 /// What was meant by one argument: a file, or, where there is none of that name and it looks like none, a setting.
 fn named(args: &ExplainArgs) -> (Option<&Path>, Option<&str>) {
     let (file, key) = (args.file.as_deref(), args.key.as_deref());
-    let is_word = |text: &&str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_word = |text: &&str| !text.contains(std::path::is_separator) && !text.ends_with(".toml");
     match (file.filter(|file| !file.exists()).and_then(Path::to_str).filter(is_word), key) {
         (Some(word), None) => (None, Some(word)),
         _ => (file, key),
@@ -80,9 +80,23 @@ fn named(args: &ExplainArgs) -> (Option<&Path>, Option<&str>) {
 }
 
 fn no_such(file: Option<&Path>, key: &str, near: Option<&str>) -> Failure {
-    let works = near.unwrap_or("burst_events");
-    let neither = if file.is_some() { "no" } else { "neither a file nor a" };
-    Failure::Settings(vec![format!("there is {neither} setting '{}'; '{works}' would work", clean(key, 60))])
+    let (called, command) = (clean(key, 60), "`pelton explain`");
+    let of_class = |key: &str| CLASS.iter().any(|row| key.rsplit('.').next() == Some(row.key));
+    Failure::Settings(vec![match (file, near) {
+        (None, _) if of_class(key) => format!(
+            "'{called}' is of a class, and without a file there are none; the name of a file before it would work"
+        ),
+        (None, Some(near)) => {
+            format!("there is neither a file nor a setting '{called}'; '{near}' would work")
+        }
+        (None, None) => {
+            format!("there is neither a file nor a setting '{called}'; {command} alone tells all settings")
+        }
+        (Some(_), Some(near)) => format!("there is no setting '{called}'; '{near}' would work"),
+        (Some(_), None) => {
+            format!("there is no setting '{called}'; {command} with the file alone tells all of its settings")
+        }
+    }])
 }
 
 fn head(page: &mut Page, read: &Read) -> Result<(), Failure> {
