@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::host::{Files, file_system, list};
 use crate::probe;
 use crate::shard::pin;
+use crate::words::nanos;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,8 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// CPUs that are measured at most: 28 pairs.
-pub const CPUS_MAX: usize = 8;
+/// CPUs that are measured at most.
+pub const CPUS_MAX: usize = 256;
+
+/// CPUs of which each pair is measured at most: 28 pairs, one after the other.
+pub const PAIRED_CPUS_MAX: usize = 8;
 
 /// Gaps from here on are counted, in nanoseconds: what the kernel's detector of hardware latencies counts from
 /// (`hwlat_detector.rst`).
@@ -105,7 +109,7 @@ pub struct Figures {
     pub cpus: Vec<usize>,
     /// The clock.
     pub clock: Option<ClockCost>,
-    /// Each pair of CPUs.
+    /// Each pair of the first [`PAIRED_CPUS_MAX`] CPUs.
     pub pairs: Vec<Pair>,
     /// Each CPU.
     pub gaps: Vec<Gaps>,
@@ -145,16 +149,10 @@ fn measured(id: &'static str, name: &'static str) -> Finding {
     Finding::new(Topic::Measured, id, name)
 }
 
-/// A span as people read it.
+/// A span as people read it: a clock is read in a few nanoseconds, of which tenths count.
 fn span(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns < 1e3 => (ns, "ns"),
-        ns if ns < 1e6 => (ns / 1e3, "µs"),
-        ns if ns < 1e9 => (ns / 1e6, "ms"),
-        ns => (ns / 1e9, "s"),
-    };
     // What would be rounded up to 100.0 has no decimal either.
-    if value < 99.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    if ns < 99.95 { format!("{ns:.1} ns") } else { nanos(ns.round() as u64) }
 }
 
 /// Runs it on a thread that ends; `None` where there is no thread to be had, or no end of it.
@@ -206,7 +204,8 @@ fn clock_cost(clock: &Clock, figures: &mut Figures) -> Finding {
 
 fn round_trips(task: &Task<'_>, clock: &Clock, limit: Duration, figures: &mut Figures) -> Finding {
     let finding = measured("round_trip", "core to core");
-    let cpus = figures.cpus.clone();
+    let cpus = &figures.cpus[..figures.cpus.len().min(PAIRED_CPUS_MAX)];
+    let left = list(&figures.cpus[cpus.len()..]);
     let pairs: Vec<[usize; 2]> = (0..cpus.len())
         .flat_map(|at| cpus[at + 1..].iter().map(move |other| (at, *other)))
         .map(|(at, other)| [cpus[at], other])
@@ -225,7 +224,7 @@ fn round_trips(task: &Task<'_>, clock: &Clock, limit: Duration, figures: &mut Fi
     }
     let worst = figures.pairs.iter().max_by(|a, b| a.p50_ns.total_cmp(&b.p50_ns));
     let Some(worst) = worst else { return finding.unknown("no two threads could be pinned at once") };
-    finding.judge(Measured {
+    let mut finding = finding.judge(Measured {
         value: worst.p50_ns,
         unit: "ns",
         found: format!("{}, CPUs {} and {}", span(worst.p50_ns), worst.cpus[0], worst.cpus[1]),
@@ -234,7 +233,11 @@ fn round_trips(task: &Task<'_>, clock: &Clock, limit: Duration, figures: &mut Fi
         bad_from: 2_000.0,
         limits: ["500 ns", "2 µs"],
         cost: "no event between these CPUs is faster than half of it",
-    })
+    });
+    if !left.is_empty() {
+        finding.reason.push_str(&format!("; CPUs {left} are in no pair"));
+    }
+    finding
 }
 
 /// Why there is nothing to measure on.
@@ -401,8 +404,8 @@ mod tests {
 
     #[test]
     fn spans_are_short() {
-        let told = [0.0, 25.84, 118.2, 999.0, 4_040.0, 432_400.0, 17_600_000.0, 2.5e9].map(span);
-        assert_eq!(told, ["0.0 ns", "25.8 ns", "118 ns", "999 ns", "4.0 µs", "432 µs", "17.6 ms", "2.5 s"]);
+        let told = [0.0, 25.84, 118.2, 999.6, 4_040.0, 432_400.0, 17_600_000.0, 2.5e9].map(span);
+        assert_eq!(told, ["0.0 ns", "25.8 ns", "118 ns", "1.0 µs", "4.0 µs", "432 µs", "18 ms", "2.5 s"]);
     }
 
     #[test]

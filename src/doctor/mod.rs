@@ -40,7 +40,7 @@
 //! others.
 //!
 //! # Limits
-//! At most [`CPUS_MAX`] CPUs are measured, all of them are looked at. A control group above the one that is mounted
+//! At most [`CPUS_MAX`] CPUs are measured, and of these [`PAIRED_CPUS_MAX`] in pairs; all are looked at. A control group above the one that is mounted
 //! cannot be seen. A write that hangs keeps its thread to the end of the process; a process that is killed while it
 //! measures leaves a file `pelton-doctor-…` of at most 4 MiB behind.
 //!
@@ -67,7 +67,7 @@ mod measured;
 mod report;
 
 pub use finding::{Finding, State, Topic};
-pub use measured::{CPUS_MAX, ClockCost, Figures, GAP_NS_MIN, Gaps, Pair, Syncs};
+pub use measured::{CPUS_MAX, ClockCost, Figures, GAP_NS_MIN, Gaps, PAIRED_CPUS_MAX, Pair, Syncs};
 pub use report::Report;
 
 use crate::engine::{Kind, PlanError, PlanErrors, Value, Written};

@@ -7,6 +7,7 @@ use crate::format::{bytes, clean, count, cpus, nanos};
 use crate::page::{Ink, Page, Rows};
 use clap::Args;
 use pelton::doctor::{Doctor, Figures, Finding, GAP_NS_MIN, Report, Settings, State, Syncs, Topic};
+use pelton::words::wrap;
 use serde::Serialize;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -68,6 +69,9 @@ const REASON: usize = 44;
 /// What stands below a finding is as wide as all of them.
 const TEXT: usize = STATE + NAME + FOUND + REASON;
 
+/// CPUs whose gaps are shown; one screen of them.
+const GAPS_SHOWN: usize = 16;
+
 /// The report, and how many findings are in each state.
 #[derive(Serialize)]
 struct Root<'a> {
@@ -128,13 +132,16 @@ fn write(file: &Path, script: &str) -> Result<(), Failure> {
     let written = File::create_new(file).and_then(|mut file| file.write_all(script.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => there_already(file),
-        _ => Failure::Run(format!("{} could not be written: {error}; name a file that can be", file.display())),
+        _ => {
+            Failure::Run(format!("{} could not be written: {error}; name a file that can be", file.display()))
+        }
     })
 }
 
 /// An administrator may have edited it.
 fn there_already(file: &Path) -> Failure {
-    let [stem, end] = [file.file_stem(), file.extension()].map(|part| part.map(|part| part.to_string_lossy()));
+    let [stem, end] =
+        [file.file_stem(), file.extension()].map(|part| part.map(|part| part.to_string_lossy()));
     let (stem, end) = (stem.unwrap_or_default(), end.map_or(String::new(), |end| format!(".{end}")));
     let other = (2..).map(|n| file.with_file_name(format!("{stem}-{n}{end}"))).find(|file| !file.exists());
     let other = other.unwrap_or_default();
@@ -199,29 +206,18 @@ fn show_finding(page: &mut Page, finding: &Finding) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Text in lines of at most `width` characters, broken between words where that can be.
+/// Text in lines of at most `width` characters; a word that is longer goes on in the next line.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut lines = Vec::new();
     // What the system's files say must not move the cursor.
-    for word in clean(text, 400).split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        loop {
-            let last = lines.last_mut().expect("there is one from the start");
-            let used = last.chars().count();
-            let gap = usize::from(used > 0);
-            if used + gap + word.len() <= width {
-                last.extend(std::iter::repeat_n(' ', gap).chain(word));
-                break;
-            }
-            if used > 0 {
-                lines.push(String::new());
-            } else {
-                // A path is broken behind one of its folders.
-                let slash = word[..width].iter().rposition(|c| *c == '/').filter(|at| *at > 0);
-                last.extend(word.drain(..slash.map_or(width, |at| at + 1)));
-                lines.push(String::new());
-            }
+    for line in wrap(&clean(text, 400), width) {
+        let mut line: Vec<char> = line.chars().collect();
+        while line.len() > width {
+            // A path is broken behind one of its folders.
+            let slash = line[..width].iter().rposition(|c| *c == '/').filter(|at| *at > 0);
+            lines.push(line.drain(..slash.map_or(width, |at| at + 1)).collect());
         }
+        lines.push(line.into_iter().collect());
     }
     lines
 }
@@ -248,10 +244,13 @@ fn show_pairs(page: &mut Page, figures: &Figures) -> Result<(), Failure> {
     }
     page.title("A cache line there and back, median in ns")?;
     let name = |cpu: &usize| format!("CPU {cpu}");
-    let above = figures.cpus[1..].iter().map(name);
+    let mut paired: Vec<usize> = figures.pairs.iter().flat_map(|pair| pair.cpus).collect();
+    paired.sort_unstable();
+    paired.dedup();
+    let above = paired[1..].iter().map(name);
     let mut rows = Rows::with_head(1, [String::new()].into_iter().chain(above));
-    for from in &figures.cpus[..figures.cpus.len() - 1] {
-        let to = figures.cpus[1..].iter().map(|to| {
+    for from in &paired[..paired.len() - 1] {
+        let to = paired[1..].iter().map(|to| {
             let pair = figures.pairs.iter().find(|pair| pair.cpus == [*from, *to]);
             pair.map_or(String::new(), |pair| format!("{:.0}", pair.p50_ns))
         });
@@ -265,7 +264,11 @@ fn show_gaps(page: &mut Page, figures: &Figures) -> Result<(), Failure> {
     page.title(&format!("Gaps in a loop that never rests, for {:.1} s", first.seconds))?;
     let long = format!("over {} a second", nanos(GAP_NS_MIN));
     let mut rows = Rows::with_head(1, ["CPU", "longest", &long, "time lost"].map(str::to_string).into_iter());
-    for gaps in &figures.gaps {
+    let mut longest: Vec<_> = figures.gaps.iter().collect();
+    longest.sort_by_key(|gaps| std::cmp::Reverse(gaps.longest_ns));
+    longest.truncate(GAPS_SHOWN);
+    longest.sort_by_key(|gaps| gaps.cpu);
+    for gaps in &longest {
         rows.row([
             format!("CPU {}", gaps.cpu),
             nanos(gaps.longest_ns),
@@ -273,7 +276,11 @@ fn show_gaps(page: &mut Page, figures: &Figures) -> Result<(), Failure> {
             format!("{:.3} %", gaps.lost * 100.0),
         ]);
     }
-    page.table(&mut rows)
+    page.table(&mut rows)?;
+    if longest.len() < figures.gaps.len() {
+        page.note(&format!("the longest of {} CPUs; --json has them all", figures.gaps.len()))?;
+    }
+    Ok(())
 }
 
 fn show_syncs(page: &mut Page, syncs: &Syncs) -> Result<(), Failure> {
@@ -325,7 +332,7 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words_and_long_words_anywhere() {
-        assert_eq!(wrapped("", 5), [""]);
+        assert!(wrapped("", 5).is_empty());
         assert_eq!(wrapped("ab cd ef", 5), ["ab cd", "ef"]);
         assert_eq!(wrapped("abcdefgh ij", 5), ["abcde", "fgh", "ij"]);
         assert_eq!(wrapped("/ab/cdefg", 6), ["/ab/", "cdefg"]);
