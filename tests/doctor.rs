@@ -112,7 +112,8 @@ fn it_looks_and_measures_where_the_tests_run() {
         assert_eq!(length(&measured["gaps"]), used);
     }
     for gaps in measured["gaps"].as_array().unwrap() {
-        assert!(gaps["seconds"].as_f64().unwrap() >= 0.4, "{gaps}");
+        // Ticks are not whole nanoseconds.
+        assert!(gaps["seconds"].as_f64().unwrap() > 0.399, "{gaps}");
         let lost = gaps["lost"].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&lost) && gaps["longest_ns"].as_u64().unwrap() > 0, "{gaps}");
     }
