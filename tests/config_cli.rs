@@ -224,6 +224,15 @@ fn one_setting_is_explained_at_length() {
         run(&["explain", "wiat"]).err,
         "error: there is neither a file nor a setting 'wiat'; 'wait' would work\n"
     );
+    // What is like no setting is told where they all are; and what a name is of that is none here.
+    let nothing = run(&["explain", "quux"]);
+    let told =
+        "error: there is neither a file nor a setting 'quux'; `pelton explain` alone tells all settings\n";
+    assert_eq!((nothing.code, nothing.err.as_str()), (Some(2), told));
+    let of_class = run(&["explain", "a_b.ttl_us"]);
+    assert_eq!(of_class.code, Some(2));
+    assert!(of_class.err.contains("'a_b.ttl_us' is of a class, and without a file there are none"));
+    assert!(run(&["explain", "none.toml"]).err.contains("none.toml: "));
 }
 
 #[test]
@@ -283,6 +292,12 @@ fn what_is_written_out_is_the_same_in_effect() {
     assert_eq!(told["settings"][0]["before"]["value"], 64);
     assert_eq!(told["settings"][0]["after"]["origin"]["from"], "file");
     assert_eq!(told["follows"][0]["unit"], "ns");
+    // Names of any length keep to the page, with the key behind them.
+    let long = |slots: &str| GOOD.replace("orders", &"o".repeat(60)).replace("= 64", slots);
+    let ((_one, one), (_two, two)) = (file(&long("= 64")), file(&long("= 128")));
+    let done = run(&["diff", text(&one), text(&two)]);
+    assert!(done.code == Some(1) && done.out.contains("capacity_slots"), "{}{}", done.out, done.err);
+    assert!(done.out.lines().all(|line| line.chars().count() <= 100), "{}", done.out);
     // The environment would cover what differs: it is left out.
     let same = run_with(&["diff", text(&path), text(&path)], &[("PELTON_SHARDS", "900")]);
     assert_eq!(same.code, Some(0));

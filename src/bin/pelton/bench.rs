@@ -42,7 +42,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             page.note("a short run of everything; name a question for figures that can be compared")?;
         }
         show(&mut page, &answer, &from)?;
-        files.iter().try_for_each(|file| page.note(&format!("written: {}", file.display())))?;
+        files.iter().try_for_each(|file| page.written(file))?;
         page.flush()?;
     }
     if args.json {

@@ -2,6 +2,7 @@
 //! knows the tables of all, so that one file does for each.
 
 use crate::failure::Failure;
+use crate::page::hanging;
 use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity, Value};
 use pelton::host::Host;
@@ -109,10 +110,17 @@ impl Told {
         // There is nobody to tell if these fail.
         if self.plan().announces() {
             let text = self.plan().summary(Layout::new::<Entry>(), Some(&self.host));
-            let _ = writeln!(err, "{text}");
+            for line in text.lines() {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                for line in hanging(indent, "    ", line) {
+                    let _ = writeln!(err, "{line}");
+                }
+            }
         } else {
             for warning in self.config.problems().of(Severity::Warning) {
-                let _ = writeln!(err, "warning: {warning}");
+                for line in hanging("warning: ", "    ", &warning.to_string()) {
+                    let _ = writeln!(err, "{line}");
+                }
             }
         }
     }

@@ -85,7 +85,7 @@ fn show(page: &mut Page, names: [&str; 2], diff: &Diff) -> Result<(), Failure> {
         page.title("Settings")?;
         let mut table = Rows::new(4, ["setting", &before, &after, "unit"]);
         for change in &diff.settings {
-            let setting = clean(&change.setting, 40);
+            let setting = clean(&change.setting, 120);
             table.row([setting, side(&change.before), side(&change.after), change.unit.into()]);
         }
         page.table(&mut table)?;

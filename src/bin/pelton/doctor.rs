@@ -206,20 +206,23 @@ fn show_finding(page: &mut Page, finding: &Finding) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Text in lines of at most `width` characters; a word that is longer goes on in the next line.
+/// Text in lines of at most `width` characters; a word that is longer is broken.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut broken = String::new();
     // What the system's files say must not move the cursor.
-    for line in wrap(&clean(text, 400), width) {
-        let mut line: Vec<char> = line.chars().collect();
-        while line.len() > width {
+    for word in clean(text, 400).split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        while word.len() > width {
             // A path is broken behind one of its folders.
-            let slash = line[..width].iter().rposition(|c| *c == '/').filter(|at| *at > 0);
-            lines.push(line.drain(..slash.map_or(width, |at| at + 1)).collect());
+            let slash = word[..width].iter().rposition(|c| *c == '/').filter(|at| *at > 0);
+            broken.extend(word.drain(..slash.map_or(width, |at| at + 1)));
+            // As much as fitted: the rest does not go on the same line.
+            broken.push(' ');
         }
-        lines.push(line.into_iter().collect());
+        broken.extend(word);
+        broken.push(' ');
     }
-    lines
+    wrap(&broken, width)
 }
 
 fn show_measured(page: &mut Page, report: &Report) -> Result<(), Failure> {
@@ -318,7 +321,7 @@ fn show_sum(page: &mut Page, report: &Report, script: Option<&Path>) -> Result<(
     page.line(Ink::Plain, "")?;
     page.line(Ink::Bold, &format!("{}; nothing was changed", counts.join(", ")))?;
     match script {
-        Some(file) => page.note(&format!("written: {}", file.display())),
+        Some(file) => page.written(file),
         None if report.findings.iter().any(|finding| !finding.fix.is_empty()) => {
             page.note("--fix-script=FILE writes the commands down, with their reasons")
         }
@@ -332,10 +335,11 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words_and_long_words_anywhere() {
-        assert!(wrapped("", 5).is_empty());
+        assert_eq!(wrapped("", 5), [""]);
         assert_eq!(wrapped("ab cd ef", 5), ["ab cd", "ef"]);
         assert_eq!(wrapped("abcdefgh ij", 5), ["abcde", "fgh", "ij"]);
         assert_eq!(wrapped("/ab/cdefg", 6), ["/ab/", "cdefg"]);
+        assert_eq!(wrapped("a /ab/cde is", 6), ["a /ab/", "cde is"]);
         assert_eq!(wrapped("a\u{1b}[2J", 12), ["a\\u{1b}[2J"]);
         for width in 1..9 {
             assert!(wrapped("some words of any length", width).iter().all(|line| line.len() <= width));

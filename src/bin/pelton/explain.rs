@@ -4,16 +4,12 @@ use crate::config::{self, Read, borrowed};
 use crate::config_args::ExplainArgs;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, many};
-use crate::page::{Ink, Page, Rows};
+use crate::page::{Ink, Page, Rows, WIDTH};
 use crate::problems;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
 use pelton::engine::{Against, CLASS, Severity};
-use pelton::words::wrap;
 use serde::Serialize;
 use std::path::Path;
-
-/// Columns of the page.
-const WIDTH: usize = 100;
 
 #[derive(Serialize)]
 struct Root<'a> {
@@ -138,10 +134,10 @@ fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) ->
     }
     page.raw("")?;
     page.note(&format!(
-        "Footprint: {}. What a setting costs is there because it is not",
+        "Footprint: {}. What a setting costs is there because it is not the least that it can be; \
+         costs overlap, and `--memory` shows the sum.",
         bytes(memory.total_bytes)
     ))?;
-    page.note("the least that it can be; costs overlap, and `--memory` shows the sum.")?;
     if read.file().is_none() {
         page.note("A class is declared in a file, or in code; `pelton init` drafts a file.")?;
     }
@@ -186,9 +182,7 @@ fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {
         ("trades", row.trades),
         ("watch", row.watch),
     ] {
-        for (at, line) in wrap(&clean(text, 2_000), WIDTH - 18).iter().enumerate() {
-            page.fact(if at == 0 { name } else { "" }, line)?;
-        }
+        page.fact(name, &clean(text, 2_000))?;
     }
     Ok(())
 }

@@ -5,8 +5,9 @@ use pelton::config::Problems;
 use pelton::engine::{PlanError, PlanErrors, Severity};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
+use pelton::words::wrap;
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command did not end well.
@@ -45,9 +46,11 @@ impl Failure {
             Failure::OutputClosed => (Vec::new(), 0),
         };
         let mut err = io::stderr().lock();
-        for sentence in sentences {
-            // There is nobody left to tell if this fails.
-            let _ = writeln!(err, "error: {sentence}");
+        let reads = err.is_terminal();
+        for sentence in sentences.iter().map(|sentence| format!("error: {sentence}")) {
+            // Programs find a sentence on each line. There is nobody left to tell if this fails.
+            let lines = if reads { wrap(&sentence, page::width()) } else { vec![sentence] };
+            lines.iter().for_each(|line| drop(writeln!(err, "{line}")));
         }
         ExitCode::from(code)
     }

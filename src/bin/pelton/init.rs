@@ -3,7 +3,7 @@
 use crate::config_args::InitArgs;
 use crate::failure::Failure;
 use crate::format::clean;
-use crate::page::Page;
+use crate::page::{self, Page, WIDTH};
 use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::{Against, PlanError, Setting, Written};
 use pelton::host::Host;
@@ -11,9 +11,6 @@ use pelton::words::wrap;
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
 use std::path::Path;
-
-/// Columns of a question.
-const WIDTH: usize = 80;
 
 /// How often a question is asked again before somebody who answers it like this is left alone.
 const TRIES_MAX: u32 = 5;
@@ -60,10 +57,12 @@ fn there_already(path: &Path) -> Failure {
     )])
 }
 
-/// Says something beside the output.
+/// Says something beside the output, in as many lines as it takes where it is read.
 fn tell(text: &str) {
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(io::stderr(), "{text}");
+    for line in wrap(text, page::width().min(WIDTH)) {
+        // There is nobody left to tell if this fails.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
 }
 
 /// Those that were given, and, where somebody is there to be asked, the others.
@@ -110,10 +109,9 @@ fn ask(row: &Setting<Answers>, answers: &mut Answers) -> Result<(), Failure> {
     let input = |error: io::Error| Failure::Run(format!("no answer could be read: {error}"));
     let start = (row.get)(answers);
     let unit = if row.unit.is_empty() { String::new() } else { format!("{}, ", row.unit) };
-    tell("");
-    for text in [format!("{} ({unit}{})", row.what, row.kind), format!("It decides: {}", row.trades)] {
-        wrap(&text, WIDTH).iter().for_each(|line| tell(line));
-    }
+    tell("\n");
+    tell(&format!("{} ({unit}{})", row.what, row.kind));
+    tell(&format!("It decides: {}", row.trades));
     for _ in 0..TRIES_MAX {
         let mut err = io::stderr();
         let _ = write!(err, "{} [{start}]: ", row.key).and_then(|()| err.flush());
@@ -125,7 +123,7 @@ fn ask(row: &Setting<Answers>, answers: &mut Answers) -> Result<(), Failure> {
             "" => return Ok(()),
             text => match take(row, answers, text) {
                 Ok(()) => return Ok(()),
-                Err(sentence) => tell(&format!("  {sentence}")),
+                Err(sentence) => tell(&sentence),
             },
         }
     }

@@ -4,8 +4,10 @@
 //! in a pipe the text is the same without them. Every write can fail, since whoever reads may go away.
 
 use crate::failure::Failure;
-use comfy_table::{CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use comfy_table::{CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
+use pelton::words::wrap;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::path::Path;
 
 /// Light: a line below the head, space between the columns.
 const LIGHT: TableStyle = TableStyle::new()
@@ -13,8 +15,11 @@ const LIGHT: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .content_lines(ContentLineStyle::none());
 
-/// Columns of a text that no terminal bounds.
-const PIPE_COLUMNS: usize = 100;
+/// Columns of a text that no terminal bounds, and of everything that is laid out here.
+pub const WIDTH: usize = 100;
+
+/// Columns before what is said about a name.
+const FACT: usize = 16;
 
 pub struct Page {
     out: BufWriter<StdoutLock<'static>>,
@@ -62,6 +67,8 @@ impl Rows {
     pub fn with_head(words: usize, head: impl Iterator<Item = String>) -> Self {
         let mut table = Table::new();
         table.load_style(LIGHT).set_header(head.collect::<Vec<String>>());
+        // What is too wide for the page goes on in the next line of its cell. Every line begins with a space.
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH as u16 - 1);
         Rows { table, words, sum: false }
     }
 
@@ -87,9 +94,16 @@ pub fn has_colours(to: &impl IsTerminal) -> bool {
     to.is_terminal() && !no_colour
 }
 
-/// Columns of the terminal, within what is easily read; [`PIPE_COLUMNS`] without one.
+/// Columns of the terminal, within what is easily read; [`WIDTH`] without one.
 pub fn width() -> usize {
-    terminal_size::terminal_size().map_or(PIPE_COLUMNS, |(width, _)| usize::from(width.0).clamp(40, 120))
+    terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 120))
+}
+
+/// A text within [`WIDTH`] columns: what its first line begins with, and what all others do.
+pub fn hanging(first: &str, others: &str, text: &str) -> Vec<String> {
+    let taken = first.chars().count().max(others.chars().count());
+    let lines = wrap(text, WIDTH - taken).into_iter().enumerate();
+    lines.map(|(at, line)| format!("{}{line}", if at == 0 { first } else { others })).collect()
 }
 
 impl Page {
@@ -134,17 +148,24 @@ impl Page {
 
     /// A sentence below a table.
     pub fn note(&mut self, text: &str) -> Result<(), Failure> {
-        self.line(Ink::Dim, &format!("  {text}"))
+        hanging("  ", "  ", text).iter().try_for_each(|line| self.line(Ink::Dim, line))
+    }
+
+    /// A file that was written, whole, so that its name can be copied.
+    pub fn written(&mut self, file: &Path) -> Result<(), Failure> {
+        self.line(Ink::Dim, &format!("  written: {}", file.display()))
     }
 
     /// Something to look at.
     pub fn alarm(&mut self, text: &str) -> Result<(), Failure> {
-        self.line(Ink::Alarm, &format!("  ! {text}"))
+        hanging("  ! ", "    ", text).iter().try_for_each(|line| self.line(Ink::Alarm, line))
     }
 
-    /// A name and what there is to say about it.
+    /// A name and what there is to say about it, if anything.
     pub fn fact(&mut self, name: &str, text: &str) -> Result<(), Failure> {
-        self.line(Ink::Plain, &format!("  {name:<12}  {text}"))
+        let first = format!("  {name:<12}  ");
+        let lines = hanging(&first, &" ".repeat(FACT), text);
+        lines.iter().try_for_each(|line| self.line(Ink::Plain, line))
     }
 
     pub fn table(&mut self, rows: &mut Rows) -> Result<(), Failure> {

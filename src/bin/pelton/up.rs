@@ -4,7 +4,7 @@ use crate::args::UpArgs;
 use crate::config::{COMMAND, Told};
 use crate::failure::Failure;
 use crate::format::{bytes, count};
-use crate::page::{Page, Rows};
+use crate::page::{Page, Rows, WIDTH};
 use crate::progress::{End, watched};
 use crate::{machine, replay, text};
 use pelton::engine::{CLASS, ENGINE};
@@ -65,17 +65,17 @@ fn stream(settings: &Settings) -> Result<Vec<u8>, Failure> {
 
 fn show_settings(page: &mut Page, told: &Told, options: &Options) -> Result<(), Failure> {
     page.title("Settings")?;
-    let mut rows = Rows::new(4, ["setting", "value", "unit", "from"]);
     let plan = told.plan();
-    for row in ENGINE {
+    let engine = ENGINE.iter().map(|row| {
         let from = told.origin(row.key, Some(plan.profile()));
-        rows.row([row.key.to_string(), (row.get)(plan).to_string(), row.unit.to_string(), from]);
-    }
-    for row in REPLAY {
+        (vec![row.key.to_string(), (row.get)(plan).to_string(), row.unit.to_string()], from)
+    });
+    let replay = REPLAY.iter().map(|row| {
         let from = told.origin(&format!("replay: {}", row.key), None);
-        rows.row([row.key.to_string(), (row.get)(options).to_string(), row.unit.to_string(), from]);
-    }
-    page.table(&mut rows)?;
+        (vec![row.key.to_string(), (row.get)(options).to_string(), row.unit.to_string()], from)
+    });
+    let head = ["setting", "value", "unit"].map(str::to_string).to_vec();
+    show_origins(page, head, &engine.chain(replay).collect::<Vec<_>>())?;
     told.words().iter().try_for_each(|word| page.note(word))
 }
 
@@ -83,8 +83,9 @@ fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
     page.title("Classes")?;
     let classes = told.plan().classes();
     let head = classes.iter().map(|class| class.name().to_string());
-    let mut rows = Rows::with_head(5, ["setting".to_string()].into_iter().chain(head).chain(["from".into()]));
-    rows.row(["lines", "status 5xx", "status 4xx", "others", COMMAND]);
+    let head: Vec<_> = ["setting".to_string()].into_iter().chain(head).collect();
+    let lines = ["lines", "status 5xx", "status 4xx", "others"].map(str::to_string).to_vec();
+    let mut rows = vec![(lines, COMMAND.to_string())];
     for row in CLASS.iter().filter(|row| row.key != "name") {
         let values = classes.iter().map(|class| (row.get)(class).to_string());
         // Most are the command's; who said otherwise stands with its class.
@@ -95,11 +96,33 @@ fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
             .map(|(name, origin)| format!("{name}: {origin}"))
             .collect();
         let from = if named.is_empty() { COMMAND.to_string() } else { named.join(", ") };
-        rows.row([row.key.to_string()].into_iter().chain(values).chain([from]));
+        rows.push(([row.key.to_string()].into_iter().chain(values).collect(), from));
     }
-    page.table(&mut rows)?;
+    show_origins(page, head, &rows)?;
     page.note("errors are few, so each is measured; bulk is sampled, so that it costs nothing")?;
     page.note("block loses nothing: a producer whose lane is full waits for room")
+}
+
+/// A table whose last column says where each row came from; what has no room there stands below.
+fn show_origins(page: &mut Page, head: Vec<String>, rows: &[(Vec<String>, String)]) -> Result<(), Failure> {
+    const BELOW: &str = "see below";
+    let chars = |text: &String| text.chars().count();
+    let widest = |at: usize| {
+        let cells = rows.iter().filter_map(|(cells, _)| cells.get(at)).map(chars);
+        cells.chain([chars(&head[at])]).max().unwrap_or(0)
+    };
+    // Two columns of space belong to each, those of the last, and one is in front.
+    let taken: usize = (0..head.len()).map(|at| widest(at) + 2).sum::<usize>() + 3;
+    let room = WIDTH.saturating_sub(taken).max(BELOW.len());
+    let has_room = |from: &String| chars(from) <= room;
+    let mut table = Rows::with_head(head.len() + 1, head.iter().cloned().chain(["from".into()]));
+    for (cells, from) in rows {
+        let from = if has_room(from) { from } else { BELOW };
+        table.row(cells.iter().map(String::as_str).chain([from]));
+    }
+    page.table(&mut table)?;
+    let mut below = rows.iter().filter(|(_, from)| !has_room(from));
+    below.try_for_each(|(cells, from)| page.note(&format!("{} is from {from}", cells[0])))
 }
 
 fn show_stream(page: &mut Page, settings: &Settings, len: usize) -> Result<(), Failure> {
