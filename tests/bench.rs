@@ -11,7 +11,7 @@ use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
 use program::{Done, alone, end, pelton};
 use serde_json::Value;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;

@@ -352,12 +352,8 @@ fn class_comes_to(key: &str, plan: &Plan, class: &Class, scope: Scope<'_>) -> Op
 
 /// The events of a weighted class's turn.
 pub(super) fn turn_events(plan: &Plan, class: &Class) -> Option<u64> {
-    let weight = |class: &Class| match class.share {
-        Share::Strict => None,
-        Share::Weighted(weight) => Some(u64::from(weight)),
-    };
-    let smallest = plan.classes().iter().filter_map(weight).min()?;
-    Some(u64::from(plan.burst) * weight(class)? / smallest.max(1))
+    let smallest = plan.classes().iter().filter_map(|class| class.share.weight()).min()?;
+    Some(crate::class::turn_events(plan.burst, class.share.weight()?, smallest))
 }
 
 /// The longest that the first class waits for one that is served: a burst, at what the handler is said to take.

@@ -150,7 +150,7 @@ impl Answers {
             return Some(different.len() as u64);
         }
         let host = host?;
-        let granted = host.quota().map_or(u64::MAX, |cpus| (cpus.ceil() as u64).max(1));
+        let granted = host.quota_whole() as u64;
         let mask = host.cpus.len() as u64;
         (mask > 0).then(|| mask.min(granted))
     }
