@@ -367,7 +367,8 @@ fn without_proc_it_says_what_cannot_be_known() {
 #[test]
 fn arguments_that_cannot_be_are_refused_before_anything_runs() {
     for (args, parts) in [
-        (&["--cpus", "99999"][..], &["cpus is 99999", "would work"][..]),
+        (&["--cpus", "65535"][..], &["cpus is 65535", "would work"][..]),
+        (&["--cpus", "99999"], &["cpus is '99999'", "CPUs from 0 to 65535"]),
         (&["--cpus", "one"], &["cpus is 'one'", "0-3,7"]),
         (&["--seconds", "0"], &["seconds is 0", "5 would work"]),
         (&["--seconds", "601"], &["seconds is 601", "at most 600 s"]),
