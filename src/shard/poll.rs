@@ -344,11 +344,12 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                 Command::Seal(..) => {}
             }
         }
-        if self.seals_wanted.is_empty() {
-            self.seals_wanted = commands;
-        } else {
+        match (commands.is_empty(), self.seals_wanted.is_empty()) {
+            // Not kept: a list without anything in it is memory that no plan names.
+            (true, _) => {}
+            (false, true) => self.seals_wanted = commands,
             // The handler has not started: nothing is counted yet.
-            self.seals_wanted.append(&mut commands);
+            (false, false) => self.seals_wanted.append(&mut commands),
         }
         true
     }
