@@ -78,7 +78,7 @@ impl Memory {
         let group = |group: Group| {
             let terms = footprint.terms.iter().filter(|term| term.group == group);
             let terms: Vec<_> = terms.map(MemoryTerm::of).collect();
-            let bytes = terms.iter().fold(0, |sum: u64, term| sum.saturating_add(term.bytes));
+            let bytes = footprint.group_bytes(group);
             (!terms.is_empty()).then(|| MemoryGroup { name: group.name(), terms, bytes })
         };
         Memory {

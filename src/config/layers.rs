@@ -72,14 +72,12 @@ impl Config {
             return !self.problems.has_errors();
         }
         let mut unread = self.problems.0.iter().filter(|problem| problem.severity == Severity::Error);
-        let key = finding.key();
-        let owner = finding.setting.strip_suffix(key).unwrap_or_default();
+        let parts = |setting| str::rsplit_once(setting, ": ").unwrap_or(("", setting));
+        let (owner, key) = parts(&finding.setting);
         !unread.any(|problem| {
-            let setting = problem.setting.as_str();
-            let its_key = setting.rsplit_once(": ").map_or(setting, |(_, key)| key);
-            let its_owner = setting.strip_suffix(its_key).unwrap_or_default();
+            let (its_owner, its_key) = parts(&problem.setting);
             match key {
-                _ if setting == finding.setting => true,
+                _ if problem.setting == finding.setting => true,
                 // A block that is none of a class may have been meant for one.
                 "classes" => problem.rule == Rule::Unknown || its_owner.starts_with("class "),
                 "payload_max_bytes" => its_key == "payload_ring_bytes" && its_owner == owner,

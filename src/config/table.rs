@@ -1,7 +1,7 @@
 //! Tables of settings whose type is not known here: the engine's, a class's, or those of a room above.
 #![forbid(unsafe_code)]
 
-use crate::engine::{Kind, Setting, Unfit, Value, Written};
+use crate::engine::{Kind, Setting, Value};
 use std::borrow::BorrowMut;
 
 /// A row without its type.
@@ -41,16 +41,6 @@ pub trait Table {
     fn get(&self, row: usize) -> Value;
     /// Changes a value, to one that the row's kind accepts.
     fn set(&mut self, row: usize, value: Value);
-
-    /// Reads and changes it.
-    ///
-    /// # Errors
-    /// [`Unfit`]; nothing is changed then.
-    fn write(&mut self, row: usize, written: &Written<'_>) -> Result<(), Unfit> {
-        let value = self.rows()[row].kind.read(written)?;
-        self.set(row, value);
-        Ok(())
-    }
 }
 
 /// A table of rows, and what they are the settings of: a `T`, or a `&mut T`.
