@@ -103,6 +103,9 @@ pub mod weblog;
 #[cfg(feature = "doctor")]
 pub mod doctor;
 
+#[cfg(feature = "gateway")]
+pub mod resp;
+
 #[cfg(feature = "measure")]
 pub mod measure;
 

@@ -68,6 +68,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ),
         ("probe", &[]),
         ("doctor", &["finding", "cpus", "memory", "system", "measured", "report"]),
+        ("resp", &["digits", "error", "header", "inline", "frame", "bulks", "reply"]),
         (
             "weblog",
             &[
