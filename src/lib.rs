@@ -109,6 +109,9 @@ pub mod resp;
 #[cfg(feature = "measure")]
 pub mod measure;
 
+#[cfg(feature = "gateway")]
+pub mod gateway;
+
 #[cfg(feature = "async")]
 pub use async_producer::AsyncProducer;
 pub use class::{Class, ClassId};

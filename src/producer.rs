@@ -19,7 +19,7 @@ mod models;
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
-use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, write, write_bytes};
+use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, Unclaimed, write, write_bytes};
 use crate::route::Routes;
 use crate::sync::{Arc, Mutex};
 use crate::wait::Bell;
@@ -299,6 +299,50 @@ impl<E> Producer<E> {
     ) -> Result<LaneClaim<'_, E>, Refusal> {
         let key = key.into();
         self.lane_of(class, key).claim_by_policy(key, bytes)
+    }
+
+    /// Claims by the policy of the class, but never waits: where a class that blocks would, it says
+    /// [`Unclaimed::Waits`], of which nothing is counted. For event loops that have something else to do meanwhile, and
+    /// come back.
+    ///
+    /// # Errors
+    /// [`Unclaimed`].
+    #[inline(always)]
+    pub fn claim_now(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        bytes: usize,
+    ) -> Result<LaneClaim<'_, E>, Unclaimed> {
+        let key = key.into();
+        self.lane_of(class, key).claim_now(key, bytes)
+    }
+
+    /// Claims a slot with at most `bytes` payload bytes, and waits for it for at most `limit`, whatever the policy of the
+    /// class. With a limit of zero it is what ends the waiting of [`Self::claim_now`], counted as `timed_out`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over.
+    #[inline]
+    pub fn claim_within(
+        &mut self,
+        limit: Duration,
+        class: ClassId,
+        key: impl Into<Key>,
+        bytes: usize,
+    ) -> Result<LaneClaim<'_, E>, Refusal> {
+        let key = key.into();
+        self.lane_of(class, key).claim_waiting(key, bytes, Some(limit))
+    }
+
+    /// Whether a claim of so many payload bytes would find its lane full now.
+    pub fn is_full(&mut self, class: ClassId, key: impl Into<Key>, bytes: usize) -> bool {
+        self.lane_of(class, key.into()).is_full(bytes)
+    }
+
+    /// Events in the lane that this key and class go through: published and not released.
+    pub fn depth(&mut self, class: ClassId, key: impl Into<Key>) -> u64 {
+        self.lane_of(class, key.into()).depth()
     }
 
     /// Claims a slot without waiting.

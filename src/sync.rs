@@ -105,6 +105,15 @@ impl Counter {
         // SYNC: count (Release); pairs with `get`.
         self.0.store(value.wrapping_add(n), std::sync::atomic::Ordering::Release);
     }
+
+    /// Counts anew from `value`; only the counter's one writer may call it.
+    #[cfg(feature = "gateway")]
+    #[inline(always)]
+    pub fn set(&self, value: u64) {
+        // SYNC: count (Release); pairs with `get`.
+        self.0.store(value, std::sync::atomic::Ordering::Release);
+    }
+
     /// The count so far.
     #[inline]
     pub fn get(&self) -> u64 {

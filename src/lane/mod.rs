@@ -29,7 +29,7 @@ pub use consumer::LaneConsumer;
 use producer::LaneSide;
 pub use producer::{LaneClaim, LaneProducer};
 pub(crate) use producer::{write, write_bytes};
-pub use spec::{LaneId, Refusal};
+pub use spec::{LaneId, Refusal, Unclaimed};
 pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "async")]
 pub(crate) use waiting::{Waiting, WhenClaimed};

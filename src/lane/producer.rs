@@ -1,7 +1,7 @@
 //! The writing end of a lane: claim by the policy, publish, count, ring the bell; and wait for room.
 #![forbid(unsafe_code)]
 
-use super::spec::{LaneShared, Refusal};
+use super::spec::{LaneShared, Refusal, Unclaimed};
 use crate::class::{Overflow, Sample};
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
@@ -105,6 +105,26 @@ impl<E> LaneProducer<E> {
         self.claim(key.into(), bytes, Patience::ByPolicy)
     }
 
+    /// Claims as the class's policy says, but for waiting: where that says to wait, so does this.
+    #[inline(always)]
+    pub(crate) fn claim_now(
+        &mut self,
+        key: impl Into<Key>,
+        bytes: usize,
+    ) -> Result<LaneClaim<'_, E>, Unclaimed> {
+        self.claim_or(key.into(), bytes, |side, ring| side.find_room_now_slow(ring, bytes))
+    }
+
+    /// Whether a claim of `bytes` has to wait for room, or would be refused for lack of it.
+    pub(crate) fn is_full(&mut self, bytes: usize) -> bool {
+        self.side.must_wait(&mut self.ring, bytes)
+    }
+
+    /// Events in the lane: published and not released.
+    pub(crate) fn depth(&mut self) -> u64 {
+        self.ring.depth()
+    }
+
     /// Claims the slot that is there; only where there seems to be none does it matter what to do then.
     #[inline(always)]
     fn claim(&mut self, key: Key, bytes: usize, patience: Patience) -> Result<LaneClaim<'_, E>, Refusal> {
@@ -189,6 +209,16 @@ impl LaneSide {
             _ => {}
         }
         ring.room_slow(bytes).map_err(|refused| self.refuse_slow(refused))
+    }
+
+    /// The same by the class's policy, without waiting.
+    #[cold]
+    #[inline(never)]
+    fn find_room_now_slow<E>(&self, ring: &mut ring::Producer<E>, bytes: usize) -> Result<(), Unclaimed> {
+        if matches!(self.overflow, Overflow::Block { .. }) && self.must_wait(ring, bytes) {
+            return Err(Unclaimed::Waits);
+        }
+        Ok(self.find_room_slow(ring, bytes, Patience::None)?)
     }
 
     /// Waits until a claim of `bytes` would not be refused for lack of room.

@@ -32,6 +32,17 @@ pub struct Refusal {
     pub capacity: u64,
 }
 
+/// Why there is no claim: not yet, or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclaimed {
+    /// The lane is full, and its class blocks: its producer has to wait. Nothing is counted yet.
+    #[error("the lane is full, and its class waits for room")]
+    Waits,
+    /// It is refused; the ledger has it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
 impl Refusal {
     /// What a policy that drops makes of the refusal: no error.
     #[inline]

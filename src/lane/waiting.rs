@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::producer::{LaneClaim, LaneProducer, LaneSide};
-use super::spec::Refusal;
+use super::spec::{Refusal, Unclaimed};
 use crate::class::Overflow;
 use crate::event::Key;
 use crate::ring;
@@ -20,14 +20,6 @@ use crate::wait::{Limit, bit};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// Why there is no claim.
-enum Unclaimed {
-    /// Not yet.
-    Waits,
-    /// Not at all.
-    Refused(Refusal),
-}
 
 /// A lane and, while a task waits for room in it, since when. Dropped meanwhile, it gives up.
 pub(crate) struct Waiting<'a, E> {

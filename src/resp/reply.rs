@@ -45,6 +45,12 @@ impl<'a> Reply<'a> {
         Self { out, version }
     }
 
+    /// Writes another version from here on.
+    #[inline]
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
     /// The version that is written.
     #[inline]
     #[must_use]

@@ -86,9 +86,14 @@ impl<E> Producer<E> {
         self.core.close();
     }
 
-    /// Whether the consumer has released everything that was published. Looks at the consumer's cursor.
+    /// Events that are published and not released. Looks at the consumer's cursor.
+    pub fn depth(&mut self) -> u64 {
+        self.tail.wrapping_sub(self.core.released_sequence())
+    }
+
+    /// Whether the consumer has released everything that was published.
     pub fn is_drained(&mut self) -> bool {
-        self.core.released_sequence() == self.tail
+        self.depth() == 0
     }
 
     /// Claims the next slot. Never waits.

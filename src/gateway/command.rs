@@ -1,0 +1,143 @@
+//! Commands: one row for each, and what carries it out.
+#![forbid(unsafe_code)]
+
+use super::desk::{Call, Command, Desk, Next, no_part};
+use super::info;
+use super::publish::Added;
+use super::pubsub;
+use super::session;
+use crate::resp::Version;
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    what: &'static str,
+    run: fn(&mut Desk, &mut Call<'_>) -> Next,
+) -> Command {
+    Command { name, arity, is_for_strangers: false, is_for_subscribers: false, what, run }
+}
+
+const fn open(command: Command) -> Command {
+    Command { is_for_strangers: true, ..command }
+}
+
+const fn listening(command: Command) -> Command {
+    Command { is_for_subscribers: true, ..command }
+}
+
+/// All commands, the frequent ones first.
+pub(super) const COMMANDS: &[Command] = &[
+    row("XADD", -5, "Publishes an event to a stream.", add),
+    listening(row("PING", -1, "Answers.", session::ping)),
+    row("ECHO", 2, "Answers with what was said.", session::echo),
+    open(row("HELLO", -1, "Agrees on the version of the protocol.", session::hello)),
+    open(row("AUTH", -2, "Says the password.", session::auth)),
+    open(listening(row("QUIT", -1, "Ends the connection.", session::quit))),
+    open(listening(row("RESET", 1, "Begins the connection anew.", session::reset))),
+    row("SELECT", 2, "Chooses the database, of which there is one.", session::select),
+    row("CLIENT", -2, "Tells of connections.", session::client),
+    row("COMMAND", -1, "Tells of commands.", command),
+    row("CONFIG", -2, "Tells of settings.", info::config),
+    row("INFO", -1, "Tells of the server.", info::info),
+    row("XLEN", 2, "Counts the events that a stream has taken.", info::length),
+    row("XINFO", -2, "Tells of a stream.", info::stream),
+    listening(row("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
+    listening(row("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
+    listening(row("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
+    listening(row("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
+];
+
+/// The longest name.
+const NAME_BYTES_MAX: usize = 16;
+
+/// The command of this name.
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    COMMANDS.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+fn add(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let (gives_up, since) = (call.gives_up, call.since);
+    match desk.publisher.add(call.parser, call.input, gives_up, since, &mut call.reply) {
+        Added::Answered => Next::Goes,
+        Added::Waits(room) => Next::Waits(room),
+    }
+}
+
+impl Desk {
+    /// Carries out one request.
+    #[inline(always)]
+    pub fn run(&mut self, call: &mut Call<'_>) -> Next {
+        // Nearly all are this one.
+        if call.arg(0) == b"XADD" && call.session.is_known && call.session.subscriptions.is_none() {
+            return add(self, call);
+        }
+        self.run_slow(call)
+    }
+
+    #[inline(never)]
+    fn run_slow(&mut self, call: &mut Call<'_>) -> Next {
+        let Some(command) = find(call.arg(0)) else { return unknown(call) };
+        if !call.session.is_known && !command.is_for_strangers {
+            call.reply.error("NOAUTH Authentication required.");
+            return Next::Goes;
+        }
+        let len = call.len() as i32;
+        if (command.arity >= 0 && len != command.arity) || len < -command.arity {
+            let name = command.name.to_ascii_lowercase();
+            call.reply.error(format_args!("ERR wrong number of arguments for '{name}' command"));
+            return Next::Goes;
+        }
+        let is_listening = call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2;
+        if is_listening && !command.is_for_subscribers {
+            let name = command.name.to_ascii_lowercase();
+            call.reply.error(format_args!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            ));
+            return Next::Goes;
+        }
+        (command.run)(self, call)
+    }
+}
+
+#[cold]
+fn unknown(call: &mut Call<'_>) -> Next {
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", call.text(0));
+    for at in 1..call.len() {
+        if text.len() > 256 {
+            break;
+        }
+        text += &format!("'{}' ", call.text(at));
+    }
+    if !call.session.is_known {
+        text = "NOAUTH Authentication required.".into();
+    }
+    call.reply.error(text);
+    Next::Goes
+}
+
+fn command(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.len() == 1 {
+        call.reply.array(COMMANDS.len());
+        for command in COMMANDS {
+            call.reply.array(2);
+            call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+            call.reply.integer(command.arity.into());
+        }
+    } else if call.is(1, "COUNT") {
+        call.reply.integer(COMMANDS.len() as i64);
+    } else if call.is(1, "DOCS") {
+        call.reply.map(COMMANDS.len());
+        for command in COMMANDS {
+            call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+            call.reply.map(1);
+            call.reply.bulk(b"summary");
+            call.reply.bulk(command.what.as_bytes());
+        }
+    } else {
+        return no_part(call);
+    }
+    Next::Goes
+}

@@ -1,0 +1,163 @@
+//! A connection: its socket, what it has not said to the end, what it has not taken yet, and who it is.
+//!
+//! # Mechanism
+//! A connection holds no buffer while it waits for nothing. What is read lies in the thread's buffer; only the beginning
+//! of a request whose rest has not come is kept (`rest`), and only answers that the socket did not take (`output`). While
+//! there are such answers nothing more is read, so a client that does not read stops being read itself.
+#![forbid(unsafe_code)]
+
+use super::channel::Subscriptions;
+use super::counts::{End, ThreadCounts};
+use super::pool::Pool;
+use super::socket::Socket;
+use crate::class::ClassId;
+use crate::event::Key;
+use crate::resp::Version;
+use std::io;
+use std::time::Instant;
+
+/// What a connection waits for in a lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub class: ClassId,
+    pub key: Key,
+    pub bytes: usize,
+    pub lane: usize,
+    pub since: Instant,
+}
+
+/// Why a connection is not served, though it may have requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hold {
+    /// It is served.
+    No,
+    /// Its lane is full, and the class blocks.
+    Room(Room),
+}
+
+/// Who a connection is, and how it wants to be spoken to.
+pub(super) struct Session {
+    /// Unique in the server.
+    pub id: u64,
+    pub version: Version,
+    /// Whether it has said the password, or needs none.
+    pub is_known: bool,
+    pub wrong_passwords: u32,
+    pub name: Option<Box<str>>,
+    pub subscriptions: Option<Box<Subscriptions>>,
+}
+
+pub(super) struct Conn {
+    pub socket: Socket,
+    pub session: Session,
+    pub is_critical: bool,
+    /// There may be something to read.
+    pub is_readable: bool,
+    /// The other end has closed its side: read until there is nothing.
+    pub has_ended: bool,
+    /// It stands in the queue of those to be served.
+    pub is_queued: bool,
+    pub hold: Hold,
+    /// The waiting in a lane is over its limit.
+    pub gives_up: bool,
+    /// Since when its next request has waited for room.
+    pub waited_since: Option<Instant>,
+    /// The end is near: nothing more is read, and when all is written it is closed.
+    pub ending: Option<End>,
+    /// `rest` may hold whole requests.
+    pub has_requests: bool,
+    /// Bytes of `rest` that are needed before a look is worth it.
+    pub needs: usize,
+    pub rest: Vec<u8>,
+    pub output: Vec<u8>,
+    /// How much of `output` is written.
+    pub written: usize,
+    /// When it last got on, in seconds since the server's start.
+    pub active_s: u32,
+}
+
+impl Conn {
+    pub fn new(socket: Socket, session: Session, is_critical: bool, now_s: u32) -> Self {
+        Conn {
+            socket,
+            session,
+            is_critical,
+            is_readable: true,
+            has_ended: false,
+            is_queued: false,
+            hold: Hold::No,
+            gives_up: false,
+            waited_since: None,
+            ending: None,
+            has_requests: false,
+            needs: 0,
+            rest: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            active_s: now_s,
+        }
+    }
+
+    /// Bytes that the socket has not taken.
+    pub fn pending(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Whether it can be served: nothing holds it, and there may be something to do.
+    pub fn can_be_served(&self) -> bool {
+        matches!(self.hold, Hold::No)
+            && self.ending.is_none()
+            && self.pending() == 0
+            && (self.has_requests || self.is_readable)
+    }
+
+    /// Writes what was answered; keeps what the socket does not take.
+    pub fn send(&mut self, answers: &[u8], pool: &mut Pool, counts: &ThreadCounts) -> io::Result<()> {
+        let mut sent = 0;
+        if self.pending() == 0 {
+            sent = self.write_all(answers, counts)?;
+        }
+        pool.append(&mut self.output, &answers[sent..]);
+        Ok(())
+    }
+
+    /// Writes what is pending.
+    pub fn flush(&mut self, pool: &mut Pool, counts: &ThreadCounts, now_s: u32) -> io::Result<()> {
+        self.socket.flush()?;
+        if self.pending() == 0 {
+            return Ok(());
+        }
+        let output = std::mem::take(&mut self.output);
+        let sent = self.write_all(&output[self.written..], counts);
+        self.output = output;
+        let sent = sent?;
+        if sent > 0 {
+            self.active_s = now_s;
+        }
+        self.written += sent;
+        if self.pending() == 0 {
+            self.written = 0;
+            pool.take_back(&mut self.output);
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the socket takes.
+    fn write_all(&mut self, bytes: &[u8], counts: &ThreadCounts) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            counts.writes.add(1);
+            match self.socket.write(&bytes[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    sent += n;
+                    counts.bytes_out.add(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+}

@@ -1,0 +1,224 @@
+//! What a gateway thread counts: connections and why they ended, commands, bytes, and what became of each stream's events.
+//!
+//! Each counter has one writer, its thread; whoever asks reads them while it runs.
+#![forbid(unsafe_code)]
+
+use crate::sync::Counter;
+use crossbeam_utils::CachePadded;
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum End {
+    /// The client closed it, or said `QUIT`.
+    Client,
+    /// The connection broke.
+    Broken,
+    /// What it sent is no request, or one beyond the limits.
+    Protocol,
+    /// Too many wrong passwords.
+    Auth,
+    /// It said nothing for `idle_s`.
+    Idle,
+    /// It took nothing of what was answered for `stall_s`.
+    Stalled,
+    /// It did not come to terms about encryption.
+    Tls,
+    /// `CLIENT KILL`.
+    Killed,
+    /// The server stopped.
+    Stopped,
+    /// All of `connections_max` were there already.
+    Full,
+    /// The system had no descriptor left for it.
+    Descriptors,
+}
+
+impl End {
+    /// Every reason, in the order in which reports print them.
+    pub const ALL: [End; 11] = [
+        End::Client,
+        End::Broken,
+        End::Protocol,
+        End::Auth,
+        End::Idle,
+        End::Stalled,
+        End::Tls,
+        End::Killed,
+        End::Stopped,
+        End::Full,
+        End::Descriptors,
+    ];
+
+    /// The reason's name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            End::Client => "client",
+            End::Broken => "broken",
+            End::Protocol => "protocol",
+            End::Auth => "auth",
+            End::Idle => "idle",
+            End::Stalled => "stalled",
+            End::Tls => "tls",
+            End::Killed => "killed",
+            End::Stopped => "stopped",
+            End::Full => "full",
+            End::Descriptors => "descriptors",
+        }
+    }
+}
+
+/// What became of the events of one stream that came through one thread. Each has been answered in that way, or its
+/// connection was gone.
+#[derive(Default)]
+pub(super) struct StreamCounter {
+    pub accepted: Counter,
+    pub busy: Counter,
+    pub dropped: Counter,
+    pub refused: Counter,
+    pub last_ms: Counter,
+    pub last_sequence: Counter,
+}
+
+/// The counters of one thread, as they run.
+pub(super) struct ThreadCounts {
+    pub connected: Counter,
+    pub ended: [Counter; End::ALL.len()],
+    pub commands: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub reads: Counter,
+    pub writes: Counter,
+    pub waits: Counter,
+    pub subscriptions: Counter,
+    pub messages: Counter,
+    pub messages_lost: Counter,
+    pub allocations: Counter,
+    pub streams: Box<[CachePadded<StreamCounter>]>,
+}
+
+impl ThreadCounts {
+    pub fn new(streams: usize) -> Self {
+        let counter = Counter::default;
+        ThreadCounts {
+            connected: counter(),
+            ended: Default::default(),
+            commands: counter(),
+            bytes_in: counter(),
+            bytes_out: counter(),
+            reads: counter(),
+            writes: counter(),
+            waits: counter(),
+            subscriptions: counter(),
+            messages: counter(),
+            messages_lost: counter(),
+            allocations: counter(),
+            streams: (0..streams).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    pub fn end(&self, reason: End) {
+        self.ended[reason as usize].add(1);
+    }
+}
+
+/// What became of the events of a stream, as its clients were told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamCounts {
+    /// The stream's name.
+    pub name: String,
+    /// Answered with an id.
+    pub accepted: u64,
+    /// Answered with `-BUSY`.
+    pub busy: u64,
+    /// Answered with `-DROPPED`.
+    pub dropped: u64,
+    /// Answered with another error: too large, no such field, the server stops.
+    pub refused: u64,
+    /// The id given last; 0-0 where there was none.
+    pub last: super::record::Id,
+}
+
+/// What all gateway threads counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections that were taken.
+    pub connected: u64,
+    /// Connections that ended, by [`End`]. Those that never began (`full`, `descriptors`) stand here too, and are not
+    /// among `connected`.
+    pub ended: [u64; End::ALL.len()],
+    /// Requests that were answered.
+    pub commands: u64,
+    /// Bytes read from sockets.
+    pub bytes_in: u64,
+    /// Bytes written to sockets.
+    pub bytes_out: u64,
+    /// System calls that read.
+    pub reads: u64,
+    /// System calls that wrote.
+    pub writes: u64,
+    /// How often a connection had to wait for room in a lane.
+    pub waits: u64,
+    /// Channels subscribed to now.
+    pub subscriptions: u64,
+    /// Messages given to subscribers.
+    pub messages: u64,
+    /// Messages that slow subscribers lost.
+    pub messages_lost: u64,
+    /// Allocations of all gateway threads since they began; 0 where nobody counts them (see
+    /// [`audit`](crate::memory::audit)).
+    pub allocations: u64,
+    /// By stream.
+    pub streams: Vec<StreamCounts>,
+}
+
+impl Counts {
+    /// Connections that are there now.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        let never = self.ended(End::Full) + self.ended(End::Descriptors);
+        (self.connected + never).saturating_sub(self.ended.iter().sum())
+    }
+
+    /// Connections that ended for this reason.
+    #[must_use]
+    pub fn ended(&self, reason: End) -> u64 {
+        self.ended[reason as usize]
+    }
+
+    /// The sum over threads. Of a running server it may lag.
+    pub(super) fn sum<'a>(
+        names: impl Iterator<Item = &'a str>,
+        threads: impl Iterator<Item = &'a ThreadCounts>,
+    ) -> Self {
+        let streams = names.map(|name| StreamCounts { name: name.into(), ..Default::default() }).collect();
+        let mut sum = Counts { streams, ..Default::default() };
+        for thread in threads {
+            sum.ended.iter_mut().zip(&thread.ended).for_each(|(sum, more)| *sum += more.get());
+            for (to, from) in [
+                (&mut sum.connected, &thread.connected),
+                (&mut sum.commands, &thread.commands),
+                (&mut sum.bytes_in, &thread.bytes_in),
+                (&mut sum.bytes_out, &thread.bytes_out),
+                (&mut sum.reads, &thread.reads),
+                (&mut sum.writes, &thread.writes),
+                (&mut sum.waits, &thread.waits),
+                (&mut sum.subscriptions, &thread.subscriptions),
+                (&mut sum.messages, &thread.messages),
+                (&mut sum.messages_lost, &thread.messages_lost),
+                (&mut sum.allocations, &thread.allocations),
+            ] {
+                *to += from.get();
+            }
+            for (to, from) in sum.streams.iter_mut().zip(&thread.streams) {
+                to.accepted += from.accepted.get();
+                to.busy += from.busy.get();
+                to.dropped += from.dropped.get();
+                to.refused += from.refused.get();
+                let last = super::record::Id { ms: from.last_ms.get(), sequence: from.last_sequence.get() };
+                to.last = to.last.max(last);
+            }
+        }
+        sum
+    }
+}

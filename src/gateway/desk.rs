@@ -1,0 +1,96 @@
+//! What a thread needs to carry out requests, and one request with who makes it.
+#![forbid(unsafe_code)]
+
+use super::conn::{Room, Session};
+use super::counts::End;
+use super::publish::Publisher;
+use super::shared::Shared;
+use super::subscriptions::Listeners;
+use crate::resp::{Parser, Reply};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection of one thread: its place, and whose turn in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnKey {
+    pub at: usize,
+    /// The connection's id, so that what was meant for one that is gone does not reach the next in its place.
+    pub id: u64,
+}
+
+/// What a thread needs to carry out commands.
+pub(super) struct Desk {
+    pub publisher: Publisher,
+    pub shared: Arc<Shared>,
+    pub listeners: Listeners,
+    pub thread: usize,
+}
+
+/// One request, and who makes it.
+pub(super) struct Call<'a> {
+    pub parser: &'a Parser,
+    pub input: &'a [u8],
+    pub session: &'a mut Session,
+    pub key: ConnKey,
+    pub reply: Reply<'a>,
+    /// The waiting of this request is over its limit.
+    pub gives_up: bool,
+    /// Since when this request has waited, if it has.
+    pub since: Option<Instant>,
+}
+
+impl Call<'_> {
+    /// An argument; the name of the command is the first.
+    #[inline(always)]
+    pub fn arg(&self, at: usize) -> &[u8] {
+        self.parser.arg(self.input, at)
+    }
+
+    /// Whether an argument is this word, in capitals or not.
+    pub fn is(&self, at: usize, word: &str) -> bool {
+        at < self.parser.len() && self.arg(at).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// An argument as text, for messages.
+    pub fn text(&self, at: usize) -> String {
+        // As much of it as tells what was meant.
+        let bytes = self.arg(at);
+        String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).into_owned()
+    }
+
+    pub fn len(&self) -> usize {
+        self.parser.len()
+    }
+}
+
+/// What is to become of the connection after a command.
+pub(super) enum Next {
+    /// It goes on.
+    Goes,
+    /// It waits for room in a lane, with this command.
+    Waits(Room),
+    /// It ends when everything is written.
+    Ends(End),
+}
+
+/// A command.
+pub(super) struct Command {
+    pub name: &'static str,
+    /// Arguments with the name; at least so many where negative.
+    pub arity: i32,
+    /// Whether it is carried out before the password is said.
+    pub is_for_strangers: bool,
+    /// Whether a subscriber may say it in RESP2.
+    pub is_for_subscribers: bool,
+    /// What it does, as `COMMAND DOCS` tells it.
+    pub what: &'static str,
+    pub run: fn(&mut Desk, &mut Call<'_>) -> Next,
+}
+
+/// An unknown part of a command that has parts.
+#[cold]
+pub(super) fn no_part(call: &mut Call<'_>) -> Next {
+    let (part, name) = (call.text(1), call.text(0).to_ascii_uppercase());
+    call.reply.error(format_args!("ERR unknown subcommand '{part}'. Try {name} HELP."));
+    Next::Goes
+}

@@ -1,0 +1,203 @@
+//! Listeners: TCP addresses and Unix sockets.
+//!
+//! # Invariants
+//! - A path that holds anything but a socket nobody listens at is left as it is, and is an error.
+//! - The mode of a Unix socket is set before anyone else can connect: it is made in a folder of this user's alone.
+#![forbid(unsafe_code)]
+
+use super::settings::Options;
+use super::socket::Socket;
+use mio::net::{TcpListener, UnixListener};
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// What kind of connections a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Served in turn.
+    Tcp,
+    /// Served before all others.
+    Critical,
+    /// Encrypted.
+    Tls,
+    /// On this machine, by a path.
+    Unix,
+}
+
+impl Kind {
+    /// The kind's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Tcp => "tcp",
+            Kind::Critical => "critical",
+            Kind::Tls => "tls",
+            Kind::Unix => "unix",
+        }
+    }
+}
+
+/// Why nobody can listen there.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is none, or not this machine's, or in use.
+    #[error("{address}: {error}")]
+    Address {
+        /// As it was written.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Something is there that is not ours to remove.
+    #[error("{}: {what}", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// The socket could not be made.
+    #[error("{}: {error}", path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+pub(super) enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Where the server listens.
+pub(super) struct Listener {
+    pub kind: Kind,
+    pub door: Door,
+}
+
+/// Connections that may wait to be taken. The system has a limit of its own, often 4,096.
+const BACKLOG: i32 = 4_096;
+
+impl Listener {
+    /// All listeners of a server.
+    ///
+    /// # Errors
+    /// [`ListenError`] of the first that cannot be.
+    pub fn all(options: &Options) -> Result<Vec<Listener>, ListenError> {
+        let mut all = Vec::new();
+        for (kind, addresses) in [
+            (Kind::Critical, &options.listen_critical),
+            (Kind::Tcp, &options.listen),
+            (Kind::Tls, &options.listen_tls),
+        ] {
+            for address in addresses {
+                all.push(Listener { kind, door: Door::Tcp(tcp(address)?) });
+            }
+        }
+        if let Some(path) = &options.unix_socket {
+            all.push(Listener { kind: Kind::Unix, door: unix(path, options.unix_mode)? });
+        }
+        Ok(all)
+    }
+
+    /// Where it is, as clients name it.
+    pub fn place(&self) -> String {
+        match &self.door {
+            Door::Tcp(tcp) => {
+                tcp.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string())
+            }
+            Door::Unix(_, path) => path.display().to_string(),
+        }
+    }
+
+    pub fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
+        match &mut self.door {
+            Door::Tcp(tcp) => registry.register(tcp, token, mio::Interest::READABLE),
+            Door::Unix(unix, _) => registry.register(unix, token, mio::Interest::READABLE),
+        }
+    }
+
+    /// Takes a connection.
+    pub fn accept(&self) -> io::Result<Socket> {
+        match &self.door {
+            Door::Tcp(tcp) => {
+                let (stream, _) = tcp.accept()?;
+                // Answers are written once a turn: there is nothing to be gathered by waiting.
+                stream.set_nodelay(true)?;
+                Ok(Socket::Tcp(stream))
+            }
+            Door::Unix(unix, _) => Ok(Socket::Unix(unix.accept()?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Door::Unix(_, path) = &self.door {
+            // It may be gone already.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// The addresses of a text: a host and a port.
+pub(super) fn addresses(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(address.to_socket_addrs()?.collect())
+}
+
+fn tcp(address: &str) -> Result<TcpListener, ListenError> {
+    let failed = |error| ListenError::Address { address: address.into(), error };
+    let all = addresses(address).map_err(failed)?;
+    let first = all.first().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+    let domain = socket2::Domain::for_address(*first);
+    let bind = || {
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        // A server that is started again need not wait for connections of the one before.
+        socket.set_reuse_address(true)?;
+        if first.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&(*first).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    };
+    bind().map_err(failed)
+}
+
+fn unix(path: &Path, mode: u32) -> Result<Door, ListenError> {
+    let taken = |what| ListenError::Taken { path: path.into(), what };
+    let failed = |error| ListenError::Path { path: path.into(), error };
+    if let Ok(there) = fs::symlink_metadata(path) {
+        if !there.file_type().is_socket() {
+            return Err(taken(
+                "something is there that is no socket; another path, or removing it, would work",
+            ));
+        }
+        if UnixStream::connect(path).is_ok() {
+            return Err(taken("another server listens there; another path, or stopping it, would work"));
+        }
+        // What a server left behind that was killed.
+        fs::remove_file(path).map_err(failed)?;
+    }
+    let folder = path.with_extension(format!("{}.new", std::process::id()));
+    let hidden = folder.join("socket");
+    let bind = || {
+        fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let listener = UnixListener::bind(&hidden)?;
+        fs::set_permissions(&hidden, fs::Permissions::from_mode(mode))?;
+        fs::rename(&hidden, path)?;
+        Ok(listener)
+    };
+    let bound = bind();
+    // Whatever became of it.
+    let _ = fs::remove_file(&hidden);
+    let _ = fs::remove_dir(&folder);
+    bound.map(|listener| Door::Unix(listener, path.into())).map_err(failed)
+}

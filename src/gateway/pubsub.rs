@@ -1,0 +1,126 @@
+//! `SUBSCRIBE` and its kin.
+#![forbid(unsafe_code)]
+
+use super::channel::{ChannelId, Subscription};
+use super::desk::{Call, Desk, Next};
+use super::glob::matches;
+use super::shared::Shared;
+use super::subscriptions::Listeners;
+use crate::resp::Reply;
+
+/// Channels and patterns that one connection may subscribe to.
+const SUBSCRIPTIONS_MAX: usize = 1_024;
+
+pub(super) fn subscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    each(desk, call, "subscribe", false)
+}
+
+pub(super) fn psubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    each(desk, call, "psubscribe", true)
+}
+
+fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> Next {
+    for at in 1..call.len() {
+        let name: Box<[u8]> = call.arg(at).into();
+        let all = (0..desk.shared.channels()).map(ChannelId);
+        let matched = |id: &ChannelId| {
+            let channel = desk.shared.channel_name(*id);
+            if is_pattern { matches(&name, channel.as_bytes()) } else { channel.as_bytes() == &*name }
+        };
+        let channels: Vec<_> = all.filter(matched).map(|id| (id, 0)).collect();
+        // All channels are declared: what matches none would never be told anything.
+        if channels.is_empty() {
+            let name = call.text(at);
+            call.reply.error(format_args!(
+                "NOCHANNEL '{}' is none: there are stream:NAME and view:NAME, of those that are declared",
+                name.escape_debug()
+            ));
+            continue;
+        }
+        let own = call.session.subscriptions.get_or_insert_default();
+        if own.all.len() >= SUBSCRIPTIONS_MAX {
+            call.reply.error(format_args!("ERR a connection has at most {SUBSCRIPTIONS_MAX} subscriptions"));
+            continue;
+        }
+        if !own.all.iter().any(|other| other.is_pattern == is_pattern && other.name == name) {
+            for (channel, _) in &channels {
+                if desk.listeners.add(*channel, call.key.at) {
+                    desk.shared.want(*channel, desk.thread, true);
+                }
+            }
+            own.all.push(Subscription { name: name.clone(), is_pattern, channels });
+            count(&desk.shared, desk.thread, 1);
+        }
+        confirm(&mut call.reply, kind, Some(&name), own.all.len());
+    }
+    Next::Goes
+}
+
+pub(super) fn unsubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    un_each(desk, call, "unsubscribe", false)
+}
+
+pub(super) fn punsubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    un_each(desk, call, "punsubscribe", true)
+}
+
+fn un_each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> Next {
+    let mut own = call.session.subscriptions.take().unwrap_or_default();
+    let named: Vec<Box<[u8]>> = (1..call.len()).map(|at| call.arg(at).into()).collect();
+    let mine = own.all.iter().filter(|subscription| subscription.is_pattern == is_pattern);
+    let names = if named.is_empty() { mine.map(|own| own.name.clone()).collect() } else { named };
+    if names.is_empty() {
+        confirm(&mut call.reply, kind, None, own.all.len());
+    }
+    for name in names {
+        if let Some(at) =
+            own.all.iter().position(|other| other.is_pattern == is_pattern && other.name == name)
+        {
+            let gone = own.all.swap_remove(at);
+            count(&desk.shared, desk.thread, -1);
+            for (channel, _) in gone.channels {
+                let still =
+                    own.all.iter().flat_map(|other| &other.channels).any(|(other, _)| *other == channel);
+                if !still && desk.listeners.remove(channel, call.key.at) {
+                    desk.shared.want(channel, desk.thread, false);
+                }
+            }
+        }
+        confirm(&mut call.reply, kind, Some(&name), own.all.len());
+    }
+    call.session.subscriptions = (!own.all.is_empty()).then_some(own);
+    Next::Goes
+}
+
+fn confirm(reply: &mut Reply<'_>, kind: &str, name: Option<&[u8]>, count: usize) {
+    reply.push(3);
+    reply.bulk(kind.as_bytes());
+    match name {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    reply.integer(count as i64);
+}
+
+/// Counts subscriptions that came or went.
+fn count(shared: &Shared, thread: usize, more: i64) {
+    let counter = &shared.threads[thread].subscriptions;
+    counter.set(counter.get().saturating_add_signed(more));
+}
+
+/// Ends all subscriptions of a connection.
+pub(super) fn leave(
+    session: &mut super::conn::Session,
+    at: usize,
+    listeners: &mut Listeners,
+    shared: &Shared,
+    thread: usize,
+) {
+    let Some(own) = session.subscriptions.take() else { return };
+    count(shared, thread, -(own.all.len() as i64));
+    for (channel, _) in own.all.iter().flat_map(|subscription| &subscription.channels) {
+        if listeners.remove(*channel, at) {
+            shared.want(*channel, thread, false);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The rounds of a gateway thread: what it looks at, in which order, and when it sleeps.
+//!
+//! # Mechanism
+//! A round is: sleep until the system or the bell tells of something (not at all while a queue is not empty); note what was
+//! told; take mail and connections; give each connection in the queue one turn; let those go on whose lanes have room again;
+//! bring subscribers what shards have for them; look for the idle and the stalled.
+#![forbid(unsafe_code)]
+
+use super::accept::Entrance;
+use super::channel::ChannelId;
+use super::conn::{Hold, Room};
+use super::counts::End;
+use super::desk::Desk;
+use super::mail::Mail;
+use super::shared::Stage;
+use super::worker::{CRITICAL, EVENTS_MAX, LISTENERS, WAKER, Worker};
+#[cfg(feature = "audit")]
+use crate::memory::audit::thread_allocations;
+use mio::{Events, Token};
+use std::time::{Duration, Instant};
+
+/// How long a thread sleeps while connections wait for room: shorter than a shard takes for a lane.
+const NAP: Duration = Duration::from_micros(50);
+
+/// How often connections that are idle or stalled are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// Events that are taken from a shard's tap before connections have their turn again.
+const TAP_BURST: u64 = 256;
+
+impl Worker {
+    /// Serves until the server stops.
+    pub fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut critical_events = Events::with_capacity(EVENTS_MAX);
+        let mut did_something = true;
+        while self.shared().stage() == Stage::Running {
+            self.wait(&mut events, did_something);
+            did_something = !events.is_empty();
+            self.note_all(&events);
+            did_something |= self.take_mail();
+            did_something |= self.enter();
+            self.desk.publisher.ids.tick();
+            did_something |= self.serve(&mut critical_events);
+            did_something |= self.retry();
+            did_something |= self.deliver();
+            self.sweep();
+            #[cfg(feature = "audit")]
+            self.shared().threads[self.desk.thread].allocations.set(thread_allocations());
+        }
+        self.drain(&mut events);
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&mut self, events: &mut Events, did_something: bool) {
+        let is_busy = !self.ready.is_empty()
+            || !self.urgent.is_empty()
+            || self.entrance.as_ref().is_some_and(Entrance::is_open);
+        let mut timeout = SWEEP;
+        let bell = &self.desk.shared.bells[self.desk.thread];
+        if is_busy {
+            timeout = Duration::ZERO;
+        } else if self.waiting_now > 0 {
+            if !did_something {
+                std::thread::sleep(NAP);
+            }
+            timeout = Duration::ZERO;
+        } else {
+            bell.lie_down();
+            if self.taps.is_ready() {
+                timeout = Duration::ZERO;
+            }
+        }
+        // Interrupted: it looks again.
+        let _ = self.poll.poll(events, Some(timeout));
+        bell.get_up();
+        self.now_s = self.desk.shared.now_s();
+    }
+
+    fn note_all(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                // Its mail, and the urgent, are looked at in any case.
+                WAKER | CRITICAL => {}
+                Token(at) if at > LISTENERS - super::accept::LISTENERS_MAX => {
+                    if let Some(entrance) = &mut self.entrance {
+                        entrance.knock(LISTENERS - at);
+                    }
+                }
+                Token(at) => self.note(at, event),
+            }
+        }
+    }
+
+    /// Gives each connection in the queue its turn, the critical ones before each other.
+    fn serve(&mut self, critical_events: &mut Events) -> bool {
+        let did_something = !self.ready.is_empty() || !self.urgent.is_empty();
+        for _ in 0..self.ready.len() {
+            self.serve_urgent(critical_events);
+            if let Some(at) = self.ready.pop_front() {
+                self.turn(at);
+            }
+        }
+        self.serve_urgent(critical_events);
+        did_something
+    }
+
+    fn serve_urgent(&mut self, events: &mut Events) {
+        if self.critical_conns == 0 {
+            return;
+        }
+        let _ = self.critical.poll(events, Some(Duration::ZERO));
+        for event in events.iter() {
+            self.note(event.token().0, event);
+        }
+        for _ in 0..self.urgent.len() {
+            if let Some(at) = self.urgent.pop_front() {
+                self.turn(at);
+            }
+        }
+    }
+
+    /// Lets those go on whose lanes have room, or whose time is over.
+    fn retry(&mut self) -> bool {
+        if self.waiting_now == 0 {
+            return false;
+        }
+        let mut did_something = false;
+        for lane in 0..self.waiting.len() {
+            // Each once: who fills the lane again waits behind the others.
+            for _ in 0..self.waiting[lane].len() {
+                let Some(at) = self.waiting[lane].front().copied() else { break };
+                let Some(Room { class, key, bytes, since, .. }) = self.room_of(at) else {
+                    self.waiting[lane].pop_front();
+                    self.waiting_now -= 1;
+                    continue;
+                };
+                let limit = self.shared().block_limits[class.index()];
+                let is_over = limit.is_some_and(|limit| since.elapsed() >= limit);
+                if !is_over && self.desk.publisher.producer.is_full(class, key, bytes) {
+                    break;
+                }
+                self.waiting[lane].pop_front();
+                self.waiting_now -= 1;
+                did_something = true;
+                let conn = &mut self.conns[at];
+                conn.hold = Hold::No;
+                conn.gives_up = is_over;
+                conn.waited_since = Some(since);
+                self.turn(at);
+            }
+        }
+        did_something
+    }
+
+    fn room_of(&self, at: usize) -> Option<Room> {
+        match self.conns.get(at)?.hold {
+            Hold::Room(room) => Some(room),
+            _ => None,
+        }
+    }
+
+    fn take_mail(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(mail) = self.mail.try_recv() {
+            any = true;
+            match mail {
+                Mail::Conn { socket, id, is_critical } => self.welcome(socket, id, is_critical),
+            }
+        }
+        any
+    }
+
+    /// Lets in those who knock.
+    fn enter(&mut self) -> bool {
+        let Some(mut entrance) = self.entrance.take() else { return false };
+        let shared = self.desk.shared.clone();
+        let any = entrance.enter(&shared, |socket, id, is_critical| self.welcome(socket, id, is_critical));
+        self.entrance = Some(entrance);
+        any
+    }
+
+    /// Brings subscribers what shards have for them.
+    fn deliver(&mut self) -> bool {
+        let Worker { conns, pool, desk, taps, missed, .. } = self;
+        let Desk { listeners, shared, thread, .. } = desk;
+        let counts = &shared.threads[*thread];
+        let mut any = taps.poll(
+            TAP_BURST,
+            |record, payload| {
+                let channel = ChannelId(record.stream);
+                listeners.event(
+                    channel,
+                    shared.channel_name(channel),
+                    record,
+                    payload,
+                    (conns, pool, counts),
+                );
+            },
+            |stream, n| missed.push((stream, n)),
+        );
+        for (stream, n) in missed.drain(..) {
+            listeners.missed(ChannelId(stream as u16), n, conns, counts);
+        }
+        while let Some(at) = self.desk.listeners.fresh.pop() {
+            any = true;
+            self.flush(at);
+        }
+        any
+    }
+
+    /// Ends connections that are idle or stalled.
+    fn sweep(&mut self) {
+        if self.swept.elapsed() < SWEEP {
+            return;
+        }
+        self.swept = Instant::now();
+        let idle_s = self.shared().options.idle.map_or(u64::MAX, |idle| idle.as_secs());
+        let stall_s = self.shared().options.stall.as_secs();
+        for at in 0..self.last_place() {
+            let Some(conn) = self.conns.get(at) else { continue };
+            let silent_s = u64::from(self.now_s.saturating_sub(conn.active_s));
+            if conn.pending() > 0 {
+                if silent_s >= stall_s {
+                    self.close(at, End::Stalled);
+                }
+            } else if silent_s >= idle_s
+                && matches!(conn.hold, Hold::No)
+                && conn.session.subscriptions.is_none()
+            {
+                self.close(at, End::Idle);
+            }
+        }
+    }
+
+    fn last_place(&self) -> usize {
+        self.conns.iter().next_back().map_or(0, |(at, _)| at + 1)
+    }
+
+    /// Writes what was answered, for as long as the stop allows, and ends all connections.
+    fn drain(&mut self, events: &mut Events) {
+        self.entrance = None;
+        // Who has connected and was not welcomed yet is gone with the mail.
+        while let Ok(mail) = self.mail.try_recv() {
+            let Mail::Conn { id, .. } = mail;
+            self.shared().clients.remove(id);
+        }
+        loop {
+            let is_last = self.shared().stage() == Stage::Ending;
+            for at in 0..self.last_place() {
+                let Some(conn) = self.conns.get(at) else { continue };
+                if is_last || conn.pending() == 0 {
+                    self.close(at, End::Stopped);
+                }
+            }
+            if self.conns.is_empty() {
+                return;
+            }
+            let _ = self.poll.poll(events, Some(Duration::from_millis(10)));
+            for at in 0..self.last_place() {
+                self.flush_last(at);
+            }
+        }
+    }
+
+    fn flush_last(&mut self, at: usize) {
+        let Worker { conns, pool, desk, now_s, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        if conn.flush(pool, &desk.shared.threads[desk.thread], *now_s).is_err() {
+            self.close(at, End::Broken);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A server: the engine, the gateway threads, and how they begin and end.
+//!
+//! # Mechanism
+//! ```text
+//!   listeners ─▶ thread 0 ─▶ threads 0…n ─lanes─▶ shards ─▶ the service's handler, views
+//!                                ▲                  │
+//!                                └──────taps────────┘   events of subscribed streams
+//! ```
+//!
+//! A stop goes in steps: listeners close; what was answered is written, for as long as the deadline allows; connections
+//! end; producers detach; the engine drains for what is left of the deadline, and accounts for everything.
+#![forbid(unsafe_code)]
+
+use super::accept::{Entrance, LISTENERS_MAX};
+use super::counts::Counts;
+use super::desk::Desk;
+use super::handler::{Front, nothing};
+use super::listen::{Kind, ListenError, Listener};
+use super::publish::Publisher;
+use super::record::Record;
+use super::settings::Options;
+use super::shared::{Shared, Stage};
+use super::subscriptions::Listeners;
+use super::tap::{TapsIn, taps};
+use super::worker::{LISTENERS, WAKER, Worker};
+use crate::engine::{Engine, Report, StartError, StopError};
+use crate::event::ShardId;
+use crate::host::available;
+use crate::producer::AttachError;
+use crate::ring::ShapeError;
+use crate::shard::Handler;
+use crate::shard::placement::pin;
+use mio::{Poll, Token, Waker};
+use std::io;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The engine did not.
+    #[error(transparent)]
+    Engine(#[from] StartError),
+    /// Somewhere nobody can listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A producer could not be attached for each thread.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The rings for subscribers cannot be.
+    #[error(transparent)]
+    Taps(#[from] ShapeError),
+    /// The system refused a thread, or what it needs.
+    #[error("a gateway thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What kind of connections.
+    pub kind: Kind,
+    /// The address with its port, or the path.
+    pub address: String,
+}
+
+/// A running server. Dropping it stops it within its `stop_deadline`.
+pub struct Server {
+    engine: Arc<Engine<Record>>,
+    shared: Arc<Shared>,
+    places: Vec<Place>,
+    threads: Vec<JoinHandle<()>>,
+    cpus: Vec<Option<usize>>,
+}
+
+/// What was left when a server had stopped.
+#[derive(Debug)]
+pub struct ServerReport {
+    /// The engine's.
+    pub engine: Report,
+    /// The gateway's.
+    pub gateway: Counts,
+}
+
+impl Server {
+    /// Starts a server that does nothing with events but count them, keep its views and tell its subscribers.
+    ///
+    /// # Errors
+    /// [`ServeError`]; what has been started is stopped then.
+    pub fn start(options: Options) -> Result<Server, ServeError> {
+        Self::start_with(options, nothing)
+    }
+
+    /// Starts a server whose events a service handles: `handler` makes the handler of each shard, on its thread. Fields are
+    /// read with [`pair`](crate::resp::pair) of the event's payload.
+    ///
+    /// # Errors
+    /// [`ServeError`]; what has been started is stopped then.
+    pub fn start_with<H: Handler<Record>>(
+        options: Options,
+        handler: impl Fn(ShardId) -> H + Send + Sync + 'static,
+    ) -> Result<Server, ServeError> {
+        let mut listeners = Listener::all(&options)?;
+        let place = |listener: &Listener| Place { kind: listener.kind, address: listener.place() };
+        let places = listeners.iter().map(place).collect();
+        let threads = usize::from(options.threads);
+        let mut polls = (0..threads).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let wakers =
+            polls.iter().map(|poll| Waker::new(poll.registry(), WAKER)).collect::<io::Result<_>>()?;
+        for (at, listener) in listeners.iter_mut().enumerate().take(LISTENERS_MAX) {
+            listener.register(polls[0].registry(), Token(LISTENERS - at))?;
+        }
+        let cpus = cpus(&options);
+        let shared = Arc::new(Shared::new(options, wakers));
+        let (ins, mut outs) = taps(&shared)?;
+        let ins: Mutex<Vec<Option<TapsIn>>> = Mutex::new(ins.into_iter().map(Some).collect());
+        let front = move |shard: ShardId| {
+            let taps = ins.lock().unwrap_or_else(PoisonError::into_inner)[shard.index()].take();
+            // Each shard is made once.
+            Front::new(handler(shard), taps.expect("a shard's taps are taken once"))
+        };
+        let engine = Arc::new(shared.options.plan.clone().start(Record::default, front)?);
+        let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
+        let mut server = Server { engine, shared, places, threads: Vec::new(), cpus };
+        let mut entrance = Some(Entrance::new(listeners, senders.clone()));
+        for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
+            let shared = server.shared.clone();
+            let desk = Desk {
+                publisher: Publisher::new(server.engine.attach()?, shared.clone(), at),
+                listeners: Listeners::new(
+                    usize::from(shared.channels()),
+                    shared.options.subscriber_bytes_max as usize,
+                ),
+                shared,
+                thread: at,
+            };
+            let worker = Worker::new(poll, mail, entrance.take(), desk, outs.remove(0))?;
+            let cpu = server.cpus[at];
+            let run = move || {
+                cpu.map(pin);
+                worker.run();
+            };
+            server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the ports that were free.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine<Record> {
+        &self.engine
+    }
+
+    /// The CPU of each gateway thread; `None` where it is not pinned.
+    #[must_use]
+    pub fn cpus(&self) -> &[Option<usize>] {
+        &self.cpus
+    }
+
+    /// What has been counted so far. Stops nothing; it may lag.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    /// Stops: takes nothing more, writes what was answered, drains, and accounts for everything. It takes at most
+    /// `deadline`, and what [`Engine::stop`] adds.
+    ///
+    /// # Errors
+    /// [`StopError`].
+    pub fn stop(&mut self, deadline: Duration) -> Result<ServerReport, StopError> {
+        let begun = Instant::now();
+        self.shared.advance(Stage::Draining);
+        while !self.threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.end_threads();
+        let engine = self.engine.stop(deadline.saturating_sub(begun.elapsed()))?;
+        Ok(ServerReport { engine, gateway: self.shared.counts() })
+    }
+
+    /// Ends all connections now. A [`Self::stop`] that waits for them ends too.
+    pub fn hurry(&self) -> Hurry {
+        Hurry(self.shared.clone())
+    }
+
+    fn end_threads(&mut self) {
+        self.shared.advance(Stage::Ending);
+        for thread in self.threads.drain(..) {
+            // One that panicked is gone, and its connections with it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Hurries a stop, from another thread.
+pub struct Hurry(Arc<Shared>);
+
+impl Hurry {
+    /// Ends all connections now.
+    pub fn now(&self) {
+        self.0.advance(Stage::Ending);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let deadline = self.shared.options.stop_deadline;
+        let _ = self.stop(deadline);
+    }
+}
+
+/// The CPU of each gateway thread: those that were named, or those that no shard is pinned to.
+fn cpus(options: &Options) -> Vec<Option<usize>> {
+    let named = options.cpus.clone();
+    let taken: Vec<_> = options.plan.placements().iter().filter_map(|placement| placement.cpu).collect();
+    let free = || available().iter().copied().filter(|cpu| !taken.contains(cpu)).collect();
+    let pool = named.unwrap_or_else(free);
+    (0..usize::from(options.threads)).map(|at| pool.get(at % pool.len().max(1)).copied()).collect()
+}

@@ -1,0 +1,229 @@
+//! Commands about the connection itself.
+#![forbid(unsafe_code)]
+
+use super::counts::End;
+use super::desk::{Call, Desk, Next, no_part};
+use super::pubsub;
+use crate::resp::Version;
+use subtle::ConstantTimeEq;
+
+/// The longest password, in bytes.
+pub(super) const PASSWORD_BYTES_MAX: usize = 512;
+
+/// The only user there is.
+const USER: &str = "default";
+
+pub(super) fn ping(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.len() > 2 {
+        call.reply.error("ERR wrong number of arguments for 'ping' command");
+    } else if call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2 {
+        call.reply.array(2);
+        call.reply.bulk(b"pong");
+        let said = if call.len() == 2 { call.parser.arg(call.input, 1) } else { b"" };
+        call.reply.bulk(said);
+    } else if call.len() == 2 {
+        call.reply.bulk(call.parser.arg(call.input, 1));
+    } else {
+        call.reply.simple("PONG");
+    }
+    Next::Goes
+}
+
+pub(super) fn echo(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.bulk(call.parser.arg(call.input, 1));
+    Next::Goes
+}
+
+pub(super) fn quit(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.simple("OK");
+    Next::Ends(End::Client)
+}
+
+pub(super) fn select(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    match std::str::from_utf8(call.arg(1)).ok().and_then(|text| text.parse::<i64>().ok()) {
+        Some(0) => call.reply.simple("OK"),
+        Some(_) => call.reply.error("ERR DB index is out of range"),
+        None => call.reply.error("ERR value is not an integer or out of range"),
+    }
+    Next::Goes
+}
+
+pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    pubsub::leave(call.session, call.key.at, &mut desk.listeners, &desk.shared, desk.thread);
+    call.session.version = Version::Resp2;
+    call.session.is_known = desk.shared.options.password.is_none();
+    rename(desk, call, None);
+    call.reply.simple("RESET");
+    Next::Goes
+}
+
+/// Compares a password in a time that does not tell where it differs.
+fn is_password(said: &[u8], password: &str) -> bool {
+    let mut rooms = [[0u8; PASSWORD_BYTES_MAX]; 2];
+    for (room, bytes) in rooms.iter_mut().zip([said, password.as_bytes()]) {
+        let len = bytes.len().min(PASSWORD_BYTES_MAX);
+        room[..len].copy_from_slice(&bytes[..len]);
+    }
+    let same_length = (said.len() as u64).ct_eq(&(password.len() as u64));
+    bool::from(rooms[0].ct_eq(&rooms[1]) & same_length)
+}
+
+/// Says who is there; an error where that is not so.
+fn introduce(desk: &Desk, call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), Next> {
+    let Some(wanted) = &desk.shared.options.password else { return Ok(()) };
+    if is_password(password, wanted) && user == USER.as_bytes() {
+        call.session.is_known = true;
+        call.session.wrong_passwords = 0;
+        return Ok(());
+    }
+    call.session.wrong_passwords += 1;
+    call.reply.error("WRONGPASS invalid username-password pair or user is disabled.");
+    let is_too_often = call.session.wrong_passwords >= desk.shared.options.auth_tries_max;
+    Err(if is_too_often { Next::Ends(End::Auth) } else { Next::Goes })
+}
+
+pub(super) fn auth(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.len() > 3 {
+        call.reply.error("ERR syntax error");
+        return Next::Goes;
+    }
+    if desk.shared.options.password.is_none() && call.len() == 2 {
+        call.reply.error(
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+        );
+        return Next::Goes;
+    }
+    let (parser, input) = (call.parser, call.input);
+    let last = parser.len() - 1;
+    let user = if parser.len() == 3 { parser.arg(input, 1) } else { USER.as_bytes() };
+    match introduce(desk, call, user, parser.arg(input, last)) {
+        Ok(()) => call.reply.simple("OK"),
+        Err(next) => return next,
+    }
+    Next::Goes
+}
+
+pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let (parser, input) = (call.parser, call.input);
+    let mut version = call.session.version;
+    if call.len() > 1 {
+        version = match parser.arg(input, 1) {
+            b"2" => Version::Resp2,
+            b"3" => Version::Resp3,
+            other => {
+                let is_number = std::str::from_utf8(other).is_ok_and(|text| text.parse::<i64>().is_ok());
+                call.reply.error(if is_number {
+                    "NOPROTO unsupported protocol version"
+                } else {
+                    "ERR Protocol version is not an integer or out of range"
+                });
+                return Next::Goes;
+            }
+        };
+    }
+    let mut at = 2;
+    let mut name = None;
+    while at < call.len() {
+        if call.is(at, "AUTH") && at + 2 < call.len() {
+            if let Err(next) = introduce(desk, call, parser.arg(input, at + 1), parser.arg(input, at + 2)) {
+                return next;
+            }
+            at += 3;
+        } else if call.is(at, "SETNAME") && at + 1 < call.len() {
+            name = Some(at + 1);
+            at += 2;
+        } else {
+            let option = call.text(at);
+            call.reply.error(format_args!("ERR Syntax error in HELLO option '{option}'"));
+            return Next::Goes;
+        }
+    }
+    if !call.session.is_known {
+        call.reply.error(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        );
+        return Next::Goes;
+    }
+    if let Some(name) = name
+        && !set_name(desk, call, parser.arg(input, name))
+    {
+        return Next::Goes;
+    }
+    call.session.version = version;
+    call.reply.set_version(version);
+    let reply = &mut call.reply;
+    reply.map(7);
+    for (key, value) in [("server", "pelton"), ("version", env!("CARGO_PKG_VERSION"))] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(if version == Version::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(call.session.id as i64);
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+    Next::Goes
+}
+
+/// Names the connection; says no to a name that would break a line of `CLIENT LIST`.
+fn set_name(desk: &Desk, call: &mut Call<'_>, name: &[u8]) -> bool {
+    const NAME_BYTES_MAX: usize = 128;
+    if name.len() > NAME_BYTES_MAX || name.iter().any(|byte| !(b'!'..=b'~').contains(byte)) {
+        call.reply.error("ERR Client names cannot contain spaces, newlines or special characters.");
+        return false;
+    }
+    rename(desk, call, (!name.is_empty()).then(|| String::from_utf8_lossy(name).into()));
+    true
+}
+
+fn rename(desk: &Desk, call: &mut Call<'_>, name: Option<Box<str>>) {
+    desk.shared.clients.rename(call.session.id, name.clone());
+    call.session.name = name;
+}
+
+pub(super) fn client(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let (parser, input) = (call.parser, call.input);
+    let len = call.len();
+    if call.is(1, "ID") && len == 2 {
+        call.reply.integer(call.session.id as i64);
+    } else if call.is(1, "GETNAME") && len == 2 {
+        match &call.session.name {
+            Some(name) => call.reply.bulk(name.as_bytes()),
+            None => call.reply.null(),
+        }
+    } else if call.is(1, "SETNAME") && len == 3 {
+        if set_name(desk, call, parser.arg(input, 2)) {
+            call.reply.simple("OK");
+        }
+    } else if call.is(1, "SETINFO") && len == 4 {
+        // A client's library and its version: taken, as clients expect it, and kept nowhere.
+        call.reply.simple("OK");
+    } else if call.is(1, "LIST") {
+        let text = desk.shared.clients.list(desk.shared.now_s(), None);
+        call.reply.verbatim(&text);
+    } else if call.is(1, "INFO") && len == 2 {
+        let text = desk.shared.clients.list(desk.shared.now_s(), Some(call.session.id));
+        call.reply.verbatim(&text);
+    } else {
+        return no_part(call);
+    }
+    Next::Goes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_compared_whole() {
+        assert!(is_password(b"secret", "secret"));
+        for wrong in [&b"secre"[..], b"secret\0", b"Secret", b"", &[b's'; 600]] {
+            assert!(!is_password(wrong, "secret"));
+        }
+    }
+}

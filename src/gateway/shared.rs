@@ -1,0 +1,190 @@
+//! What all threads of a server share: what was declared, what is counted, and who listens to what.
+#![forbid(unsafe_code)]
+
+use super::channel::ChannelId;
+use super::clients::Clients;
+use super::counts::{Counts, ThreadCounts};
+use super::settings::Options;
+use super::stream::{KeyFrom, Stream};
+use crate::class::{Class, ClassId, Overflow};
+use crate::engine::Plan;
+use mio::Waker;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A stream as it is served.
+pub(super) struct Served {
+    pub name: String,
+    pub class: ClassId,
+    pub class_name: String,
+    pub key: KeyFrom,
+    pub payload_max: usize,
+}
+
+impl Served {
+    fn new(stream: &Stream, plan: &Plan) -> Option<Self> {
+        let class = plan.class_named(&stream.class)?;
+        Some(Served {
+            name: stream.name.clone(),
+            class,
+            class_name: stream.class.clone(),
+            key: stream.key.clone(),
+            payload_max: stream.payload_max.map_or(usize::MAX, |bytes| bytes as usize),
+        })
+    }
+}
+
+/// How far a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Stage {
+    Running,
+    /// Nothing more is taken; what was answered is written.
+    Draining,
+    /// Everything ends now.
+    Ending,
+}
+
+/// Whether a gateway thread sleeps, and how to wake it.
+///
+/// # Mechanism
+/// The thread says that it sleeps, looks once more at what could have come meanwhile, and sleeps. Whoever has something
+/// for it brings that first, and then asks whether it sleeps. One of the two sees the other: both put a full fence
+/// between their store and their load. The bell costs a system call once for each sleep.
+pub(super) struct Bell {
+    sleeps: AtomicBool,
+    waker: Waker,
+}
+
+impl Bell {
+    pub fn new(waker: Waker) -> Self {
+        Bell { sleeps: AtomicBool::new(false), waker }
+    }
+
+    /// Wakes the thread, whether it sleeps or not.
+    pub fn wake(&self) {
+        // It fails only where the descriptor is gone, and then the thread is too.
+        let _ = self.waker.wake();
+    }
+
+    /// Wakes the thread if it sleeps.
+    pub fn ring(&self) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleeps.load(Ordering::Relaxed) && self.sleeps.swap(false, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Says that the thread is about to sleep: after it, look again.
+    pub fn lie_down(&self) {
+        self.sleeps.store(true, Ordering::Relaxed);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Says that it is awake.
+    pub fn get_up(&self) {
+        self.sleeps.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What all threads share.
+pub(super) struct Shared {
+    pub options: Options,
+    pub streams: Box<[Served]>,
+    pub by_name: HashMap<Box<[u8]>, u16>,
+    channel_names: Box<[String]>,
+    /// By class: how long it waits for room, where it has a limit.
+    pub block_limits: Box<[Option<Duration>]>,
+    pub threads: Box<[ThreadCounts]>,
+    pub bells: Box<[Bell]>,
+    /// For each stream: which threads have a subscriber of it, a bit for each.
+    pub wanted: Box<[AtomicU64]>,
+    pub clients: Clients,
+    pub begun: Instant,
+    stage: AtomicU8,
+    next_connection: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(options: Options, wakers: Vec<Waker>) -> Self {
+        let streams: Box<[_]> =
+            options.streams.iter().filter_map(|stream| Served::new(stream, &options.plan)).collect();
+        let by_name = streams.iter().enumerate();
+        let by_name = by_name.map(|(at, stream)| (stream.name.as_bytes().into(), at as u16)).collect();
+        let of_streams = streams.iter().map(|stream| format!("stream:{}", stream.name));
+        let limit = |class: &Class| match class.overflow {
+            Overflow::Block { limit } => limit,
+            _ => None,
+        };
+        Shared {
+            by_name,
+            channel_names: of_streams.collect(),
+            block_limits: options.plan.classes().iter().map(limit).collect(),
+            threads: wakers.iter().map(|_| ThreadCounts::new(streams.len())).collect(),
+            bells: wakers.into_iter().map(Bell::new).collect(),
+            wanted: streams.iter().map(|_| AtomicU64::new(0)).collect(),
+            streams,
+            clients: Clients::default(),
+            begun: Instant::now(),
+            stage: AtomicU8::new(Stage::Running as u8),
+            next_connection: AtomicU64::new(1),
+            options,
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts::sum(self.streams.iter().map(|stream| stream.name.as_str()), self.threads.iter())
+    }
+
+    /// Seconds since the start.
+    pub fn now_s(&self) -> u32 {
+        self.begun.elapsed().as_secs() as u32
+    }
+
+    /// A number for a connection.
+    pub fn connection_id(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Running,
+            1 => Stage::Draining,
+            _ => Stage::Ending,
+        }
+    }
+
+    /// Goes on to a later stage, and tells all threads.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+        self.bells.iter().for_each(Bell::wake);
+    }
+
+    /// A thread has its first listener of a channel, or none any more.
+    pub fn want(&self, channel: ChannelId, thread: usize, wants: bool) {
+        if let Some(stream) = self.stream_of(channel) {
+            let bit = 1 << thread;
+            if wants {
+                self.wanted[stream].fetch_or(bit, Ordering::Relaxed);
+            } else {
+                self.wanted[stream].fetch_and(!bit, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How many channels there are.
+    pub fn channels(&self) -> u16 {
+        self.channel_names.len() as u16
+    }
+
+    /// A channel's name: `stream:NAME` or `view:NAME`.
+    pub fn channel_name(&self, channel: ChannelId) -> &str {
+        &self.channel_names[channel.index()]
+    }
+
+    /// The stream of a channel that is one.
+    pub fn stream_of(&self, channel: ChannelId) -> Option<usize> {
+        Some(usize::from(channel.0)).filter(|at| *at < self.streams.len())
+    }
+}

@@ -1,0 +1,373 @@
+//! A gateway thread: one loop over its connections, and a producer of its own.
+//!
+//! # Mechanism
+//! The system says once for each connection when something has come (edge-triggered); such a connection stands in a queue
+//! until a read has emptied its socket. In its turn it is read once, at most `read_budget_bytes`, into the thread's own
+//! buffer; its requests are carried out there, and the answers written with one call. Then comes the next.
+//!
+//! Connections of a critical listener have a queue and a poll of their own, which is looked at before each turn of any
+//! other: a critical request waits for one turn at most, however many others there are.
+//!
+//! A connection whose lane is full (in a class that blocks) is put aside, with its request, until there is room: what it
+//! says meanwhile stays with the system, which tells its client to stop. Those that wait for one lane go on in the order in
+//! which they came to wait. Others are served as before.
+//!
+//! # Invariants
+//! - Requests of one connection are carried out, and answered, in their order.
+//! - Only this thread touches its connections; others send it mail and ring its bell.
+//! - Nothing here waits for a shard, a subscriber or a client.
+//! - Once connections have had their buffers, nothing on the way of an event allocates.
+#![forbid(unsafe_code)]
+
+use super::accept::Entrance;
+use super::conn::{Conn, Hold, Session};
+use super::counts::{End, ThreadCounts};
+use super::desk::{Call, ConnKey, Desk, Next};
+use super::mail::Mail;
+use super::pool::Pool;
+use super::pubsub;
+use super::shared::Shared;
+use super::socket::Socket;
+use super::subscriptions::tell_all_lost;
+use super::tap::TapsOut;
+#[cfg(feature = "audit")]
+use crate::memory::audit::thread_allocations;
+use crate::resp::{Limits, Parsed, Parser, Reply, Version};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// The waker's token; those of connections are their places.
+pub(super) const WAKER: Token = Token(usize::MAX);
+/// The poll of critical connections.
+pub(super) const CRITICAL: Token = Token(usize::MAX - 1);
+/// Listeners count downwards from here.
+pub(super) const LISTENERS: usize = usize::MAX - 2;
+
+/// Events that the system tells at once.
+pub(super) const EVENTS_MAX: usize = 1_024;
+
+/// Longest inline request, in bytes.
+const INLINE_BYTES_MAX: u32 = 64 << 10;
+
+pub(super) struct Worker {
+    pub poll: Poll,
+    pub critical: Poll,
+    pub critical_conns: usize,
+    pub mail: Receiver<Mail>,
+    /// The first thread's alone.
+    pub entrance: Option<Entrance>,
+    pub conns: Slab<Conn>,
+    pub ready: VecDeque<usize>,
+    pub urgent: VecDeque<usize>,
+    /// By lane: those who wait for room in it.
+    pub waiting: Vec<VecDeque<usize>>,
+    pub waiting_now: usize,
+    pub parser: Parser,
+    pub desk: Desk,
+    pub taps: TapsOut,
+    /// By stream: events that never reached this thread. Empty between two looks.
+    pub missed: Vec<(usize, u64)>,
+    pub pool: Pool,
+    pub scratch: Box<[u8]>,
+    pub out: Vec<u8>,
+    pub now_s: u32,
+    pub swept: Instant,
+}
+
+/// What a read brought.
+enum Brought {
+    Bytes(usize),
+    Nothing,
+    Ended,
+    Broken,
+}
+
+impl Worker {
+    pub fn new(
+        poll: Poll,
+        mail: Receiver<Mail>,
+        entrance: Option<Entrance>,
+        desk: Desk,
+        taps: TapsOut,
+    ) -> io::Result<Self> {
+        let critical = Poll::new()?;
+        let fd = critical.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), CRITICAL, Interest::READABLE)?;
+        let options = &desk.shared.options;
+        let limits = Limits {
+            args_max: options.args_max,
+            frame_bytes_max: options.frame_bytes_max,
+            inline_bytes_max: options.frame_bytes_max.min(INLINE_BYTES_MAX),
+        };
+        let connections = options.connections_max as usize;
+        let lanes = usize::from(options.plan.shards) * options.plan.classes().len();
+        let mut pool = Pool::new();
+        pool.warm(64);
+        Ok(Worker {
+            poll,
+            critical,
+            critical_conns: 0,
+            mail,
+            entrance,
+            // Room that is not used is not resident.
+            conns: Slab::with_capacity(connections),
+            ready: VecDeque::with_capacity(connections),
+            urgent: VecDeque::with_capacity(connections),
+            waiting: (0..lanes).map(|_| VecDeque::new()).collect(),
+            waiting_now: 0,
+            parser: Parser::new(limits),
+            taps,
+            missed: Vec::with_capacity(desk.shared.streams.len() * usize::from(options.plan.shards)),
+            pool,
+            scratch: vec![0; options.read_budget_bytes as usize].into(),
+            // A turn ends when so much is answered; one answer may be longer.
+            out: Vec::with_capacity(options.output_bytes_max as usize + (64 << 10)),
+            now_s: 0,
+            swept: Instant::now(),
+            desk,
+        })
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.desk.shared
+    }
+
+    /// Notes what the system says of a connection.
+    pub fn note(&mut self, at: usize, event: &Event) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        conn.is_readable |= event.is_readable() || event.is_read_closed();
+        conn.has_ended |= event.is_read_closed();
+        if event.is_error() && !matches!(conn.hold, Hold::No) {
+            return self.close(at, End::Broken);
+        }
+        if event.is_writable() {
+            self.flush(at);
+        }
+        self.queue(at);
+    }
+
+    /// Puts a connection in the queue, if there is something to do for it.
+    pub fn queue(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        if !conn.is_queued && conn.can_be_served() {
+            conn.is_queued = true;
+            if conn.is_critical { self.urgent.push_back(at) } else { self.ready.push_back(at) }
+        }
+    }
+
+    /// Reads a connection once, carries its requests out, and answers.
+    pub fn turn(&mut self, at: usize) {
+        let Worker { conns, scratch, out, pool, desk, parser, now_s, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        conn.is_queued = false;
+        if !conn.can_be_served() {
+            return;
+        }
+        let shared = &desk.shared;
+        let thread = desk.thread;
+        let output_max = shared.options.output_bytes_max as usize;
+        let kept = conn.rest.len();
+        // A request that is larger than the buffer gets one of its own, which grows with what has come of it.
+        let mut own = Vec::new();
+        let is_large = conn.needs.max(kept) >= scratch.len();
+        let buffer: &mut [u8] = if is_large {
+            own = std::mem::take(&mut conn.rest);
+            own.resize(conn.needs.min(kept * 2).max(kept + scratch.len()), 0);
+            &mut own
+        } else {
+            scratch[..kept].copy_from_slice(&conn.rest);
+            pool.take_back(&mut conn.rest);
+            scratch
+        };
+        let mut len = kept;
+        if !conn.has_requests {
+            match read(conn, &mut buffer[kept..], &shared.threads[thread]) {
+                Brought::Bytes(n) => {
+                    len += n;
+                    conn.active_s = *now_s;
+                }
+                Brought::Nothing => {}
+                Brought::Ended => conn.ending = Some(End::Client),
+                Brought::Broken => return self.close(at, End::Broken),
+            }
+        }
+        conn.has_requests = false;
+        out.clear();
+        let mut done = 0;
+        let mut commands = 0;
+        let is_worth_it = len >= conn.needs;
+        if is_worth_it {
+            conn.needs = 0;
+        }
+        while is_worth_it && done < len {
+            if out.len() >= output_max {
+                conn.has_requests = true;
+                break;
+            }
+            let input = &buffer[done..len];
+            match parser.parse(input) {
+                Parsed::Request { bytes } if parser.is_empty() => done += bytes,
+                Parsed::Request { bytes } => {
+                    let version = conn.session.version;
+                    let mut call = Call {
+                        parser,
+                        input,
+                        key: ConnKey { at, id: conn.session.id },
+                        session: &mut conn.session,
+                        reply: Reply::new(out, version),
+                        gives_up: std::mem::take(&mut conn.gives_up),
+                        since: conn.waited_since.take(),
+                    };
+                    let next = desk.run(&mut call);
+                    if let Next::Waits(room) = next {
+                        conn.hold = Hold::Room(room);
+                        break;
+                    }
+                    commands += 1;
+                    done += bytes;
+                    match next {
+                        Next::Goes | Next::Waits(_) => {}
+                        Next::Ends(end) => {
+                            conn.ending = Some(end);
+                            break;
+                        }
+                    }
+                }
+                Parsed::Incomplete { needs } => {
+                    conn.needs = needs;
+                    break;
+                }
+                Parsed::Bad(error) => {
+                    Reply::new(out, Version::Resp2).error(format_args!("ERR {error}"));
+                    conn.ending = Some(End::Protocol);
+                    break;
+                }
+            }
+        }
+        let counts = &desk.shared.threads[thread];
+        counts.commands.add(commands);
+        if conn.ending.is_none() {
+            if is_large {
+                own.truncate(len);
+                own.drain(..done);
+                conn.rest = own;
+            } else {
+                pool.append(&mut conn.rest, &scratch[done..len]);
+            }
+            conn.has_requests |= !matches!(conn.hold, Hold::No) && !conn.rest.is_empty();
+        }
+        if conn.send(out, pool, counts).is_err() {
+            return self.close(at, End::Broken);
+        }
+        if let Hold::Room(room) = conn.hold {
+            counts.waits.add(1);
+            self.waiting[room.lane].push_back(at);
+            self.waiting_now += 1;
+            return;
+        }
+        self.settle(at);
+    }
+
+    /// After a turn or a flush: closes what has ended, queues what goes on.
+    pub fn settle(&mut self, at: usize) {
+        let Some(conn) = self.conns.get_mut(at) else { return };
+        match conn.ending {
+            Some(end) if conn.pending() == 0 => self.close(at, end),
+            _ => self.queue(at),
+        }
+    }
+
+    /// Writes what is pending.
+    pub fn flush(&mut self, at: usize) {
+        let Worker { conns, pool, desk, now_s, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        let counts = &desk.shared.threads[desk.thread];
+        let shared = &desk.shared;
+        let mut done = conn.flush(pool, counts, *now_s);
+        if done.is_ok() && conn.pending() == 0 && conn.session.subscriptions.is_some() {
+            tell_all_lost(conn, pool, |channel| shared.channel_name(channel));
+            done = conn.flush(pool, counts, *now_s);
+        }
+        match done {
+            Ok(()) => self.settle(at),
+            Err(_) => self.close(at, End::Broken),
+        }
+    }
+
+    /// Takes a connection over.
+    pub fn welcome(&mut self, mut socket: Socket, id: u64, is_critical: bool) {
+        let shared = self.desk.shared.clone();
+        let counts = &shared.threads[self.desk.thread];
+        counts.connected.add(1);
+        let session = Session {
+            id,
+            version: Version::Resp2,
+            is_known: shared.options.password.is_none(),
+            wrong_passwords: 0,
+            name: None,
+            subscriptions: None,
+        };
+        let entry = self.conns.vacant_entry();
+        let at = entry.key();
+        let registry = if is_critical { self.critical.registry() } else { self.poll.registry() };
+        if socket.register(registry, Token(at)).is_err() {
+            shared.clients.remove(id);
+            return counts.end(End::Descriptors);
+        }
+        entry.insert(Conn::new(socket, session, is_critical, self.now_s));
+        self.critical_conns += usize::from(is_critical);
+        self.queue(at);
+    }
+
+    pub fn close(&mut self, at: usize, why: End) {
+        let Some(mut conn) = self.conns.try_remove(at) else { return };
+        if matches!(why, End::Protocol | End::Auth) {
+            // What is unread would make the system throw away the answer that says why.
+            let _ = conn.socket.read(&mut self.scratch);
+        }
+        if let Hold::Room(room) = conn.hold {
+            let lane = &mut self.waiting[room.lane];
+            let before = lane.len();
+            lane.retain(|other| *other != at);
+            self.waiting_now -= before - lane.len();
+        }
+        let Desk { listeners, shared, thread, .. } = &mut self.desk;
+        pubsub::leave(&mut conn.session, at, listeners, shared, *thread);
+        shared.clients.remove(conn.session.id);
+        shared.threads[*thread].end(why);
+        self.critical_conns -= usize::from(conn.is_critical);
+        self.pool.take_back(&mut conn.rest);
+        self.pool.take_back(&mut conn.output);
+    }
+}
+
+fn read(conn: &mut Conn, buffer: &mut [u8], counts: &ThreadCounts) -> Brought {
+    loop {
+        counts.reads.add(1);
+        return match conn.socket.read(buffer) {
+            Ok(0) => Brought::Ended,
+            Ok(n) => {
+                counts.bytes_in.add(n as u64);
+                // A read that leaves room has emptied the socket; what comes later is told anew. The end of the other side
+                // may have been told already.
+                let is_emptied = n < buffer.len() && conn.socket.is_emptied_by_short_read();
+                conn.is_readable = !is_emptied || conn.has_ended;
+                Brought::Bytes(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                conn.is_readable = false;
+                Brought::Nothing
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => Brought::Broken,
+        };
+    }
+}
