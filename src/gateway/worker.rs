@@ -30,8 +30,6 @@ use super::shared::Shared;
 use super::socket::Socket;
 use super::subscriptions::tell_all_lost;
 use super::tap::TapsOut;
-#[cfg(feature = "audit")]
-use crate::memory::audit::thread_allocations;
 use crate::resp::{Limits, Parsed, Parser, Reply, Version};
 use mio::event::Event;
 use mio::unix::SourceFd;
