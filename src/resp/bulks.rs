@@ -47,7 +47,7 @@ impl<'a> Iterator for Bulks<'a> {
         let fast =
             self.rest.first_chunk().and_then(|word| header::bulk(u64::from_le_bytes(*word) << 16 | CRLF));
         let (length, header) = match fast {
-            Some((length, header)) => (length, header - 2),
+            Some((length, header)) => (length as usize, header as usize - 2),
             None => length_slow(self.rest)?,
         };
         let (bulk, rest) = self.rest.get(header..)?.split_at_checked(length)?;

@@ -23,6 +23,9 @@ use super::inline;
 /// The shortest argument, `$0\r\n\r\n`, in bytes.
 const BULK_BYTES_MIN: usize = 6;
 
+/// The largest limit on a request: Redis keeps no more of one either.
+const FRAME_BYTES_MAX: usize = 1 << 30;
+
 /// The longest argument that Redis takes.
 const BULK_BYTES_MAX: i64 = 512 << 20;
 
@@ -34,7 +37,7 @@ const MULTIBULK_MAX: i64 = i32::MAX as i64;
 pub struct Limits {
     /// The most arguments, the command's name included.
     pub args_max: u32,
-    /// The most bytes of a whole request, from its `*` to its last CRLF.
+    /// The most bytes of a whole request, from its `*` to its last CRLF; more than 1 GiB is no more than that.
     pub frame_bytes_max: u32,
     /// The most bytes of an inline request, its line's end included; [`frame_bytes_max`](Self::frame_bytes_max) holds
     /// too.
@@ -76,7 +79,9 @@ pub enum Parsed {
 /// ```
 #[derive(Debug)]
 pub struct Parser {
-    limits: Limits,
+    args_max: usize,
+    frame_bytes_max: usize,
+    inline_bytes_max: usize,
     /// Where each argument's contents begin and end. Those behind `len` are of earlier requests.
     spans: Box<[[u32; 2]]>,
     len: usize,
@@ -90,14 +95,19 @@ impl Parser {
     /// inline request.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        let [args_max, frame_bytes_max, inline_bytes_max] =
+            [limits.args_max, limits.frame_bytes_max, limits.inline_bytes_max].map(|limit| limit as usize);
+        let frame_bytes_max = frame_bytes_max.min(FRAME_BYTES_MAX);
+        let inline_bytes_max = inline_bytes_max.min(frame_bytes_max);
         // More arguments could not fit the frame.
-        let room = (limits.args_max as usize).min(limits.frame_bytes_max as usize / BULK_BYTES_MIN);
-        let words = inline::room(limits.inline_bytes_max.min(limits.frame_bytes_max) as usize);
+        let room = args_max.min(frame_bytes_max / BULK_BYTES_MIN);
         Self {
-            limits,
+            args_max,
+            frame_bytes_max,
+            inline_bytes_max,
             spans: vec![[0, 0]; room].into(),
             len: 0,
-            words: Vec::with_capacity(words),
+            words: Vec::with_capacity(inline::room(inline_bytes_max)),
             is_inline: false,
         }
     }
@@ -118,9 +128,9 @@ impl Parser {
         self.len = 0;
         self.is_inline = false;
         // Behind the limit nothing is looked at: what does not end before it is too big.
-        let limit = self.limits.frame_bytes_max as usize;
+        let limit = self.frame_bytes_max;
         let input = &input[..input.len().min(limit)];
-        let (count, mut at) = match input {
+        let (count, at) = match input {
             [b'*', count @ b'1'..=b'9', b'\r', ..] => (usize::from(count - b'0'), 2),
             _ => match self.count_slow(input)? {
                 (0, bytes) => return Ok(bytes),
@@ -128,24 +138,21 @@ impl Parser {
             },
         };
         let Some(spans) = self.spans.get_mut(..count) else { return Err(self.too_many(count)) };
-        let mut spans = spans.iter_mut();
-        while let Some(span) = spans.next() {
-            let fast = input
-                .get(at..)
-                .and_then(<[u8]>::first_chunk)
-                .and_then(|word| header::bulk(u64::from_le_bytes(*word)));
+        // Places have 32 bits: they stay far below, and sums of them cannot overflow a bound.
+        let mut at = at as u32;
+        for (done, span) in spans.iter_mut().enumerate() {
+            let fast = word_at(input, at).and_then(header::bulk);
             let (length, header) = match fast {
                 Some(found) => found,
-                None => bulk_slow(input, at, spans.len(), limit)?,
+                None => bulk_slow(input, at, count - done - 1, limit)?,
             };
             let start = at + header;
             at = start + length;
-            *span = [start as u32, at as u32];
+            *span = [start, at];
         }
-        match input.get(at..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => {}
-            [] | [b'\r'] => return Err(cut(at + 2, limit)),
-            _ => return Err(Parsed::Bad(ProtocolError::Unterminated)),
+        let at = at as usize;
+        if input.get(at..at + 2) != Some(b"\r\n") {
+            return Err(end_slow(input, at, limit));
         }
         self.len = count;
         Ok(at + 2)
@@ -156,7 +163,7 @@ impl Parser {
     #[cold]
     #[inline(never)]
     fn count_slow(&mut self, input: &[u8]) -> Result<(usize, usize), Parsed> {
-        let limit = self.limits.frame_bytes_max as usize;
+        let limit = self.frame_bytes_max;
         let line = match input {
             [] => return Err(cut(1, limit)),
             [b'*', line @ ..] => line,
@@ -172,17 +179,16 @@ impl Parser {
 
     #[cold]
     fn too_many(&self, count: usize) -> Parsed {
-        let allowed = count <= self.limits.args_max as usize;
+        let allowed = count <= self.args_max;
         Parsed::Bad(if allowed { ProtocolError::FrameTooBig } else { ProtocolError::TooManyArguments })
     }
 
     /// Reads a line of words, and returns its length with its end.
     fn inline(&mut self, input: &[u8]) -> Result<usize, Parsed> {
-        let limit = self.limits.inline_bytes_max as usize;
+        let limit = self.inline_bytes_max;
         let within = &input[..input.len().min(limit)];
         let Some(end) = memchr2(b'\n', 0, within) else {
-            let full = input.len() >= limit.min(self.limits.frame_bytes_max as usize);
-            return Err(if full {
+            return Err(if input.len() >= limit {
                 Parsed::Bad(ProtocolError::InlineTooBig)
             } else {
                 Parsed::Incomplete { needs: input.len() + 1 }
@@ -267,11 +273,28 @@ impl Parser {
     }
 }
 
+/// The eight bytes at `at`, if there are as many.
+#[inline(always)]
+fn word_at(input: &[u8], at: u32) -> Option<u64> {
+    let at = at as usize;
+    input.get(at..at + 8)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// The end of the last argument, where CRLF should lie at `at`, if it does not.
+#[cold]
+fn end_slow(input: &[u8], at: usize, limit: usize) -> Parsed {
+    match input.get(at..) {
+        None | Some([] | [b'\r']) => cut(at + 2, limit),
+        Some(_) => Parsed::Bad(ProtocolError::Unterminated),
+    }
+}
+
 /// The length of the bulk string whose CRLF before it lies at `at`, and the bytes from there to its contents. Behind it
 /// `after` arguments are to come.
 #[cold]
 #[inline(never)]
-fn bulk_slow(input: &[u8], at: usize, after: usize, limit: usize) -> Result<(usize, usize), Parsed> {
+fn bulk_slow(input: &[u8], at: u32, after: usize, limit: usize) -> Result<(u32, u32), Parsed> {
+    let at = at as usize;
     let rest = input.get(at..).unwrap_or_default();
     let least = 2 + after * BULK_BYTES_MIN;
     let line = match rest {
@@ -286,7 +309,7 @@ fn bulk_slow(input: &[u8], at: usize, after: usize, limit: usize) -> Result<(usi
         Number::Is(length @ 0..=BULK_BYTES_MAX, bytes) => {
             let (length, header) = (length as usize, 3 + bytes);
             let needs = at + header + length + least;
-            if needs > input.len() { Err(cut(needs, limit)) } else { Ok((length, header)) }
+            if needs > input.len() { Err(cut(needs, limit)) } else { Ok((length as u32, header as u32)) }
         }
         Number::Cut(more) => Err(cut(input.len() + more + least, limit)),
         Number::Is(..) | Number::Wrong => Err(Parsed::Bad(ProtocolError::BulkLength)),

@@ -17,21 +17,21 @@ pub(super) const CRLF: u64 = word(b"\r\n\0\0\0\0\0\0");
 /// The length in a bulk string's header, and the bytes up to its contents, from the eight bytes that begin with the
 /// CRLF before it. `None` leaves it to [`number`]: a length above 999, or none.
 #[inline(always)]
-pub(super) fn bulk(bytes: u64) -> Option<(usize, usize)> {
+pub(super) fn bulk(bytes: u64) -> Option<(u32, u32)> {
     let digit = |at: u32| ((bytes >> (8 * at)) as u8).wrapping_sub(b'0');
     if bytes & word(b"\xff\xff\xff\0\xff\xff\0\0") == word(b"\r\n$\0\r\n\0\0") {
         let ones = digit(3);
-        return (ones <= 9).then_some((usize::from(ones), 6));
+        return (ones <= 9).then_some((u32::from(ones), 6));
     }
     if bytes & word(b"\xff\xff\xff\0\0\xff\xff\0") == word(b"\r\n$\0\0\r\n\0") {
         let (tens, ones) = (digit(3), digit(4));
         let valid = tens.wrapping_sub(1) <= 8 && ones <= 9;
-        return valid.then_some((usize::from(tens) * 10 + usize::from(ones), 7));
+        return valid.then_some((u32::from(tens) * 10 + u32::from(ones), 7));
     }
     if bytes & word(b"\xff\xff\xff\0\0\0\xff\xff") == word(b"\r\n$\0\0\0\r\n") {
         let (hundreds, tens, ones) = (digit(3), digit(4), digit(5));
         let valid = hundreds.wrapping_sub(1) <= 8 && tens <= 9 && ones <= 9;
-        let length = usize::from(hundreds) * 100 + usize::from(tens) * 10 + usize::from(ones);
+        let length = u32::from(hundreds) * 100 + u32::from(tens) * 10 + u32::from(ones);
         return valid.then_some((length, 8));
     }
     None
@@ -139,16 +139,16 @@ mod tests {
                 let mut bytes = *b"\r\n$\0\0\0\0\0";
                 bytes[3..].copy_from_slice(text);
                 let slow = match number(&bytes[3..]) {
-                    Number::Is(length @ 0.., line) => Some((length as usize, 3 + line)),
+                    Number::Is(length @ 0.., line) => Some((length as u32, 3 + line as u32)),
                     _ => None,
                 };
                 assert_eq!(bulk(u64::from_le_bytes(bytes)), slow, "{bytes:?}");
             }
         }
-        for length in 0..2_000usize {
+        for length in 0..2_000 {
             let text = format!("\r\n${length}\r\n    ");
             let fast = bulk(u64::from_le_bytes(text.as_bytes()[..8].try_into().unwrap()));
-            let digits = length.to_string().len();
+            let digits = length.to_string().len() as u32;
             assert_eq!(fast, (digits <= 3).then_some((length, 5 + digits)));
         }
     }

@@ -186,9 +186,13 @@ impl<'a> Reply<'a> {
     /// The same, by way of the id that was written before.
     #[inline]
     pub fn stamped(&mut self, last: &mut StampedId, ms: u64, seq: u64) {
-        // A whole room is copied, since that is a few moves without a call, and what is too much taken off.
-        let end = self.out.len() + last.set(ms, seq);
+        last.set(ms, seq);
+        // A whole room is copied, since that is a few moves without a call, and what is too much taken off. The digit
+        // that mostly changes is put where the id is written: in the room it would hold up the copy, which loads in wider
+        // words than was just stored.
+        let end = self.out.len() + last.len;
         self.out.extend_from_slice(&last.room);
+        self.out[end - 3] = last.digit;
         self.out.truncate(end);
     }
 
@@ -251,6 +255,8 @@ pub struct StampedId {
     /// The whole reply, of which the first `len` bytes mean something.
     room: [u8; ID_ROOM],
     len: usize,
+    /// The sequence's last digit; what the room has in its place is older.
+    digit: u8,
     /// Where the milliseconds begin, and the sequence.
     ms_at: usize,
     seq_at: usize,
@@ -260,25 +266,20 @@ impl Default for StampedId {
     fn default() -> Self {
         let mut room = [0; ID_ROOM];
         room[..9].copy_from_slice(b"$3\r\n0-0\r\n");
-        Self { ms: 0, seq: 0, room, len: 9, ms_at: 4, seq_at: 6 }
+        Self { ms: 0, seq: 0, room, len: 9, digit: b'0', ms_at: 4, seq_at: 6 }
     }
 }
 
 impl StampedId {
-    /// Makes the reply that of `ms` and `seq`, and returns its length.
+    /// Makes the reply that of `ms` and `seq`.
     #[inline]
-    fn set(&mut self, ms: u64, seq: u64) -> usize {
-        if ms == self.ms && self.seq.checked_add(1) == Some(seq) {
-            // Within the room always; the rest of a division by a power of two costs less than a check.
-            let digit = &mut self.room[(self.len - 3) % ID_ROOM];
-            if *digit != b'9' {
-                *digit += 1;
-                self.seq = seq;
-                return self.len;
-            }
+    fn set(&mut self, ms: u64, seq: u64) {
+        if ms == self.ms && self.seq.checked_add(1) == Some(seq) && self.digit != b'9' {
+            self.digit += 1;
+            self.seq = seq;
+        } else {
+            self.render(ms, seq);
         }
-        self.render(ms, seq);
-        self.len
     }
 
     #[inline(never)]
@@ -307,6 +308,7 @@ impl StampedId {
         self.room[self.ms_at - 2] = b'\r';
         self.room[self.ms_at - 1] = b'\n';
         self.seq = seq;
+        self.digit = self.room[end - 1];
         self.len = end + 2;
     }
 }
