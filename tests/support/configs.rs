@@ -1,33 +1,12 @@
 //! Made-up configurations: any value that a row of the tables allows, the same for the same seed.
 #![allow(dead_code)] // Each test crate uses a part.
 
+#[path = "dice.rs"]
+mod dice;
+
+pub use dice::Dice;
 use pelton::engine::{CLASS, ENGINE, Kind, Severity, Value};
 use pelton::{Class, Plan, Profile};
-
-/// Numbers that look like chance. (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014.)
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Dice(seed)
-    }
-
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n.max(1) as u64) as usize
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 /// A value that a row allows.
 pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
