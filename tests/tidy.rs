@@ -43,6 +43,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         "engine",
         &[
             "config",
+            "value",
             "setting",
             "plan",
             "table",

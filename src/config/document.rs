@@ -24,6 +24,7 @@ pub(super) enum Owned {
     Whole(i128),
     Text(String),
     List(Vec<i128>),
+    Texts(Vec<String>),
     Other(&'static str, String),
 }
 
@@ -34,6 +35,7 @@ impl Owned {
             Owned::Whole(n) => Written::Whole(*n),
             Owned::Text(text) => Written::Text(text),
             Owned::List(list) => Written::List(list.clone()),
+            Owned::Texts(texts) => Written::Texts(texts.clone()),
             Owned::Other(kind, text) => Written::Other(kind, text.clone()),
         }
     }
@@ -185,8 +187,11 @@ impl<'a> Reader<'a> {
             DeValue::String(text) => Owned::Text(text.to_string()),
             DeValue::Integer(_) => whole(plain).map_or_else(other, Owned::Whole),
             DeValue::Array(list) => {
-                let all: Option<Vec<_>> = list.iter().map(|item| whole(item.get_ref())).collect();
-                all.map_or_else(other, Owned::List)
+                let items = || list.iter().map(Spanned::get_ref);
+                let texts =
+                    || items().map(|item| item.as_str().map(str::to_string)).collect::<Option<Vec<_>>>();
+                let numbers: Option<Vec<_>> = items().map(whole).collect();
+                numbers.map(Owned::List).or_else(|| texts().map(Owned::Texts)).unwrap_or_else(other)
             }
             _ => other(),
         }

@@ -58,6 +58,8 @@ pub(super) fn value<S: Serializer>(value: &Value, to: S) -> Result<S::Ok, S::Err
         Value::Whole(n) => n.serialize(to),
         Value::Word(word) => word.serialize(to),
         Value::Cpus(cpus) => cpus.serialize(to),
+        Value::Texts(texts) => texts.serialize(to),
+        Value::Secret(secret) => secret.to_string().serialize(to),
     }
 }
 
@@ -211,7 +213,7 @@ fn cost<T>(
             let number = if range.zero { 0 } else { range.from };
             [Some(number.into()), range.word.map(Value::from)].into_iter().flatten().collect()
         }
-        Kind::OneOf(_) | Kind::Text | Kind::Cpus(_) => return 0,
+        Kind::OneOf(_) | Kind::Text | Kind::Cpus(_) | Kind::Texts | Kind::Secret => return 0,
     };
     let total = |plan: &Plan| plan.footprint_of(event_of(plan, scope)).total_bytes();
     let now = (row.get)(of);

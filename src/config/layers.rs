@@ -13,7 +13,7 @@ use super::origin::{Origin, Origins};
 use super::problem::{Problem, Problems, Rule};
 use super::table::{Rows, Table};
 use crate::class::{CLASSES_MAX, Class};
-use crate::engine::{CLASS, ENGINE, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
+use crate::engine::{CLASS, ENGINE, Kind, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
 use crate::host::Host;
 use std::alloc::Layout;
 
@@ -191,6 +191,11 @@ fn apply(
                 }
                 Err(Unfit { limit, works }) => {
                     let setting = name(row.key);
+                    // What should be a secret is not told, whatever it is.
+                    let text = match row.kind {
+                        Kind::Secret => "a value that is not shown".to_string(),
+                        _ => text.to_string(),
+                    };
                     let texts = [
                         format!("{setting} is {text}"),
                         format!("must be {limit}"),

@@ -110,6 +110,10 @@ impl Page {
         if let Some(note) = note {
             self.comment(&format!("Here: {}", plain(note)));
         }
+        if matches!(value, Value::Secret(secret) if secret.is_set()) {
+            // What reads this back has none, which is safer than one that anybody can read.
+            return self.comment(&format!("{} is set, and not written out", row.key));
+        }
         self.0.push_str(&format!("{} = {}\n", row.key, value.toml()));
     }
 }

@@ -1,8 +1,9 @@
 //! The table of a class: every setting, a row each.
 #![forbid(unsafe_code)]
 
-use super::setting::{Kind, Range, Setting, Value};
+use super::setting::{Kind, Range, Setting};
 use super::table::round_up;
+use super::value::Value;
 use crate::class::{CAPACITY_MAX, Class, Overflow, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX, Share, Stamp};
 use std::time::Duration;
 

@@ -6,11 +6,12 @@
 //!                     └ stop ─▶ Report
 //! ```
 //!
-//! `config` has the profiles and how a wrong setting is told, `setting` what a setting is and `table` and `class_table` a row for each,
+//! `config` has the profiles and how a wrong setting is told, `value` and `setting` what a setting is, `table` and `class_table` a row for each,
 //! `plan` holds them, `sizes` and `rules` say what it takes and whether it can be, `assembly` lays it out, `lifecycle` is
 //! the running engine and its end, `sealing` watches over its allocations, `builder` starts it.
 
 pub(crate) mod config;
+pub(crate) mod value;
 pub(crate) mod setting;
 pub(crate) mod plan;
 pub(crate) mod table;
@@ -32,6 +33,7 @@ pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
 pub use sealing::SealError;
-pub use setting::{Kind, Range, Setting, Unfit, Value, Written};
+pub use setting::{Kind, Range, Setting, Unfit};
 pub use sizes::SIZED;
 pub use table::{CODE_ONLY, ENGINE};
+pub use value::{Secret, Value, Written};

@@ -13,8 +13,8 @@
 #![forbid(unsafe_code)]
 
 use super::config::PlanError;
+use super::value::{Secret, Value, Written};
 use crate::ring::nearest_power;
-use std::borrow::Cow;
 use std::fmt;
 
 /// One row of a table of settings of a `T`.
@@ -48,19 +48,6 @@ impl<T> fmt::Debug for Setting<T> {
     }
 }
 
-/// The value of a setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// On or off.
-    Flag(bool),
-    /// A whole number, in the setting's unit.
-    Whole(u64),
-    /// A word, or a text.
-    Word(Cow<'static, str>),
-    /// CPUs, in the order in which they are used.
-    Cpus(Vec<usize>),
-}
-
 /// What a setting may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -74,6 +61,10 @@ pub enum Kind {
     Text,
     /// A list of CPUs, or this word.
     Cpus(&'static str),
+    /// A list of texts, possibly empty; none of them is empty, or has commas, NUL bytes, or blanks at its ends.
+    Texts,
+    /// Any text without NUL bytes that is not shown; empty for none.
+    Secret,
 }
 
 /// Whole numbers.
@@ -153,129 +144,8 @@ impl fmt::Display for Kind {
             Kind::Cpus(word) => {
                 write!(f, "numbers and ranges with commas between them, as in 0-3,7, or \"{word}\"")
             }
-        }
-    }
-}
-
-impl From<bool> for Value {
-    fn from(flag: bool) -> Self {
-        Value::Flag(flag)
-    }
-}
-
-macro_rules! from_whole {
-    ($($whole:ty),*) => {$(
-        impl From<$whole> for Value {
-            fn from(n: $whole) -> Self {
-                Value::Whole(n as u64)
-            }
-        }
-    )*};
-}
-from_whole!(u16, u32, u64, usize);
-
-impl From<&'static str> for Value {
-    fn from(word: &'static str) -> Self {
-        Value::Word(Cow::Borrowed(word))
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Value::Word(Cow::Owned(text))
-    }
-}
-
-impl Value {
-    /// A number, or the word that stands for none.
-    pub fn or_word<N: Into<Value>>(n: Option<N>, word: &'static str) -> Self {
-        n.map_or(word.into(), Into::into)
-    }
-
-    /// Whether it is `true`.
-    pub fn is_on(&self) -> bool {
-        *self == Value::Flag(true)
-    }
-
-    /// The word, or an empty one.
-    pub fn word(&self) -> &str {
-        match self {
-            Value::Word(word) => word,
-            _ => "",
-        }
-    }
-
-    /// The number; `None` where a word stands for one, or it does not fit.
-    pub fn number<N: TryFrom<u64>>(&self) -> Option<N> {
-        match self {
-            Value::Whole(n) => N::try_from(*n).ok(),
-            _ => None,
-        }
-    }
-
-    /// The number of a setting that always has one.
-    pub fn whole<N: TryFrom<u64> + Default>(&self) -> N {
-        self.number().unwrap_or_default()
-    }
-
-    /// As a file has it: words and lists in quotes.
-    pub fn toml(&self) -> String {
-        match self {
-            // The notation of a string in TOML is that of Rust, but for control characters.
-            Value::Word(word) => {
-                let escape = |c: char| match c {
-                    '"' => "\\\"".into(),
-                    '\\' => "\\\\".into(),
-                    c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
-                    c => c.to_string(),
-                };
-                format!("\"{}\"", word.chars().map(escape).collect::<String>())
-            }
-            Value::Cpus(_) => format!("\"{self}\""),
-            Value::Flag(_) | Value::Whole(_) => self.to_string(),
-        }
-    }
-}
-
-/// As options have it.
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Flag(flag) => flag.fmt(f),
-            Value::Whole(n) => n.fmt(f),
-            Value::Word(word) => f.write_str(word),
-            Value::Cpus(cpus) => {
-                f.write_str(&cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","))
-            }
-        }
-    }
-}
-
-/// What somebody wrote, before it is known what it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Written<'a> {
-    /// A text that came without a type: from the environment or the command line.
-    Bare(&'a str),
-    /// `true` or `false` of a file.
-    Flag(bool),
-    /// A whole number of a file.
-    Whole(i128),
-    /// A text of a file, in quotes.
-    Text(&'a str),
-    /// A list of whole numbers of a file.
-    List(Vec<i128>),
-    /// Anything else of a file: what it is called, and how it looks.
-    Other(&'static str, String),
-}
-
-impl fmt::Display for Written<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Written::Bare(text) | Written::Text(text) => write!(f, "'{}'", text.escape_debug()),
-            Written::Flag(flag) => flag.fmt(f),
-            Written::Whole(n) => n.fmt(f),
-            Written::List(list) => write!(f, "{list:?}"),
-            Written::Other(_, text) => f.write_str(text),
+            Kind::Texts => f.write_str("a list of texts, none of them empty or with commas or NUL bytes"),
+            Kind::Secret => f.write_str("a text without NUL bytes, which is not shown; empty for none"),
         }
     }
 }
@@ -326,6 +196,17 @@ impl Kind {
                 let cpu = |n: &i128| u16::try_from(*n).map(usize::from).map_err(|_| no_cpus());
                 Value::Cpus(list.iter().map(cpu).collect::<Result<_, _>>()?)
             }
+            (Kind::Texts, Written::Bare("")) => Value::Texts(Vec::new()),
+            (Kind::Texts, Written::List(list)) if list.is_empty() => Value::Texts(Vec::new()),
+            (Kind::Texts, Written::Bare(text)) => {
+                Value::Texts(text.split(',').map(|text| text.trim().to_string()).collect())
+            }
+            // One of a list needs no brackets.
+            (Kind::Texts, Written::Text(text)) => Value::Texts(vec![text.to_string()]),
+            (Kind::Texts, Written::Texts(texts)) => Value::Texts(texts.clone()),
+            (Kind::Secret, Written::Bare(text) | Written::Text(text)) => {
+                Value::Secret(Secret::new(text.to_string()))
+            }
             _ => return Err(unfit()),
         };
         self.accept(&value)?;
@@ -344,11 +225,14 @@ impl Kind {
             (Kind::OneOf(words), Value::Word(word)) => words.contains(&word.as_ref()),
             (Kind::Text, Value::Word(text)) => !text.contains('\0'),
             (Kind::Cpus(known), Value::Word(word)) => known == word,
+            (Kind::Texts, Value::Texts(texts)) => texts.iter().all(|text| is_of_list(text)),
+            (Kind::Secret, Value::Secret(secret)) => !secret.reveal().contains('\0'),
             _ => false,
         };
         let written = match value {
             Value::Whole(n) => Written::Whole(i128::from(*n)),
             Value::Word(word) => Written::Text(word),
+            Value::Texts(texts) => Written::Texts(texts.clone()),
             _ => Written::Bare(""),
         };
         if holds { Ok(()) } else { Err(Unfit { limit: self.to_string(), works: self.example(&written) }) }
@@ -383,6 +267,19 @@ impl Kind {
             }
             Kind::Text => "'pelton'".into(),
             Kind::Cpus(word) => format!("'{word}'"),
+            Kind::Texts => {
+                // What of it can be.
+                let fit = match written {
+                    Written::Texts(texts) => texts.iter().filter(|text| is_of_list(text)).cloned().collect(),
+                    Written::Bare(text) | Written::Text(text) => {
+                        let parts = text.split(',').map(str::trim).filter(|text| is_of_list(text));
+                        parts.map(str::to_string).collect()
+                    }
+                    _ => vec!["pelton".to_string()],
+                };
+                Value::Texts(fit).toml()
+            }
+            Kind::Secret => "a text in quotes".into(),
         }
     }
 }
@@ -399,6 +296,11 @@ impl<T> Setting<T> {
         };
         Some(PlanError::new(name(self.key), value, limit, works))
     }
+}
+
+/// Whether a text may stand in a list, as a file and as an option write it.
+fn is_of_list(text: &str) -> bool {
+    !text.is_empty() && !text.contains([',', '\0']) && text.trim() == text
 }
 
 /// Reads a whole number, `_` between its digits allowed; with `thousands` also `250k` and `1.5M`, where that is whole.
@@ -504,6 +406,39 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_texts_is_read_alike_from_a_file_and_from_an_option() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();
+        let read = |written: Written<'_>| Kind::Texts.read(&written);
+        let two = Value::Texts(texts(&["127.0.0.1:1", "[::1]:2"]));
+        assert_eq!(read(Written::Bare("127.0.0.1:1, [::1]:2")), Ok(two.clone()));
+        assert_eq!(read(Written::Texts(texts(&["127.0.0.1:1", "[::1]:2"]))), Ok(two.clone()));
+        assert_eq!(read(Written::Bare(&two.to_string())), Ok(two));
+        assert_eq!(read(Written::Text("a")), Ok(Value::Texts(texts(&["a"]))));
+        for nothing in [Written::Bare(""), Written::List(Vec::new())] {
+            assert_eq!(read(nothing), Ok(Value::Texts(Vec::new())));
+        }
+        for (wrong, works) in [
+            (Written::Bare("a,,b"), "[\"a\", \"b\"]"),
+            (Written::Texts(texts(&["a,b", "c"])), "[\"c\"]"),
+            (Written::Texts(texts(&[" a"])), "[]"),
+            (Written::Text("a\0"), "[]"),
+            (Written::Whole(1), "[\"pelton\"]"),
+            (Written::List(vec![1]), "[\"pelton\"]"),
+        ] {
+            assert_eq!(read(wrong.clone()).unwrap_err().works, works, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_a_text() {
+        assert_eq!(Kind::Secret.read(&Written::Bare("a,b")), Ok(Value::Secret(Secret::new("a,b"))));
+        assert!(
+            Kind::Secret.read(&Written::Text("a\0")).is_err()
+                && Kind::Secret.read(&Written::Whole(1)).is_err()
+        );
+    }
+
+    #[test]
     fn a_list_of_cpus_is_read_whole_or_not_at_all() {
         let read = |text: &str| Kind::Cpus("chosen").read(&Written::Bare(text));
         assert_eq!(read("3, 0-1 ,7"), Ok(Value::Cpus(vec![3, 0, 1, 7])));
@@ -517,11 +452,5 @@ mod tests {
         let list = |cpus: Vec<i128>| Kind::Cpus("chosen").read(&Written::List(cpus));
         assert_eq!(list(vec![65_535]), Ok(Value::Cpus(vec![65_535])));
         assert!(list(vec![0, 65_536]).is_err() && list(vec![-1]).is_err());
-    }
-
-    #[test]
-    fn a_word_is_written_so_that_it_can_be_read() {
-        assert_eq!(Value::from("a\"b\\c\n".to_string()).toml(), "\"a\\\"b\\\\c\\u000A\"");
-        assert_eq!(Value::Cpus(vec![2, 0]).toml(), "\"2,0\"");
     }
 }

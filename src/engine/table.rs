@@ -3,7 +3,8 @@
 
 use super::config::{BURST_MAX, OnPanic, PRODUCERS_MAX, Profile, SCRATCH_MAX, SHARDS_MAX};
 use super::plan::Plan;
-use super::setting::{Kind, Range, Setting, Value};
+use super::setting::{Kind, Range, Setting};
+use super::value::Value;
 use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN};
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 mod dice;
 
 pub use dice::Dice;
-use pelton::engine::{CLASS, ENGINE, Kind, Severity, Value};
+use pelton::engine::{CLASS, ENGINE, Kind, Secret, Severity, Value};
 use pelton::{Class, Plan, Profile};
 
 /// A value that a row allows.
@@ -30,6 +30,11 @@ pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
                 .into()
         }
         Kind::Cpus(word) if dice.below(3) == 0 => word.into(),
+        Kind::Texts => {
+            let texts = ["127.0.0.1:0", "[::1]:6380", "a \"quoted\" one", "größer \\ kleiner"];
+            Value::Texts((0..dice.below(4)).map(|_| dice.pick(&texts).to_string()).collect())
+        }
+        Kind::Secret => (if dice.below(2) == 0 { Secret::default() } else { Secret::new("hush") }).into(),
         Kind::Cpus(_) => Value::Cpus((0..=dice.below(4)).map(|_| dice.below(64)).collect()),
     }
 }

@@ -78,6 +78,8 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
         Kind::OneOf(words) => (words.join("|"), String::new()),
         Kind::Text => ("TEXT".to_string(), String::new()),
         Kind::Cpus(_) => ("LIST".to_string(), ", as in 0-3,7".to_string()),
+        Kind::Texts => ("TEXT,...".to_string(), String::new()),
+        Kind::Secret => ("TEXT".to_string(), String::new()),
     };
     let default = start.map_or(String::new(), |start| format!(" [default: {start}]"));
     let mut help = format!("{what}{range}{default}");
