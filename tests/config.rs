@@ -305,7 +305,7 @@ fn what_differs_is_told_with_what_follows() {
     let diff = between(SHORT, &other);
     assert_eq!(
         (diff.added.clone(), diff.removed.clone()),
-        (vec!["bids".to_string()], vec!["orders".to_string()])
+        (vec!["class 'bids'".to_string()], vec!["class 'orders'".to_string()])
     );
     let told: Vec<_> = diff
         .settings

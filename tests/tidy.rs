@@ -63,8 +63,8 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         (
             "config",
             &[
-                "origin", "problem", "document", "table", "collect", "layers", "explain", "budget", "write",
-                "diff", "answers", "init",
+                "origin", "problem", "document", "table", "collect", "blocks", "bare", "layers", "explain",
+                "budget", "write", "diff", "answers", "init",
             ],
         ),
         ("probe", &[]),

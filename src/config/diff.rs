@@ -9,21 +9,21 @@ use super::budget::Memory;
 use super::explain::{Explained, origin, value, worst_wait};
 use super::layers::{Config, Scope};
 use super::origin::Origin;
-use super::table::Table;
+use super::table::{Table, classes, owner};
 use crate::class::{Class, Share};
-use crate::engine::{CLASS, Plan, Value};
+use crate::engine::{Plan, Value};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// What differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
-    /// Settings with different values; those of a class that only one of both has, as far as they are not as a class
-    /// has them at first.
+    /// Settings with different values; those of a class (or of another item of a list) that only one of both has, as far as
+    /// they are not as it has them at first.
     pub settings: Vec<Change>,
-    /// Classes that only the second has.
+    /// Classes, and items of other lists, that only the second has: `class 'bulk'`.
     pub added: Vec<String>,
-    /// Classes that only the first has.
+    /// Those that only the first has.
     pub removed: Vec<String>,
     /// Figures that are others because of it.
     pub follows: Vec<Follows>,
@@ -77,10 +77,9 @@ impl Diff {
     ) -> Self {
         let plans = [before.0.plan(), after.0.plan()];
         let rows = [before.0.explain(before.1, scope), after.0.explain(after.1, scope)];
-        let names = plans.map(|plan| plan.classes().iter().map(Class::name).collect::<Vec<_>>());
-        let only = |of: usize, other: usize| {
-            let own = names[of].iter().filter(|name| !names[other].contains(name));
-            own.map(|name| name.to_string()).collect::<Vec<_>>()
+        let [(items, first_of_before), (others, first_of_after)] = [items(&before), items(&after)];
+        let only = |of: &[String], other: &[String]| {
+            of.iter().filter(|item| !other.contains(item)).cloned().collect::<Vec<_>>()
         };
         let mut settings = Vec::new();
         let all = rows[0].iter().chain(rows[1].iter().filter(|row| find(&rows[0], &row.setting).is_none()));
@@ -89,9 +88,8 @@ impl Diff {
             let differ = match sides {
                 [Some(a), Some(b)] => effect(a, plans[0]) != effect(b, plans[1]),
                 // Of a class that is new, what every class has at first tells nothing.
-                _ => CLASS
-                    .iter()
-                    .any(|class| class.key == row.key && (class.get)(&Class::strict("")) != row.value),
+                [Some(row), _] => !first_of_before.contains(&row.setting),
+                _ => !first_of_after.contains(&row.setting),
             };
             if differ {
                 let side = |row: &Explained| Side { value: row.value.clone(), origin: row.origin.clone() };
@@ -99,7 +97,12 @@ impl Diff {
                 settings.push(Change { setting: row.setting.clone(), unit: row.unit, before, after });
             }
         }
-        Diff { settings, added: only(1, 0), removed: only(0, 1), follows: follows(plans, scope) }
+        Diff {
+            settings,
+            added: only(&others, &items),
+            removed: only(&items, &others),
+            follows: follows(plans, scope),
+        }
     }
 
     /// Whether both have the same effect.
@@ -109,6 +112,24 @@ impl Diff {
             && self.removed.is_empty()
             && self.follows.is_empty()
     }
+}
+
+/// The items of all lists, and the names of those of their settings that are as every such item has them at first.
+fn items((config, tables): &(&Config, &[&mut dyn Table])) -> (Vec<String>, BTreeSet<String>) {
+    let classes = classes(config.plan().classes.clone());
+    let lists =
+        std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
+    let (mut items, mut at_first) = (Vec::new(), BTreeSet::new());
+    for list in lists.filter(|table| table.listed().is_some()) {
+        for item in 0..list.count() {
+            let owner = owner(list, item);
+            let first = |row: &usize| list.at_first(*row) == Some(list.get(item, *row));
+            let rows = list.rows();
+            at_first.extend((0..rows.len()).filter(first).map(|row| format!("{owner}: {}", rows[row].key)));
+            items.push(owner);
+        }
+    }
+    (items, at_first)
 }
 
 fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {

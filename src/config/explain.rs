@@ -11,7 +11,7 @@
 use super::collect::nearest;
 use super::layers::{Config, Scope};
 use super::origin::{Origin, Origins};
-use super::table::{About, Table};
+use super::table::{About, Table, owner};
 use crate::class::{Class, Share};
 use crate::engine::{CLASS, ENGINE, Kind, Plan, Setting, Value};
 use crate::host::list;
@@ -149,10 +149,15 @@ pub fn explain(
         }
     }
     for table in tables {
-        for (at, row) in table.rows().into_iter().enumerate() {
-            let setting = format!("{}: {}", table.name(), row.key);
-            let origin = from(&setting, true, Origin::Start);
-            all.push(plainly(row, setting, table.get(at), origin));
+        for item in 0..table.count() {
+            let owner = owner(*table, item);
+            for (at, row) in table.rows().into_iter().enumerate() {
+                let setting = format!("{owner}: {}", row.key);
+                let value = table.get(item, at);
+                let is_first = table.at_first(at).is_none_or(|first| first == value);
+                let origin = from(&setting, is_first, Origin::Start);
+                all.push(plainly(row, setting, value, origin));
+            }
         }
     }
     all
@@ -166,7 +171,11 @@ pub fn explain(
 pub fn called<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Explained>, Option<&'a str>> {
     let is_called = |row: &&Explained| {
         let owner = row.setting.strip_suffix(row.key).map(|owner| owner.trim_end_matches(": "));
-        let owner = owner.map(|owner| owner.trim_start_matches("class ").trim_matches('\''));
+        // Of an item of a list its name alone is enough.
+        let owner = owner.map(|owner| match owner.split_once(" '") {
+            Some((_, item)) => item.strip_suffix('\'').unwrap_or(item),
+            None => owner,
+        });
         row.setting == name
             || row.key == name
             || owner.is_some_and(|owner| format!("{owner}.{}", row.key) == name)

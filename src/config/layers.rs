@@ -7,13 +7,12 @@
 //! the setting that they name.
 #![forbid(unsafe_code)]
 
-use super::collect::{Base, Candidates, Collected, Sources};
+use super::collect::{Base, Candidates, Collected, Part, Sources};
 use super::document;
 use super::origin::{Origin, Origins};
 use super::problem::{Problem, Problems, Rule};
-use super::table::{Rows, Table};
-use crate::class::{CLASSES_MAX, Class};
-use crate::engine::{CLASS, ENGINE, Kind, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
+use super::table::{Rows, Table, classes, owner_of, row_of};
+use crate::engine::{ENGINE, Kind, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
 use crate::host::Host;
 use std::alloc::Layout;
 
@@ -116,47 +115,32 @@ pub fn resolve(
     tables: &mut [&mut dyn Table],
     scope: Scope<'_>,
 ) -> Config {
-    let mut all = Collected::default();
+    let mut known: Vec<Part> = vec![Part::of(&Rows { name: "", rows: ENGINE, of: Plan::new(Profile::Dev) })];
+    known.push(Part::of(&classes(Vec::new())));
+    known.extend(tables.iter().map(|table| Part::of(*table)));
     let document = sources.file.as_ref().map(|(name, text)| document::read(name, text)).unwrap_or_default();
     let is_toml = document.problems.is_empty();
     if base.fixed_classes {
         let own = (base.plan)(Profile::Dev);
-        all.classes =
+        known[1].is_fixed = true;
+        known[1].items =
             own.classes().iter().map(|class| (class.name().to_string(), Candidates::new())).collect();
     }
-    all.take_document(document, base, tables);
+    let mut all = Collected { parts: known, problems: Vec::new() };
+    all.take_document(document);
     let mut origins = Origins::default();
     let mut plan = all.start(sources, base, is_toml, &mut origins);
-    all.take_environment(&sources.environment, tables);
-    all.take_options(&sources.options, tables);
+    all.take_environment(&sources.environment);
+    all.take_options(&sources.options);
 
-    let name =
-        |table: &str, key: &str| if table.is_empty() { key.to_string() } else { format!("{table}: {key}") };
+    let Collected { parts, mut problems } = all;
+    let (own, others) = parts.split_at(2);
     let mut engine = Rows { name: "", rows: ENGINE, of: &mut plan };
-    let Collected { engine: written, classes, tables: others, mut problems } = all;
-    apply(&mut engine, &written, |key| name("", key), &mut origins, &mut problems);
-    for table in tables {
-        let title = table.name().to_string();
-        if let Some(written) = others.get(&title) {
-            apply(*table, written, |key| name(&title, key), &mut origins, &mut problems);
-        }
+    take(&mut engine, &own[0], &mut origins, &mut problems);
+    for (table, part) in tables.iter_mut().zip(others) {
+        take(*table, part, &mut origins, &mut problems);
     }
-    for (at, (title, written)) in classes.iter().enumerate() {
-        let own = plan.class_named(title);
-        let class = match own.filter(|_| base.fixed_classes) {
-            Some(own) => Some(own),
-            // So many are refused by number; none of them need be read.
-            None if at > 4 * CLASSES_MAX => break,
-            None => Some(plan.class(Class::strict(title))),
-        };
-        let Some(class) = class.and_then(|class| plan.class_mut(class)) else { continue };
-        let mut rows = Rows { name: title, rows: CLASS, of: class };
-        apply(&mut rows, written, |key| format!("class '{title}': {key}"), &mut origins, &mut problems);
-        if let Some(origin) = origins.of(&format!("class '{title}': name")).cloned() {
-            // A name that two classes have is told by their number.
-            origins.set(format!("class {at}: name"), origin);
-        }
-    }
+    take(&mut classes(&mut plan.classes), &own[1], &mut origins, &mut problems);
     let mut config = Config { plan, origins, problems: Problems(problems) };
     // What is no TOML may have lost any setting.
     if is_toml {
@@ -169,9 +153,38 @@ pub fn resolve(
     config
 }
 
-/// Goes through the rows of a table.
+/// Sets what was written for a table, or for each of a list.
+fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mut Vec<Problem>) {
+    let Some(listed) = part.listed else {
+        let owner = part.name.as_str();
+        let name = |key: &str| if owner.is_empty() { key.to_string() } else { format!("{owner}: {key}") };
+        return apply((table, 0), &part.items[0].1, name, origins, problems);
+    };
+    // Far too many are refused by their number; none of them need be read.
+    let items = &part.items[..part.items.len().min(4 * listed.most + 1)];
+    if !part.is_fixed {
+        table.renew(items.len());
+    }
+    let Some(row) = row_of(table, "name") else { return };
+    for (at, (title, written)) in items.iter().enumerate() {
+        let item = match part.is_fixed {
+            true => (0..table.count()).find(|item| table.get(*item, row).word() == title),
+            false => Some(at),
+        };
+        let Some(item) = item else { continue };
+        table.set(item, row, title.clone().into());
+        let owner = owner_of(&part.name, title);
+        apply((table, item), written, |key| format!("{owner}: {key}"), origins, problems);
+        if let Some(origin) = origins.of(&format!("{owner}: name")).cloned() {
+            // A name that two of them have is told by their number.
+            origins.set(format!("{} {at}: name", part.name), origin);
+        }
+    }
+}
+
+/// Goes through the rows of an item.
 fn apply(
-    table: &mut dyn Table,
+    (table, item): (&mut dyn Table, usize),
     written: &Candidates,
     name: impl Fn(&str) -> String,
     origins: &mut Origins,
@@ -184,7 +197,7 @@ fn apply(
             let text = candidate.written();
             match row.kind.read(&text) {
                 Ok(value) => {
-                    table.set(at, value.clone());
+                    table.set(item, at, value.clone());
                     origins.set(name(row.key), candidate.at.clone());
                     written_last.retain(|(other, ..)| *other != at);
                     written_last.push((at, value, candidate.at.clone()));
@@ -208,8 +221,8 @@ fn apply(
     }
     // A value that did not stay has no use beside that of another setting.
     for (at, value, origin) in written_last {
-        let Some((other, word)) = rows[at].needs.filter(|_| table.get(at) != value) else { continue };
-        let found = rows.iter().position(|row| row.key == other).map(|at| table.get(at).to_string());
+        let Some((other, word)) = rows[at].needs.filter(|_| table.get(item, at) != value) else { continue };
+        let found = rows.iter().position(|row| row.key == other).map(|at| table.get(item, at).to_string());
         let setting = name(rows[at].key);
         let texts = [
             format!("{setting} is {value}"),

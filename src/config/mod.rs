@@ -43,6 +43,8 @@ mod problem;
 mod document;
 mod table;
 mod collect;
+mod blocks;
+mod bare;
 mod layers;
 mod explain;
 mod budget;
@@ -53,14 +55,14 @@ mod init;
 
 pub use answers::{Answers, QUESTIONS};
 pub use budget::{Memory, MemoryGroup, MemoryTerm, SlotBytes};
-pub use collect::{Base, NAMED, PREFIX, Sources};
+pub use collect::{Base, PREFIX, Sources};
 pub use diff::{Change, Diff, Follows, Side};
 pub use explain::{Explained, called, explain};
 pub use init::Draft;
 pub use layers::{Config, Scope, resolve};
 pub use origin::{Origin, Origins};
 pub use problem::{Problem, Problems, Rule};
-pub use table::{About, Rows, Table};
+pub use table::{About, Items, Listed, NAMED, Rows, Table};
 pub use write::{Notes, write};
 
 use crate::engine::Plan;
@@ -112,7 +114,7 @@ impl Sources {
         Ok(self)
     }
 
-    /// The names of the tables in the file, `class` not among them: a file that has a command's table is for that command.
+    /// The names of the tables in the file, lists of them left out: a file that has a command's table is for that command.
     pub fn tables(&self) -> Vec<String> {
         let Some((name, text)) = &self.file else { return Vec::new() };
         document::read(name, text)

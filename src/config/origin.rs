@@ -59,9 +59,12 @@ impl Origins {
         self.0.get(setting)
     }
 
-    /// Whether anything was said of a table's settings.
+    /// Whether anything was said of a table's settings, or of those of a list of tables.
     pub fn has_table(&self, table: &str) -> bool {
-        let of_table = |setting: &String| setting.split_once(": ").is_some_and(|(name, _)| name == table);
+        let of_table = |setting: &String| {
+            let rest = setting.strip_prefix(table);
+            rest.is_some_and(|rest| rest.starts_with(": ") || rest.starts_with(" '"))
+        };
         self.0.keys().any(of_table)
     }
 

@@ -4,8 +4,8 @@
 //! What code alone can set ([`CODE_ONLY`](crate::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
 #![forbid(unsafe_code)]
 
-use super::table::{About, Table};
-use crate::engine::{CLASS, ENGINE, Plan, Value};
+use super::table::{About, Table, classes, owner};
+use crate::engine::{ENGINE, Plan, Value};
 use crate::words::wrap;
 use std::collections::BTreeMap;
 
@@ -43,22 +43,26 @@ pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
         }
         page.setting(About::of(row), &(row.get)(plan), notes.get(row.key));
     }
-    for (at, class) in plan.classes().iter().enumerate() {
-        if at == 0 {
-            page.heading("Classes: strict ones come first, in this order");
-        }
-        page.table("[[class]]");
-        for row in CLASS {
-            let note = notes.get(&format!("class '{}': {}", class.name(), row.key));
-            // What a setting is, is said once.
-            page.setting_of(About::of(row), &(row.get)(class), note, at == 0);
-        }
+    let classes = classes(plan.classes.clone());
+    if classes.count() > 0 {
+        page.heading("Classes: strict ones come first, in this order");
     }
-    for table in tables {
-        page.table(&format!("[{}]", table.name()));
-        for (at, row) in table.rows().into_iter().enumerate() {
-            let note = notes.get(&format!("{}: {}", table.name(), row.key));
-            page.setting(row, &table.get(at), note);
+    let all =
+        std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
+    for table in all {
+        let is_list = table.listed().is_some();
+        for item in 0..table.count() {
+            let owner = owner(table, item);
+            page.table(&if is_list {
+                format!("[[{}]]", table.name())
+            } else {
+                format!("[{}]", table.name())
+            });
+            for (at, row) in table.rows().into_iter().enumerate() {
+                let note = notes.get(&format!("{owner}: {}", row.key));
+                // What a setting is, is said once.
+                page.setting_of(row, &table.get(item, at), note, item == 0);
+            }
         }
     }
     page.0

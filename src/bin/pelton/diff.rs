@@ -3,7 +3,7 @@
 use crate::config::{self, Read, borrowed};
 use crate::config_args::DiffArgs;
 use crate::failure::Failure;
-use crate::format::{clean, count};
+use crate::format::{capital, clean, count, shown};
 use crate::page::{Page, Rows};
 use crate::problems;
 use pelton::config::{Diff, Origin, Scope, Side};
@@ -61,7 +61,7 @@ fn side(side: &Option<Side>) -> String {
         Origin::File { line, .. } => format!("line {line}"),
         other => other.to_string(),
     };
-    format!("{} ({origin})", clean(&value.to_string(), 20))
+    format!("{} ({origin})", shown(value, 20))
 }
 
 fn figure(value: &Value, unit: &str) -> String {
@@ -78,7 +78,7 @@ fn show(page: &mut Page, names: [&str; 2], diff: &Diff) -> Result<(), Failure> {
     }
     for (names, which) in [(&diff.added, &after), (&diff.removed, &before)] {
         for name in names {
-            page.raw(&format!("Class '{}' is in {which} alone", clean(name, 40)))?;
+            page.raw(&format!("{} is in {which} alone", capital(&clean(name, 48))))?;
         }
     }
     if !diff.settings.is_empty() {

@@ -3,7 +3,7 @@
 use crate::config::{self, Read, borrowed};
 use crate::config_args::ExplainArgs;
 use crate::failure::Failure;
-use crate::format::{bytes, clean, count, many};
+use crate::format::{bytes, capital, clean, count, many, shown};
 use crate::page::{Ink, Page, Rows, WIDTH};
 use crate::problems;
 use pelton::config::{Explained, Memory, Notes, Origin, called, write};
@@ -126,7 +126,7 @@ fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) ->
         let mut table = Rows::new(4, ["setting", "value", "unit", "from", "costs"]);
         for row in &all[at..at + rows] {
             let cost = if row.cost_bytes == 0 { "–".into() } else { bytes(row.cost_bytes) };
-            let value = clean(&row.value.to_string(), 24);
+            let value = shown(&row.value, 24);
             table.row([row.key.to_string(), value, row.unit.into(), from(&row.origin), cost]);
         }
         page.table(&mut table)?;
@@ -155,11 +155,6 @@ fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) ->
 /// The class or table of a setting.
 fn owner(row: &Explained) -> &str {
     row.setting.strip_suffix(row.key).unwrap_or_default().trim_end_matches(": ")
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Figures as people read them.
 
 use hdrhistogram::Histogram;
+use pelton::engine::Value;
 /// CPUs as the kernel lists them: `0-3,7`.
 pub use pelton::host::list as cpus;
 pub use pelton::words::{bytes, count, many, nanos};
@@ -37,6 +38,18 @@ pub fn clean(text: &str, chars_max: usize) -> String {
         return clean;
     }
     clean.chars().take(chars_max - 1).chain(['…']).collect()
+}
+
+/// With a capital letter, as at the beginning of a sentence.
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// A value in a column; an empty text or list shows that it is one.
+pub fn shown(value: &Value, chars_max: usize) -> String {
+    let text = clean(&value.to_string(), chars_max);
+    if text.is_empty() { "(empty)".into() } else { text }
 }
 
 #[cfg(test)]
