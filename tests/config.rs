@@ -2,17 +2,18 @@
 //! and what is explained, compared and drafted is what is in effect.
 #![cfg(feature = "config")]
 
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "support/configs.rs"]
 mod configs;
 
+use cases::Case;
 use configs::{Dice, any_plan, any_value};
-use pelton::config::{Answers, Config, Diff, Notes, Origin, QUESTIONS, Rule, Scope, Sources, read, write};
-use pelton::engine::{Against, CLASS, Severity};
-use pelton::host::{Host, parse_list};
+use pelton::config::{Answers, Diff, Notes, Origin, QUESTIONS, Rule, Scope, Sources, read, write};
+use pelton::engine::CLASS;
+use pelton::host::Host;
 use pelton::{Class, Plan, Profile};
 use std::collections::BTreeSet;
-use std::fmt::Write;
-use std::path::Path;
 
 fn of_text(text: &str) -> Sources {
     Sources { file: Some(("it.toml".into(), text.into())), ..Sources::default() }
@@ -46,98 +47,19 @@ fn what_is_written_reads_back_as_the_same_plan() {
     }
 }
 
-/// A bad file: what stands in its first comments is the rest of what was written, and the machine.
-struct Case {
-    name: String,
-    text: String,
-    rules: Vec<String>,
-    sources: Sources,
-    host: Option<Host>,
-}
-
-impl Case {
-    fn of(name: &str, text: String) -> Self {
-        let mut sources = of_text(&text);
-        let (mut rules, mut host) = (Vec::new(), None::<Host>);
-        for (key, value) in text.lines().map_while(|line| line.strip_prefix("# ")?.split_once(": ")) {
-            let pair = || value.split_once('=').map(|(key, value)| (key.to_string(), value.to_string()));
-            let machine = || Host { cpus: vec![0], ..Host::unknown() };
-            match key {
-                "rule" => rules.push(value.to_string()),
-                "env" => sources.environment.extend(pair()),
-                "option" => sources.options.extend(pair()),
-                "cpus" => host.get_or_insert_with(machine).cpus = parse_list(value),
-                "quota" => host.get_or_insert_with(machine).quota_cpus = Ok(Some(value.parse().unwrap())),
-                "memory" => host.get_or_insert_with(machine).machine_bytes = Ok(value.parse().unwrap()),
-                other => panic!("{name}: {other}"),
-            }
-        }
-        Case { name: name.to_string(), text, rules, sources, host }
-    }
-
-    fn all() -> Vec<Case> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-        let mut files: Vec<_> =
-            files.filter(|path| path.extension().is_some_and(|ext| ext == "toml")).collect();
-        files.sort();
-        let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_string();
-        files.iter().map(|path| Case::of(&name(path), std::fs::read_to_string(path).unwrap())).collect()
-    }
-
-    fn read(&self) -> Config {
-        read(&self.sources, self.host.as_ref())
-    }
-}
-
-/// All problems, each with what stands at its place.
-fn told(config: &Config, text: &str) -> String {
-    let mut told = String::new();
-    for problem in &config.problems().0 {
-        let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
-        let against = if problem.against == Against::Host { ", of the host" } else { "" };
-        write!(told, "{severity} ({}{against})", problem.rule.name()).unwrap();
-        match &problem.origin {
-            Some(Origin::File { line, column, span, .. }) => {
-                let piece = text[span.clone()].lines().next().unwrap_or_default();
-                write!(told, " at {line}:{column} `{piece}`").unwrap();
-            }
-            Some(origin) => write!(told, " at {origin}").unwrap(),
-            None => {}
-        }
-        // What an engine takes beside its slots is not the same in every build.
-        let what = match problem.what.split_once(") is ") {
-            Some((footprint, _)) if footprint.starts_with("footprint") => format!("{footprint}) is … bytes"),
-            _ => problem.what.clone(),
-        };
-        writeln!(told, "\n  {what}\n  {}\n  {}", problem.why, problem.fix).unwrap();
-    }
-    told
+fn all_cases() -> Vec<Case> {
+    Case::all("tests/config", read)
 }
 
 #[test]
 fn every_rule_tells_its_problem_where_it_stands() {
-    let bless = std::env::var_os("PELTON_TEST_BLESS").is_some();
-    let mut wrong = Vec::new();
-    for case in Case::all() {
-        let told = told(&case.read(), &case.text);
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(format!("{}.txt", case.name));
-        if bless {
-            std::fs::write(&path, &told).unwrap();
-        }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        if told.is_empty() || told != kept {
-            wrong.push(format!("{}: told\n{told}kept\n{kept}", case.name));
-        }
-    }
-    assert!(wrong.is_empty(), "{}PELTON_TEST_BLESS=1 writes them anew", wrong.join("\n"));
+    cases::are_kept(&all_cases());
 }
 
 #[test]
 fn every_rule_has_its_bad_file() {
     // Of the configuration: each kind of problem.
-    let kinds: BTreeSet<_> = Case::all()
+    let kinds: BTreeSet<_> = all_cases()
         .iter()
         .flat_map(|case| case.read().problems().0.iter().map(|p| p.rule.name()).collect::<Vec<_>>())
         .collect();
@@ -153,14 +75,14 @@ fn every_rule_has_its_bad_file() {
     assert!(rows.remove("`event_bytes` is the size of the event's type"));
     // Whether this one is broken depends on the build: `huge_pages_are_refused_where_the_build_has_none` is for that.
     assert!(rows.remove("huge pages are asked for where this build can"));
-    let with_files: BTreeSet<_> = Case::all().into_iter().flat_map(|case| case.rules).collect();
+    let with_files: BTreeSet<_> = all_cases().into_iter().flat_map(|case| case.rules).collect();
     assert_eq!(with_files, rows);
 }
 
 #[test]
 fn what_would_work_works_alone() {
     // A number that an error proposes is one that its own row and rule take.
-    for case in Case::all() {
+    for case in all_cases() {
         for problem in case.read().problems().0.iter().filter(|problem| problem.rule == Rule::Value) {
             let (Some(span), Some((fix, _))) = (problem.span(), problem.fix.split_once(" would work")) else {
                 continue;
@@ -183,7 +105,7 @@ fn what_would_work_works_alone() {
 
 #[test]
 fn seven_mistakes_are_seven_problems_each_on_its_line() {
-    let case = Case::all().into_iter().find(|case| case.name == "seven").unwrap();
+    let case = all_cases().into_iter().find(|case| case.name == "seven").unwrap();
     let lines: Vec<_> = case
         .read()
         .problems()

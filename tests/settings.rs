@@ -28,6 +28,14 @@ fn every_field_has_its_row() {
         described.insert("plan".into());
         assert_eq!(fields(&pelton::weblog::Options::default()), described);
     }
+    #[cfg(feature = "gateway")]
+    {
+        use pelton::gateway::{GATEWAY, Options, STREAM, Stream};
+        let mut described = rows_of(GATEWAY);
+        described.extend(["plan", "streams"].map(String::from));
+        assert_eq!(fields(&Options::default()), described);
+        assert_eq!(fields(&Stream::new("x", "y")), rows_of(STREAM));
+    }
     #[cfg(feature = "measure")]
     {
         let mut described = rows_of(pelton::measure::BENCH);
@@ -82,8 +90,13 @@ fn every_row_is_sound_in_every_profile() {
         is_sound(CLASS, || Class::strict("x"), &mut keys);
         // A replay's options stand beside the engine's, so no two have one name.
         #[cfg(feature = "weblog")]
-        is_sound(pelton::weblog::REPLAY, pelton::weblog::Options::default, &mut keys);
+        is_sound(pelton::weblog::REPLAY, pelton::weblog::Options::default, &mut keys.clone());
+        // Neither have a gateway's.
+        #[cfg(feature = "gateway")]
+        is_sound(pelton::gateway::GATEWAY, pelton::gateway::Options::default, &mut keys);
     }
+    #[cfg(feature = "gateway")]
+    is_sound(pelton::gateway::STREAM, || pelton::gateway::Stream::new("x", "y"), &mut BTreeSet::new());
     #[cfg(feature = "measure")]
     for settings in [pelton::measure::Settings::default, pelton::measure::Settings::short] {
         is_sound(pelton::measure::BENCH, settings, &mut BTreeSet::new());
@@ -99,6 +112,9 @@ fn others(kind: Kind) -> Vec<Value> {
             ends.into_iter().chain(range.word.map(Value::from)).collect()
         }
         Kind::OneOf(words) => words.iter().map(|word| (*word).into()).collect(),
+        Kind::OneOfOr(words, prefix, _) => {
+            words.iter().map(|word| (*word).into()).chain([format!("{prefix}a \"b\"").into()]).collect()
+        }
         Kind::Text => vec!["other".into(), "a \"quoted\" \\ text\n".into()],
         Kind::Cpus(word) => vec![word.into(), Value::Cpus(vec![3, 0])],
         Kind::Texts => vec![Value::Texts(Vec::new()), Value::Texts(vec!["a".into(), "b \"c\"".into()])],
@@ -121,6 +137,11 @@ fn what_is_set_is_what_is_read() {
     what_is_set(ENGINE, || Plan::new(Profile::Dev));
     #[cfg(feature = "weblog")]
     what_is_set(pelton::weblog::REPLAY, pelton::weblog::Options::default);
+    #[cfg(feature = "gateway")]
+    {
+        what_is_set(pelton::gateway::GATEWAY, pelton::gateway::Options::default);
+        what_is_set(pelton::gateway::STREAM, || pelton::gateway::Stream::new("x", "y"));
+    }
     #[cfg(feature = "measure")]
     what_is_set(pelton::measure::BENCH, pelton::measure::Settings::default);
     for row in CLASS {
@@ -135,52 +156,62 @@ fn what_is_set_is_what_is_read() {
     }
 }
 
-/// The tables as the documentation has them.
-fn markdown() -> String {
-    fn table<T>(text: &mut String, rows: &[Setting<T>], starts: &[(&str, T)]) {
+/// A table as the documentation has it, at first in each of some ways.
+fn table<T>(rows: &[Setting<T>], starts: &[(&str, T)]) -> String {
+    let mut text = String::new();
+    writeln!(
+        text,
+        "| setting | what it is | may be | at first | trades | watch |\n|---|---|---|---|---|---|"
+    )
+    .unwrap();
+    for row in rows {
+        let mut at_first: Vec<String> = starts.iter().map(|(_, of)| (row.get)(of).to_string()).collect();
+        if row.key == "profile" {
+            at_first = vec!["–".into()];
+        } else if at_first.iter().all(|value| *value == at_first[0]) {
+            at_first.truncate(1);
+        } else {
+            let named = starts.iter().zip(&at_first).map(|((name, _), value)| format!("{name} {value}"));
+            at_first = named.collect();
+        }
+        let kind = row.kind.to_string().replace("18446744073709551615", "2^64 − 1");
         writeln!(
             text,
-            "| setting | what it is | may be | at first | trades | watch |\n|---|---|---|---|---|---|"
+            "| `{}` | {} | {kind} | {} | {} | {} |",
+            row.key,
+            row.what,
+            at_first.join(", "),
+            row.trades,
+            row.watch
         )
         .unwrap();
-        for row in rows {
-            let mut at_first: Vec<String> = starts.iter().map(|(_, of)| (row.get)(of).to_string()).collect();
-            if row.key == "profile" {
-                at_first = vec!["–".into()];
-            } else if at_first.iter().all(|value| *value == at_first[0]) {
-                at_first.truncate(1);
-            } else {
-                let named = starts.iter().zip(&at_first).map(|((name, _), value)| format!("{name} {value}"));
-                at_first = named.collect();
-            }
-            let kind = row.kind.to_string().replace("18446744073709551615", "2^64 − 1");
-            writeln!(
-                text,
-                "| `{}` | {} | {kind} | {} | {} | {} |",
-                row.key,
-                row.what,
-                at_first.join(", "),
-                row.trades,
-                row.watch
-            )
-            .unwrap();
-        }
     }
-    let mut text = String::new();
-    let plans: Vec<_> = Profile::ALL.map(|profile| (profile.name(), Plan::new(profile))).into();
-    table(&mut text, ENGINE, &plans);
-    text.push_str("\nOf each class:\n\n");
-    // A class has no name at first.
-    table(&mut text, CLASS, &[("", Class::strict(""))]);
     text
+}
+
+#[track_caller]
+fn is_kept(path: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("PELTON_TEST_BLESS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(kept, text, "PELTON_TEST_BLESS=1 writes it anew");
 }
 
 #[test]
 fn the_documentation_is_made_of_the_tables() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/engine/settings.md");
-    if std::env::var_os("PELTON_TEST_BLESS").is_some() {
-        std::fs::write(path, markdown()).unwrap();
-    }
-    let kept = std::fs::read_to_string(path).unwrap();
-    assert_eq!(kept, markdown(), "PELTON_TEST_BLESS=1 writes it anew");
+    let plans: Vec<_> = Profile::ALL.map(|profile| (profile.name(), Plan::new(profile))).into();
+    // A class has no name at first.
+    let class = table(CLASS, &[("", Class::strict(""))]);
+    is_kept("src/engine/settings.md", &format!("{}\nOf each class:\n\n{class}", table(ENGINE, &plans)));
+}
+
+#[cfg(feature = "gateway")]
+#[test]
+fn the_documentation_of_a_gateway_is_made_of_its_tables() {
+    use pelton::gateway::{GATEWAY, Options, STREAM, Stream};
+    let gateway = table(GATEWAY, &[("", Options::default())]);
+    let stream = table(STREAM, &[("", Stream::new("", ""))]);
+    is_kept("src/gateway/settings.md", &format!("{gateway}\nOf each stream:\n\n{stream}"));
 }

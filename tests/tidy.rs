@@ -113,9 +113,11 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[(
         "gateway",
         &[
-            "record",
             "stream",
             "settings",
+            "rules",
+            "configure",
+            "record",
             "counts",
             "clients",
             "pool",

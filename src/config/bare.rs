@@ -144,7 +144,9 @@ impl Collected {
         };
         let Some(item) = part.items.iter().position(|(known, _)| known == name) else {
             let what = format!("there is no {} '{}'", part.name, name.escape_debug());
-            return self.unknown(what, at, name, known(), None);
+            let hint =
+                names.is_empty().then(|| format!("a {} of that name in the file would work", part.head()));
+            return self.unknown(what, at, name, known(), hint);
         };
         for setting in settings.split(',') {
             let part = &mut self.parts[list];

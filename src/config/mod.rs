@@ -114,15 +114,11 @@ impl Sources {
         Ok(self)
     }
 
-    /// The names of the tables in the file, lists of them left out: a file that has a command's table is for that command.
+    /// The names of the tables in the file, and of its lists of tables: a file that has a command's table is for that
+    /// command.
     pub fn tables(&self) -> Vec<String> {
         let Some((name, text)) = &self.file else { return Vec::new() };
-        document::read(name, text)
-            .blocks
-            .into_iter()
-            .filter(|block| !block.listed)
-            .map(|block| block.name)
-            .collect()
+        document::read(name, text).blocks.into_iter().map(|block| block.name).collect()
     }
 
     /// Takes the variables of this process's environment that may be settings. One that is no Unicode is none.

@@ -57,6 +57,8 @@ pub enum Kind {
     Whole(Range),
     /// One of some words.
     OneOf(&'static [&'static str]),
+    /// One of some words, or what begins with another one: a prefix, and what follows it.
+    OneOfOr(&'static [&'static str], &'static str, &'static str),
     /// Any text without NUL bytes.
     Text,
     /// A list of CPUs, or this word.
@@ -140,6 +142,9 @@ impl fmt::Display for Kind {
             Kind::Flag => f.write_str("true or false"),
             Kind::Whole(range) => range.fmt(f),
             Kind::OneOf(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::OneOfOr(words, prefix, rest) => {
+                write!(f, "one of {}, or {prefix}{rest}", words.join(", "))
+            }
             Kind::Text => f.write_str("a text without NUL bytes"),
             Kind::Cpus(word) => {
                 write!(f, "numbers and ranges with commas between them, as in 0-3,7, or \"{word}\"")
@@ -183,7 +188,7 @@ impl Kind {
             (Kind::Whole(range), Written::Text(text)) if range.thousands => {
                 Value::Whole(whole(text, true).ok_or_else(unfit)?)
             }
-            (Kind::OneOf(_) | Kind::Text, Written::Bare(text) | Written::Text(text)) => {
+            (Kind::OneOf(_) | Kind::OneOfOr(..) | Kind::Text, Written::Bare(text) | Written::Text(text)) => {
                 Value::Word(text.to_string().into())
             }
             (Kind::Cpus(word), Written::Bare(text) | Written::Text(text)) if text == word => {
@@ -223,6 +228,10 @@ impl Kind {
             (Kind::Whole(range), Value::Whole(n)) => range.has(*n),
             (Kind::Whole(range), Value::Word(word)) => range.word == Some(word),
             (Kind::OneOf(words), Value::Word(word)) => words.contains(&word.as_ref()),
+            (Kind::OneOfOr(words, prefix, _), Value::Word(word)) => {
+                let rest = word.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('\0'));
+                rest.is_some() || words.contains(&word.as_ref())
+            }
             (Kind::Text, Value::Word(text)) => !text.contains('\0'),
             (Kind::Cpus(known), Value::Word(word)) => known == word,
             (Kind::Texts, Value::Texts(texts)) => texts.iter().all(|text| is_of_list(text)),
@@ -252,18 +261,12 @@ impl Kind {
                 let n = n.map_or(range.from, |n| u64::try_from(n.max(0)).unwrap_or(u64::MAX));
                 range.near(n).to_string()
             }
-            Kind::OneOf(words) => {
+            Kind::OneOf(words) | Kind::OneOfOr(words, ..) => {
                 let text = match written {
                     Written::Bare(text) | Written::Text(text) => text,
                     _ => "",
                 };
-                // The word that begins most like it.
-                let like = |word: &str| word.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
-                words
-                    .iter()
-                    .rev()
-                    .max_by_key(|word| like(word))
-                    .map_or(String::new(), |word| format!("'{word}'"))
+                likest(text, words.iter().copied()).map_or(String::new(), |word| format!("'{word}'"))
             }
             Kind::Text => "'pelton'".into(),
             Kind::Cpus(word) => format!("'{word}'"),
@@ -296,6 +299,12 @@ impl<T> Setting<T> {
         };
         Some(PlanError::new(name(self.key), value, limit, works))
     }
+}
+
+/// The word that begins most like a text.
+pub(crate) fn likest<'a>(text: &str, words: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    let like = |word: &&str| word.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
+    words.rev().max_by_key(like)
 }
 
 /// Whether a text may stand in a list, as a file and as an option write it.
@@ -398,6 +407,10 @@ mod tests {
         let words = Kind::OneOf(&["spin", "yield", "park"]);
         assert_eq!(words.read(&Written::Text("yeld")).unwrap_err().works, "'yield'");
         assert_eq!(words.read(&Written::Flag(true)).unwrap_err().works, "'spin'");
+        let keys = Kind::OneOfOr(&["round_robin", "first"], "field:", "NAME");
+        assert_eq!(keys.read(&Written::Text("field:first")), Ok("field:first".into()));
+        let Unfit { limit, works } = keys.read(&Written::Text("field:")).unwrap_err();
+        assert_eq!((limit.as_str(), works.as_str()), ("one of round_robin, first, or field:NAME", "'first'"));
         let spans = Kind::Whole(Range::new(1, u64::MAX).or_word("none"));
         assert_eq!(spans.read(&Written::Text("none")), Ok("none".into()));
         assert_eq!(spans.read(&Written::Text("7")).unwrap_err().limit, "1 or more, or \"none\"");

@@ -4,6 +4,9 @@
 mod record;
 mod stream;
 mod settings;
+mod rules;
+#[cfg(feature = "config")]
+mod configure;
 mod counts;
 mod clients;
 mod pool;
@@ -28,9 +31,12 @@ mod worker;
 mod rounds;
 mod server;
 
+#[cfg(feature = "config")]
+pub use configure::{configure, streams};
 pub use counts::{Counts, End, StreamCounts};
 pub use listen::{Kind, ListenError};
 pub use record::{Id, Record};
+pub use rules::STREAMS_MAX;
 pub use server::{Hurry, Place, ServeError, Server, ServerReport};
-pub use settings::Options;
-pub use stream::{KeyFrom, Stream};
+pub use settings::{EVENT, GATEWAY, Options, THREADS_MAX};
+pub use stream::{KeyFrom, STREAM, Stream};

@@ -5,6 +5,7 @@
 //! reads it in place ([`Bulks`](crate::resp::Bulks)).
 #![forbid(unsafe_code)]
 
+use super::settings::EVENT;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// An event's id: `<ms>-<sequence>`, unique in its stream.
@@ -34,6 +35,7 @@ pub struct Record {
 }
 
 const _: () = assert!(size_of::<Record>() + 32 <= 64, "a record fits a slot of one line");
+const _: () = assert!(size_of::<Record>() == EVENT.size() && align_of::<Record>() == EVENT.align());
 
 /// Where ids come from: one for each gateway thread.
 ///

@@ -23,7 +23,7 @@ use super::shared::{Shared, Stage};
 use super::subscriptions::Listeners;
 use super::tap::{TapsIn, taps};
 use super::worker::{LISTENERS, WAKER, Worker};
-use crate::engine::{Engine, Report, StartError, StopError};
+use crate::engine::{Engine, PlanErrors, Report, StartError, StopError};
 use crate::event::ShardId;
 use crate::host::available;
 use crate::producer::AttachError;
@@ -40,6 +40,9 @@ use std::time::{Duration, Instant};
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// What it was told cannot be.
+    #[error(transparent)]
+    Options(PlanErrors),
     /// The engine did not.
     #[error(transparent)]
     Engine(#[from] StartError),
@@ -102,6 +105,11 @@ impl Server {
         options: Options,
         handler: impl Fn(ShardId) -> H + Send + Sync + 'static,
     ) -> Result<Server, ServeError> {
+        let findings: Vec<_> = options.findings().into_iter().chain(options.findings_here()).collect();
+        if !findings.is_empty() {
+            return Err(ServeError::Options(PlanErrors(findings)));
+        }
+        let password = options.secret().map_err(|error| ServeError::Options(PlanErrors(vec![error])))?;
         let mut listeners = Listener::all(&options)?;
         let place = |listener: &Listener| Place { kind: listener.kind, address: listener.place() };
         let places = listeners.iter().map(place).collect();
@@ -113,7 +121,7 @@ impl Server {
             listener.register(polls[0].registry(), Token(LISTENERS - at))?;
         }
         let cpus = cpus(&options);
-        let shared = Arc::new(Shared::new(options, wakers));
+        let shared = Arc::new(Shared::new(options, password, wakers));
         let (ins, mut outs) = taps(&shared)?;
         let ins: Mutex<Vec<Option<TapsIn>>> = Mutex::new(ins.into_iter().map(Some).collect());
         let front = move |shard: ShardId| {

@@ -51,7 +51,7 @@ pub(super) fn select(_: &mut Desk, call: &mut Call<'_>) -> Next {
 pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     pubsub::leave(call.session, call.key.at, &mut desk.listeners, &desk.shared, desk.thread);
     call.session.version = Version::Resp2;
-    call.session.is_known = desk.shared.options.password.is_none();
+    call.session.is_known = desk.shared.password.is_none();
     rename(desk, call, None);
     call.reply.simple("RESET");
     Next::Goes
@@ -70,8 +70,8 @@ fn is_password(said: &[u8], password: &str) -> bool {
 
 /// Says who is there; an error where that is not so.
 fn introduce(desk: &Desk, call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), Next> {
-    let Some(wanted) = &desk.shared.options.password else { return Ok(()) };
-    if is_password(password, wanted) && user == USER.as_bytes() {
+    let Some(wanted) = &desk.shared.password else { return Ok(()) };
+    if is_password(password, wanted.reveal()) && user == USER.as_bytes() {
         call.session.is_known = true;
         call.session.wrong_passwords = 0;
         return Ok(());
@@ -87,7 +87,7 @@ pub(super) fn auth(desk: &mut Desk, call: &mut Call<'_>) -> Next {
         call.reply.error("ERR syntax error");
         return Next::Goes;
     }
-    if desk.shared.options.password.is_none() && call.len() == 2 {
+    if desk.shared.password.is_none() && call.len() == 2 {
         call.reply.error(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
         );

@@ -7,7 +7,7 @@ use super::counts::{Counts, ThreadCounts};
 use super::settings::Options;
 use super::stream::{KeyFrom, Stream};
 use crate::class::{Class, ClassId, Overflow};
-use crate::engine::Plan;
+use crate::engine::{Plan, Secret};
 use mio::Waker;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -101,13 +101,15 @@ pub(super) struct Shared {
     /// For each stream: which threads have a subscriber of it, a bit for each.
     pub wanted: Box<[AtomicU64]>,
     pub clients: Clients,
+    /// What clients must say, if anything.
+    pub password: Option<Secret>,
     pub begun: Instant,
     stage: AtomicU8,
     next_connection: AtomicU64,
 }
 
 impl Shared {
-    pub fn new(options: Options, wakers: Vec<Waker>) -> Self {
+    pub fn new(options: Options, password: Option<Secret>, wakers: Vec<Waker>) -> Self {
         let streams: Box<[_]> =
             options.streams.iter().filter_map(|stream| Served::new(stream, &options.plan)).collect();
         let by_name = streams.iter().enumerate();
@@ -126,6 +128,7 @@ impl Shared {
             wanted: streams.iter().map(|_| AtomicU64::new(0)).collect(),
             streams,
             clients: Clients::default(),
+            password,
             begun: Instant::now(),
             stage: AtomicU8::new(Stage::Running as u8),
             next_connection: AtomicU64::new(1),

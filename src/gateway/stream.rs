@@ -1,6 +1,12 @@
 //! Streams: what clients publish to, each with its class and the origin of its keys.
 #![forbid(unsafe_code)]
 
+use crate::class::PAYLOAD_BYTES_MAX;
+use crate::engine::{Kind, Range, Setting, Value};
+
+/// What a key from a field begins with, in files.
+const FIELD: &str = "field:";
+
 /// Where the key of a stream's events comes from. It decides the shard, and within it the order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KeyFrom {
@@ -13,8 +19,29 @@ pub enum KeyFrom {
     Field(String),
 }
 
-/// A stream.
-#[derive(Clone, Debug, PartialEq)]
+impl KeyFrom {
+    /// As files have it: `round_robin`, `first`, or `field:NAME`.
+    pub fn word(&self) -> String {
+        match self {
+            KeyFrom::RoundRobin => "round_robin".into(),
+            KeyFrom::First => "first".into(),
+            KeyFrom::Field(name) => format!("{FIELD}{name}"),
+        }
+    }
+
+    /// What such a word stands for; `None` where it is none.
+    pub fn named(word: &str) -> Option<Self> {
+        match (word, word.strip_prefix(FIELD)) {
+            ("round_robin", _) => Some(KeyFrom::RoundRobin),
+            ("first", _) => Some(KeyFrom::First),
+            (_, Some(name)) if !name.is_empty() => Some(KeyFrom::Field(name.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// A stream. Every field has a row in [`STREAM`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// Its name: what clients say in `XADD`.
     pub name: String,
@@ -37,4 +64,61 @@ impl Stream {
     pub fn keyed(self, key: KeyFrom) -> Self {
         Stream { key, ..self }
     }
+
+    /// How a setting of this stream is called among all.
+    pub(super) fn named(&self, key: &str) -> String {
+        format!("stream '{}': {key}", self.name)
+    }
 }
+
+/// The settings of a stream, in the order in which files have them.
+pub const STREAM: &[Setting<Stream>] = &[
+    Setting {
+        key: "name",
+        field: "name",
+        kind: Kind::Text,
+        unit: "",
+        what: "the name of the stream, as clients say it; no other has it",
+        trades: "nothing",
+        watch: "every figure of the stream",
+        needs: None,
+        get: |stream| stream.name.clone().into(),
+        set: |stream, value| stream.name = value.word().to_string(),
+    },
+    Setting {
+        key: "class",
+        field: "class",
+        kind: Kind::Text,
+        unit: "",
+        what: "the name of the class that its events belong to; several streams may share one",
+        trades: "a class of its own is served, and lost, apart from the others",
+        watch: "every figure of the class",
+        needs: None,
+        get: |stream| stream.class.clone().into(),
+        set: |stream, value| stream.class = value.word().to_string(),
+    },
+    Setting {
+        key: "key",
+        field: "key",
+        kind: Kind::OneOfOr(&["round_robin", "first"], FIELD, "NAME"),
+        unit: "",
+        what: "where an event's key comes from: nowhere, the value of its first field, or that of a field by name",
+        trades: "events of one key and one connection keep their order, on one shard; without keys the load is even",
+        watch: "handled by shard",
+        needs: None,
+        get: |stream| stream.key.word().into(),
+        set: |stream, value| stream.key = KeyFrom::named(value.word()).unwrap_or_default(),
+    },
+    Setting {
+        key: "payload_max_bytes",
+        field: "payload_max",
+        kind: Kind::Whole(Range::new(1, PAYLOAD_BYTES_MAX as u64 / 2).or_word("class")),
+        unit: "bytes",
+        what: "the most that fields and values of one event take; \"class\" is what its class takes",
+        trades: "a small one keeps one event from taking the room of many",
+        watch: "rejected(too_large)",
+        needs: None,
+        get: |stream| Value::or_word(stream.payload_max, "class"),
+        set: |stream, value| stream.payload_max = value.number(),
+    },
+];

@@ -308,7 +308,7 @@ impl Worker {
         let session = Session {
             id,
             version: Version::Resp2,
-            is_known: shared.options.password.is_none(),
+            is_known: shared.password.is_none(),
             wrong_passwords: 0,
             name: None,
             subscriptions: None,

@@ -25,6 +25,10 @@ pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
             }
         },
         Kind::OneOf(words) => (*dice.pick(words)).into(),
+        Kind::OneOfOr(words, prefix, _) => match dice.below(3) {
+            0 => format!("{prefix}größer \\ \"kleiner\"").into(),
+            _ => (*dice.pick(words)).into(),
+        },
         Kind::Text => {
             (*dice.pick(&["orders", "a \"quoted\" one", "tab\tand\u{7f}", "größer \\ kleiner", "#x", "x: y"]))
                 .into()

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::page::hanging;
 use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity, Value};
+use pelton::gateway::{self, GATEWAY};
 use pelton::host::Host;
 use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
 use pelton::weblog::feed::Entry;
@@ -37,9 +38,8 @@ impl Told {
         let host = Host::look();
         let base = |profile| Options::base(profile).announce(quiet.is_none());
         let why: Vec<_> = quiet.iter().map(|why| ("announce", *why)).collect();
-        let mut bench = Settings::default();
-        let mut bench = Rows { name: "bench", rows: BENCH, of: &mut bench };
-        let config = configure(sources, options, &base, &why, &mut [&mut bench], Some(&host));
+        let mut others = others("replay");
+        let config = configure(sources, options, &base, &why, &mut borrowed(&mut others), Some(&host));
         // It is said here, before the bar of the run is drawn.
         options.plan = options.plan.clone().announce(false);
         Told { config, file: sources.file.clone(), host, starts: true }.sound()
@@ -51,10 +51,11 @@ impl Told {
         let plan = |profile| if is_alone { Options::base(profile) } else { Plan::new(profile) };
         let why = [("profile", "nothing but the way of an event is to be measured")];
         let base = Base { plan: &plan, profile: Some(Profile::Latency), fixed_classes: is_alone, why: &why };
-        let mut replay = Options::default();
-        let mut replay = Rows { name: "replay", rows: REPLAY, of: &mut replay };
         let mut bench = Rows { name: "bench", rows: BENCH, of: settings };
-        let config = resolve(sources, &base, &mut [&mut bench, &mut replay], Scope::default());
+        let mut others = others("bench");
+        let mut tables: Vec<&mut dyn Table> = vec![&mut bench];
+        tables.extend(borrowed(&mut others));
+        let config = resolve(sources, &base, &mut tables, Scope::default());
         Told { config, file: sources.file.clone(), host: Host::unknown(), starts: false }.sound()
     }
 
@@ -192,6 +193,28 @@ pub struct Read {
     event: Option<Layout>,
 }
 
+/// The tables of a replay.
+fn of_replay(options: Options) -> Vec<Box<dyn Table>> {
+    vec![Box::new(Rows { name: "replay", rows: REPLAY, of: options })]
+}
+
+/// The tables of a gateway.
+fn of_gateway(mut options: gateway::Options) -> Vec<Box<dyn Table>> {
+    let streams = gateway::streams(std::mem::take(&mut options.streams));
+    vec![Box::new(Rows { name: "gateway", rows: GATEWAY, of: options }), Box::new(streams)]
+}
+
+/// The tables of all commands but one, as they are at first.
+fn others(but: &str) -> Vec<Box<dyn Table>> {
+    let mut all = of_replay(Options::default());
+    all.push(Box::new(Rows { name: "bench", rows: BENCH, of: Settings::default() }));
+    all.retain(|table| table.name() != but);
+    if but != "gateway" {
+        all.extend(of_gateway(gateway::Options::default()));
+    }
+    all
+}
+
 /// Tables as the library takes them.
 pub fn borrowed(tables: &mut [Box<dyn Table>]) -> Vec<&mut dyn Table> {
     tables.iter_mut().map(|table| &mut **table as &mut dyn Table).collect()
@@ -240,23 +263,31 @@ pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
     })
 }
 
-/// Reads what was written. A file with a table `[replay]` is one for replays: its classes are theirs, and so is what travels
-/// in the slots.
+/// Reads what was written. A file with a table `[gateway]`, or with streams, is one for `run`: its events are the gateway's
+/// records. One with `[replay]` is for replays: its classes are theirs, and so is what travels in the slots.
 pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
-    let mut bench = Rows { name: "bench", rows: BENCH, of: Settings::default() };
-    let mut options = Options::default();
-    let (config, event) = if sources.tables().iter().any(|table| table == "replay") {
+    let named = sources.tables();
+    let has = |names: &[&str]| named.iter().any(|table| names.contains(&table.as_str()));
+    let (config, event, tables) = if has(&["gateway", "stream"]) {
+        let (mut options, mut others) = (gateway::Options::default(), others("gateway"));
+        let tables = &mut borrowed(&mut others);
+        let base = gateway::Options::base;
+        let config = gateway::configure(&sources, &mut options, &base, &[], tables, host.as_ref());
+        (config, Some(gateway::EVENT), of_gateway(options).into_iter().chain(others).collect())
+    } else if has(&["replay"]) {
+        let (mut options, mut others) = (Options::default(), others("replay"));
+        let tables = &mut borrowed(&mut others);
         let base = |profile| Options::base(profile).announce(true);
-        let config = configure(&sources, &mut options, &base, &[], &mut [&mut bench], host.as_ref());
-        (config, Some(Layout::new::<Entry>()))
+        let config = configure(&sources, &mut options, &base, &[], tables, host.as_ref());
+        let event = Some(Layout::new::<Entry>());
+        (config, event, of_replay(options).into_iter().chain(others).collect::<Vec<_>>())
     } else {
         let base = Base { plan: &Plan::new, profile: Some(Profile::Dev), fixed_classes: false, why: &[] };
-        let mut replay = Rows { name: "replay", rows: REPLAY, of: &mut options };
+        let mut all = others("");
         let scope = Scope { event: None, host: host.as_ref() };
-        (resolve(&sources, &base, &mut [&mut replay, &mut bench], scope), None)
+        (resolve(&sources, &base, &mut borrowed(&mut all), scope), None, all)
     };
-    let replay = Rows { name: "replay", rows: REPLAY, of: options };
-    Read { config, sources, host, tables: vec![Box::new(replay), Box::new(bench)], event }
+    Read { config, sources, host, tables, event }
 }
 
 /// The CPUs of a file's shards; `None` where these are not pinned. Whatever else is wrong with it here is for `check` to

@@ -1,0 +1,101 @@
+//! A gateway's options from files, environment and the command line.
+#![forbid(unsafe_code)]
+
+use super::rules::STREAMS_MAX;
+use super::settings::{GATEWAY, Options};
+use super::stream::{STREAM, Stream};
+use crate::config::{Base, Config, Items, Listed, Rows, Rule, Scope, Sources, Table, resolve};
+use crate::engine::{Plan, PlanError, Profile, Severity};
+use crate::host::Host;
+use crate::ring::event_layout;
+use std::borrow::BorrowMut;
+
+/// The streams of a gateway as a list of tables: `[[stream]]`.
+pub fn streams<B: BorrowMut<Vec<Stream>>>(of: B) -> Items<'static, Stream, B> {
+    let listed = Listed {
+        named: &["name", "class", "key"],
+        why: "it decides what is lost under load and what keeps its order, so it must be named",
+        example: "payload_max_bytes=1024",
+        most: STREAMS_MAX,
+    };
+    Items { name: "stream", rows: STREAM, listed, start: || Stream::new("", ""), of }
+}
+
+/// Lays everything that was written over `options`: the engine's settings over the plan that `base` makes of a profile
+/// (without a file: of `dev`), `[gateway]` and each `[[stream]]` over the rest. Tables of other commands are `others`, so
+/// that one file does for all. `why` has the reasons for what the command has not as its profile has it, beside
+/// [`Options::WHY`].
+///
+/// Where nobody names `producers_max`, there are as many as `threads`.
+pub fn configure(
+    sources: &Sources,
+    options: &mut Options,
+    base: &dyn Fn(Profile) -> Plan,
+    why: &[(&str, &str)],
+    others: &mut [&mut dyn Table],
+    host: Option<&Host>,
+) -> Config {
+    let mut read = |options: &mut Options, plan: &dyn Fn(Profile) -> Plan, why: &[(&str, &str)], scope| {
+        let mut declared = std::mem::take(&mut options.streams);
+        let config = {
+            let mut streams = streams(&mut declared);
+            let mut own = Rows { name: "gateway", rows: GATEWAY, of: &mut *options };
+            let mut tables: Vec<&mut dyn Table> = vec![&mut own, &mut streams];
+            for other in others.iter_mut() {
+                tables.push(&mut **other);
+            }
+            let base = Base { plan, profile: Some(Profile::Dev), fixed_classes: false, why };
+            resolve(sources, &base, &mut tables, scope)
+        };
+        options.streams = declared;
+        config
+    };
+    // Twice: how many producers there are at first follows from the threads, which are known after the first time.
+    read(options, base, &[], Scope::default());
+    let mut why: Vec<_> = Options::WHY.iter().chain(why).copied().collect();
+    why.push(("producers_max", "as many as the gateway's threads"));
+    let threads = options.threads;
+    let plan = |profile| base(profile).producers_max(threads);
+    let mut config = read(options, &plan, &why, Scope { event: Some(event_layout::<[u64; 3]>()), host });
+    options.plan = config.plan().clone();
+    let mut findings = options.findings();
+    if host.is_some() {
+        findings.extend(options.findings_here());
+    }
+    findings.retain(|finding| is_founded(&config, finding));
+    config.add(&findings);
+    config
+}
+
+/// Whether a finding reckons with what was meant: not with a setting that could not be read, or was not found.
+fn is_founded(config: &Config, finding: &PlanError) -> bool {
+    let problems = config.problems();
+    if finding.severity == Severity::Warning {
+        return !problems.has_errors();
+    }
+    // What is taken for none, or for not enough, may have been meant there.
+    let also: &[&str] = match finding.key() {
+        "class" => &["name"],
+        "payload_max_bytes" | "payload_ring_bytes" => &["payload_max_bytes", "payload_ring_bytes"],
+        "threads" => &["producers_max"],
+        "tls_certificate" | "tls_key" => &["listen_tls", "tls_certificate", "tls_key"],
+        key if key.starts_with("listen") => &[
+            "listen",
+            "listen_critical",
+            "listen_tls",
+            "unix_socket",
+            "password",
+            "password_file",
+            "exposed",
+        ],
+        _ => &[],
+    };
+    !problems.of(Severity::Error).any(|problem| {
+        let key = problem.setting.rsplit_once(": ").map_or(problem.setting.as_str(), |(_, key)| key);
+        problem.rule == Rule::Syntax
+            || problem.setting == finding.setting
+            || also.contains(&key)
+            // A block that is none of the list may have been meant for one.
+            || (problem.rule == Rule::Unknown && ["streams", "class", "listen"].contains(&finding.key()))
+    })
+}

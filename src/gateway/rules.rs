@@ -1,0 +1,220 @@
+//! The rules of a gateway: what its settings, its streams and the plan's classes must be together. All that is wrong is
+//! told at once.
+//!
+//! | rule |
+//! |---|
+//! | every setting is in its range |
+//! | there are streams, each with a name of its own |
+//! | the class of a stream is one of the plan's |
+//! | a class of a stream has a payload ring: fields travel in it |
+//! | a stream's payloads are not larger than its class takes |
+//! | an event is a record of the gateway |
+//! | the plan has room for a producer for each thread |
+//! | CPUs are named, or derived |
+//! | there is something to listen at |
+//! | an address is one, with its port, and is named once |
+//! | an address that others reach has a password, or is meant to be exposed |
+//! | encrypted addresses have a certificate and its key |
+//! | the password stands in one place |
+//! | a Unix socket's path is one that the system takes |
+//! | the machine has the files that are named |
+#![forbid(unsafe_code)]
+
+use super::settings::{EVENT, GATEWAY, Options};
+use super::stream::STREAM;
+use crate::engine::setting::likest;
+use crate::engine::{PlanError, Secret};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The most streams.
+pub const STREAMS_MAX: usize = 1_024;
+
+/// Bytes of the longest path of a Unix socket. (`sun_path` of `unix(7)`, less its end.)
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// A setting of a gateway by its name among all.
+fn named(key: &str) -> String {
+    format!("gateway: {key}")
+}
+
+impl Options {
+    /// All that is wrong with what a gateway has besides the engine, on any machine.
+    #[must_use]
+    pub fn findings(&self) -> Vec<PlanError> {
+        let mut found: Vec<_> = GATEWAY.iter().filter_map(|row| row.check(named, self)).collect();
+        self.check_streams(&mut found);
+        self.check_engine(&mut found);
+        self.check_addresses(&mut found);
+        self.check_files(&mut found);
+        found
+    }
+
+    /// What this machine does not have of what is named.
+    #[must_use]
+    pub fn findings_here(&self) -> Vec<PlanError> {
+        let files = [
+            ("tls_certificate", &self.tls_certificate),
+            ("tls_key", &self.tls_key),
+            ("password_file", &self.password_file),
+        ];
+        let unread = files.into_iter().filter_map(|(key, path)| {
+            let path = path.as_deref()?;
+            let error = std::fs::File::open(path).err()?;
+            let limit = format!("a file that can be read, and here: {error}");
+            Some(PlanError::new(named(key), quoted(path), limit, "the path of one").here())
+        });
+        unread.collect()
+    }
+
+    /// The password that clients must say: that of the settings, or the first line of the file. `None` where nobody asks
+    /// for one.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or has no password on its first line.
+    pub fn secret(&self) -> Result<Option<Secret>, PlanError> {
+        let Some(path) = &self.password_file else { return Ok(self.password.clone()) };
+        let refuse = |limit: String| {
+            Err(PlanError::new(named("password_file"), quoted(path), limit, "the path of one").here())
+        };
+        match std::fs::read_to_string(path) {
+            Err(error) => refuse(format!("a file that can be read, and here: {error}")),
+            Ok(text) => match Secret::new(text.lines().next().unwrap_or_default()) {
+                secret if secret.is_set() => Ok(Some(secret)),
+                _ => refuse("a file with a password on its first line".into()),
+            },
+        }
+    }
+
+    fn check_streams(&self, found: &mut Vec<PlanError>) {
+        let streams = self.streams.len();
+        if !(1..=STREAMS_MAX).contains(&streams) {
+            let limit = format!("from 1 to {STREAMS_MAX}");
+            found.push(PlanError::new("streams", streams, limit, streams.clamp(1, STREAMS_MAX)));
+        }
+        let (mut names, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for (at, stream) in self.streams.iter().enumerate().take(STREAMS_MAX) {
+            if stream.name.is_empty() || !names.insert(stream.name.as_str()) {
+                let limit = "neither empty nor that of another stream";
+                let setting = format!("stream {at}: name");
+                found.push(PlanError::new(setting, text(&stream.name), limit, format!("'stream{at}'")));
+            }
+            found.extend(STREAM.iter().filter_map(|row| row.check(|key| stream.named(key), stream)));
+            let classes = || self.plan.classes.iter().map(|class| class.name.as_str());
+            let Some(class) = self.plan.classes.iter().find(|class| class.name == stream.class) else {
+                let Some(near) = likest(&stream.class, classes()) else { continue };
+                let limit = format!("one of the classes: {}", classes().collect::<Vec<_>>().join(", "));
+                let setting = stream.named("class");
+                found.push(PlanError::new(setting, text(&stream.class), limit, format!("'{near}'")));
+                continue;
+            };
+            let most = class.payload_max.unwrap_or(class.payload_bytes / 2);
+            if class.payload_bytes == 0 {
+                if used.insert(class.name.as_str()) {
+                    let limit = format!(
+                        "a power of two from 64 on: the fields of stream '{}' travel in it",
+                        stream.name
+                    );
+                    let setting = class.key_of()("payload_ring_bytes");
+                    found.push(PlanError::new(setting, 0, limit, 1 << 16));
+                }
+            } else if let Some(max) = stream.payload_max.filter(|max| *max > most) {
+                let limit = format!("at most {most}, what class '{}' takes", class.name);
+                found.push(PlanError::new(stream.named("payload_max_bytes"), max, limit, most));
+            }
+        }
+    }
+
+    fn check_engine(&self, found: &mut Vec<PlanError>) {
+        let size = EVENT.size();
+        if let Some(bytes) = self.plan.event_bytes.filter(|bytes| *bytes as usize != size) {
+            let limit = format!("{size}, the size of a gateway's record");
+            found.push(PlanError::new("event_bytes", bytes, limit, size));
+        }
+        let most = self.plan.producers_max;
+        if self.threads > most {
+            let limit = format!("at most {most}, the plan's producers_max: each is a producer");
+            found.push(PlanError::new(named("threads"), self.threads, limit, most));
+        }
+        if self.cpus.as_ref().is_some_and(Vec::is_empty) {
+            found.push(PlanError::new(named("thread_cpus"), "empty", "CPUs, or \"derived\"", 0));
+        }
+        if let (Some(own), Some(shards), true) = (&self.cpus, &self.plan.cpus, self.plan.pinned)
+            && let Some(cpu) = own.iter().find(|cpu| shards.contains(cpu))
+        {
+            let limit = "of CPUs that no shard is pinned to: the two would take turns";
+            let works = "\"derived\", or other CPUs,";
+            found.push(PlanError::new(named("thread_cpus"), format!("with {cpu}"), limit, works).warning());
+        }
+    }
+
+    fn check_addresses(&self, found: &mut Vec<PlanError>) {
+        let lists = [
+            ("listen", &self.listen),
+            ("listen_critical", &self.listen_critical),
+            ("listen_tls", &self.listen_tls),
+        ];
+        if lists.iter().all(|(_, list)| list.is_empty()) && self.unix_socket.is_none() {
+            let limit = "one address or more where there is no unix_socket either";
+            found.push(PlanError::new(named("listen"), "empty", limit, "[\"127.0.0.1:6380\"]"));
+        }
+        let mut seen = BTreeSet::new();
+        for (key, list) in lists {
+            for address in list {
+                let refuse = |limit: &str, works: &str| {
+                    PlanError::new(named(key), text(address), limit, works.to_string())
+                };
+                let Ok(parsed) = address.parse::<SocketAddr>() else {
+                    let limit = "addresses with their ports, as numbers";
+                    found.push(refuse(limit, "\"127.0.0.1:6380\" or \"[::1]:6380\""));
+                    continue;
+                };
+                if parsed.port() != 0 && !seen.insert(parsed) {
+                    found.push(refuse("an address that is named once", "another port, or leaving one out,"));
+                }
+                let is_guarded = self.exposed || self.password.is_some() || self.password_file.is_some();
+                if !parsed.ip().to_canonical().is_loopback() && !is_guarded {
+                    let limit = "an address of loopback where there is neither a password nor exposed = true";
+                    let works = format!("a password_file, or \"127.0.0.1:{}\",", parsed.port());
+                    found.push(refuse(limit, &works));
+                }
+            }
+        }
+    }
+
+    fn check_files(&self, found: &mut Vec<PlanError>) {
+        for (key, path) in [("tls_certificate", &self.tls_certificate), ("tls_key", &self.tls_key)] {
+            match path {
+                None if !self.listen_tls.is_empty() => {
+                    let limit = "a PEM file where listen_tls has addresses";
+                    found.push(PlanError::new(named(key), "none", limit, "the path of one"));
+                }
+                Some(path) if self.listen_tls.is_empty() => {
+                    let limit = "left out where listen_tls has no address";
+                    found.push(PlanError::new(named(key), quoted(path), limit, "listen_tls = [\"…\"]"));
+                }
+                _ => {}
+            }
+        }
+        if let (Some(_), Some(path)) = (&self.password, &self.password_file) {
+            let limit = "left out where there is a password";
+            found.push(PlanError::new(named("password_file"), quoted(path), limit, "one of the two"));
+        }
+        if let Some(path) = &self.unix_socket {
+            let bytes = path.as_os_str().len();
+            if !(1..=SOCKET_PATH_BYTES_MAX).contains(&bytes) {
+                let limit = format!("from 1 to {SOCKET_PATH_BYTES_MAX} bytes long");
+                found.push(PlanError::new(named("unix_socket"), quoted(path), limit, "'/tmp/pelton.sock'"));
+            }
+        }
+    }
+}
+
+fn text(text: &str) -> String {
+    format!("'{}'", text.escape_debug())
+}
+
+fn quoted(path: &Path) -> String {
+    text(&path.display().to_string())
+}

@@ -1,0 +1,286 @@
+//! Configurations of a gateway: every rule tells its problem where it stands, its lists are read from files, variables and
+//! options alike, what is written reads back the same, and nothing prints the password.
+#![cfg(all(feature = "config", feature = "gateway"))]
+
+#[path = "support/cases.rs"]
+mod cases;
+#[path = "support/configs.rs"]
+mod configs;
+
+use cases::Case;
+use configs::{Dice, any_value};
+use pelton::Profile;
+use pelton::config::{Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
+use pelton::engine::{Against, Secret, Setting};
+use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, configure, streams};
+use pelton::host::Host;
+use std::collections::BTreeSet;
+
+fn of_text(text: &str) -> Sources {
+    Sources { file: Some(("it.toml".into(), text.into())), ..Sources::default() }
+}
+
+/// Reads what was written.
+fn read(sources: &Sources, host: Option<&Host>) -> (Config, Options) {
+    let mut options = Options::default();
+    let config = configure(sources, &mut options, &Options::base, &[], &mut [], host);
+    (config, options)
+}
+
+/// The options of what is right.
+#[track_caller]
+fn good(sources: &Sources) -> (Config, Options) {
+    let (config, options) = read(sources, None);
+    assert!(!config.problems().has_errors(), "{}\n{sources:?}", config.problems());
+    (config, options)
+}
+
+fn all_cases() -> Vec<Case> {
+    Case::all("tests/config/gateway", |sources, host| read(sources, host).0)
+}
+
+#[test]
+fn every_rule_tells_its_problem_where_it_stands() {
+    cases::are_kept(&all_cases());
+}
+
+#[test]
+fn every_rule_has_its_bad_file() {
+    let source =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/rules.rs")).unwrap();
+    let rows = source.lines().filter_map(|line| line.strip_prefix("//! | ")?.strip_suffix(" |"));
+    let rows: BTreeSet<_> = rows.filter(|rule| *rule != "rule").map(str::to_string).collect();
+    let with_files: BTreeSet<_> = all_cases().into_iter().flat_map(|case| case.rules).collect();
+    assert_eq!(with_files, rows);
+}
+
+const GOOD: &str = r#"
+profile = "dev"
+shards = 2
+
+[gateway]
+threads = 3
+listen = ["127.0.0.1:0", "[::1]:0"]
+idle_s = 60
+
+[[class]]
+name = "critical"
+share = "strict"
+capacity_slots = 64
+overflow = "block"
+payload_ring_bytes = 4_096
+
+[[class]]
+name = "bulk"
+share = "weighted"
+capacity_slots = 64
+overflow = "drop_newest"
+payload_ring_bytes = 4_096
+
+[[stream]]
+name = "orders"
+class = "critical"
+key = "field:user"
+
+[[stream]]
+name = "clicks"
+class = "bulk"
+key = "round_robin"
+payload_max_bytes = 512
+"#;
+
+#[test]
+fn a_gateway_is_read_with_its_streams() {
+    let (config, options) = good(&of_text(GOOD));
+    let clicks = Stream { payload_max: Some(512), ..Stream::new("clicks", "bulk") };
+    let orders = Stream::new("orders", "critical").keyed(KeyFrom::Field("user".into()));
+    assert_eq!(options.streams, [orders, clicks]);
+    assert_eq!((options.threads, options.listen.len(), options.idle.unwrap().as_secs()), (3, 2, 60));
+    let all = config.explain(&[], Scope::default());
+    let producers = all.iter().find(|row| row.key == "producers_max").unwrap();
+    assert_eq!(
+        (producers.value.to_string(), producers.origin.to_string()),
+        ("3".into(), "this command: as many as the gateway's threads".into())
+    );
+    // The plan that is started is the one that was checked.
+    assert_eq!(format!("{:?}", options.plan), format!("{:?}", config.plan()));
+    assert!(options.plan.check::<[u64; 3]>().is_ok());
+}
+
+#[test]
+fn variables_and_options_go_above_a_file_for_streams_too() {
+    let mut sources = of_text(GOOD);
+    let env = [
+        ("PELTON_GATEWAY_LISTEN", "127.0.0.1:1, 127.0.0.1:2"),
+        ("PELTON_GATEWAY_THREADS", "2"),
+        ("PELTON_STREAM_ORDERS_KEY", "first"),
+        ("PELTON_STREAM_CLICKS_PAYLOAD_MAX_BYTES", "100"),
+        ("PELTON_CLASS_BULK_TTL_US", "9000000"),
+    ];
+    sources.environment = env.map(|(name, text)| (name.into(), text.into())).into();
+    sources = sources
+        .with_option("gateway.threads", "4")
+        .with_option("stream", "orders:key=field:a:b,payload_max_bytes=64")
+        .with_option("gateway.listen_critical", "127.0.0.1:3");
+    let (config, options) = good(&sources);
+    assert_eq!(options.listen, ["127.0.0.1:1", "127.0.0.1:2"]);
+    assert_eq!((options.threads, options.listen_critical.as_slice()), (4, &["127.0.0.1:3".to_string()][..]));
+    assert_eq!(options.streams[0].key, KeyFrom::Field("a:b".into()));
+    assert_eq!(
+        options.streams.iter().map(|stream| stream.payload_max).collect::<Vec<_>>(),
+        [Some(64), Some(100)]
+    );
+    let origin = |setting: &str| config.origins().of(setting).map(Origin::to_string);
+    assert_eq!(origin("stream 'orders': key").as_deref(), Some("--stream"));
+    assert_eq!(
+        origin("stream 'clicks': payload_max_bytes").as_deref(),
+        Some("PELTON_STREAM_CLICKS_PAYLOAD_MAX_BYTES")
+    );
+    assert_eq!(origin("stream 'clicks': class").as_deref(), Some("it.toml:31"));
+    assert!(config.origins().has_table("stream") && !config.origins().has_table("view"));
+}
+
+/// Options that a made-up value was set in for half of all settings.
+fn any_options(dice: &mut Dice) -> Options {
+    fn some<T>(rows: &[Setting<T>], of: &mut T, dice: &mut Dice) {
+        for row in rows.iter().filter(|row| !["name", "class", "password"].contains(&row.key)) {
+            if dice.below(2) == 0 {
+                (row.set)(of, any_value(row.kind, dice));
+            }
+        }
+    }
+    let mut options = good(&of_text(GOOD)).1;
+    some(GATEWAY, &mut options, dice);
+    for at in 0..dice.below(4) {
+        options.streams.push(Stream::new(format!("stream {at} \"of\" many"), "bulk"));
+    }
+    options.streams.iter_mut().for_each(|stream| some(STREAM, stream, dice));
+    options
+}
+
+/// The options as a file.
+fn written(options: &Options) -> String {
+    let mut options = options.clone();
+    let mut streams = streams(std::mem::take(&mut options.streams));
+    let plan = options.plan.clone();
+    let mut gateway = Rows { name: "gateway", rows: GATEWAY, of: options };
+    write(&plan, &[&mut gateway, &mut streams], &Notes::new())
+}
+
+#[test]
+fn what_is_written_reads_back_as_the_same_gateway() {
+    for seed in 0..100 {
+        let options = any_options(&mut Dice::new(seed));
+        let text = written(&options);
+        let again = read(&of_text(&text), None).1;
+        assert_eq!(format!("{options:?}"), format!("{again:?}"), "seed {seed}\n{text}");
+    }
+}
+
+/// What differs between two texts.
+fn between(texts: [&str; 2]) -> Diff {
+    let [mut one, mut two] = texts.map(|text| {
+        let (config, mut options) = good(&of_text(text));
+        let streams = streams(std::mem::take(&mut options.streams));
+        (config, Rows { name: "gateway", rows: GATEWAY, of: options }, streams)
+    });
+    Diff::between((&one.0, &[&mut one.1, &mut one.2]), (&two.0, &[&mut two.1, &mut two.2]), Scope::default())
+}
+
+#[test]
+fn a_difference_names_streams_and_no_secret() {
+    assert_eq!(between([GOOD, GOOD]), Diff::default());
+    let with =
+        |password: &str| GOOD.replace("threads = 3", &format!("threads = 3\npassword = \"{password}\""));
+    let other = with("hush").replace("\"clicks\"", "\"views\"").replace("field:user", "first");
+    let diff = between([&with("hash"), &other]);
+    assert_eq!(
+        (&diff.added[..], &diff.removed[..]),
+        (&["stream 'views'".to_string()][..], &["stream 'clicks'".to_string()][..])
+    );
+    let told: Vec<_> = diff
+        .settings
+        .iter()
+        .map(|change| {
+            let side = |side: &Option<pelton::config::Side>| {
+                side.as_ref().map_or("-".to_string(), |side| side.value.to_string())
+            };
+            format!("{}: {} -> {}", change.setting, side(&change.before), side(&change.after))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "gateway: password: set -> set",
+            "stream 'orders': key: field:user -> first",
+            "stream 'clicks': name: clicks -> -",
+            "stream 'clicks': class: bulk -> -",
+            "stream 'clicks': payload_max_bytes: 512 -> -",
+            "stream 'views': name: - -> views",
+            "stream 'views': class: - -> bulk",
+            "stream 'views': payload_max_bytes: - -> 512",
+        ]
+    );
+    assert!(!format!("{diff:?}").contains("hush"));
+}
+
+#[test]
+fn what_others_reach_needs_a_password_or_the_word_that_it_is_meant() {
+    let open = GOOD.replace("127.0.0.1:0", "0.0.0.0:0");
+    assert!(read(&of_text(&open), None).0.problems().has_errors());
+    for more in ["exposed = true", "password = \"hush\"", "password_file = \"secret\""] {
+        let (_, options) = good(&of_text(&open.replace("threads = 3", &format!("threads = 3\n{more}"))));
+        assert!(!format!("{options:?}").contains("hush"));
+    }
+    let environment = ("PELTON_GATEWAY_PASSWORD".to_string(), "hush".to_string());
+    let (_, options) = good(&Sources { environment: vec![environment], ..of_text(&open) });
+    assert_eq!(options.secret().unwrap(), Some(Secret::new("hush")));
+    // What is written out has no password, and so is not taken for a gateway that others reach.
+    let text = written(&options);
+    assert!(text.contains("# password is set, and not written out") && !text.contains("hush"), "{text}");
+    assert!(read(&of_text(&text), None).0.problems().has_errors());
+}
+
+#[test]
+fn a_password_is_read_from_the_first_line_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let options = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        Options { password_file: Some(path.clone()), ..Options::default() }
+    };
+    for text in ["hush", "hush\n", "hush\r\nno more of it\n"] {
+        assert_eq!(options(text).secret(), Ok(Some(Secret::new("hush"))));
+    }
+    assert_eq!(Options::default().secret(), Ok(None));
+    for text in ["", "\nhush"] {
+        let told = options(text).secret().unwrap_err();
+        assert!(told.limit.contains("a password on its first line"), "{told}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let gone = Options { password_file: Some(path), ..Options::default() };
+    assert_eq!(gone.secret().unwrap_err().against, Against::Host);
+    assert_eq!(gone.findings_here().len(), 1);
+}
+
+#[test]
+fn a_gateway_made_by_code_keeps_to_the_same_rules() {
+    let mut plan = Options::base(Profile::Dev);
+    plan.class(pelton::Class::strict("orders").payload_bytes(4_096));
+    let mut options = Options::new(plan);
+    assert_eq!(
+        options.findings().iter().map(|finding| finding.setting.as_str()).collect::<Vec<_>>(),
+        ["streams"]
+    );
+    options.streams.push(Stream::new("orders", "orders"));
+    assert_eq!(options.findings(), []);
+    (options.unix_mode, options.stop_deadline) = (0o777, std::time::Duration::ZERO);
+    let told: Vec<_> = options.findings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "gateway: unix_mode is '0777', but must be one of 0600, 0660, 0666; '0600' would work",
+            "gateway: stop_deadline_ms is 0, but must be from 1 to 3600000; 1 would work",
+        ]
+    );
+}
