@@ -1,0 +1,411 @@
+//! Clients that people already have: redis-py, ioredis, the crate redis, redis-cli, redis-benchmark. All say to the
+//! real program what they say to redis-server, and what they were told agrees with its final report.
+//!
+//! Each script is first held against a real redis-server: what fails there is the script's mistake. A client that is not
+//! installed is skipped, in words; with `PELTON_TEST_CLIENTS=required` that is a failure. `tests/clients/install`
+//! installs them all.
+#![cfg(feature = "cli")]
+
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/server.rs"]
+mod server;
+
+use program::{Done, alone, end};
+use redis::{Commands, RedisResult};
+use serde_json::{Value, json};
+use server::{Redis, Server};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// One stream and its class; room for whatever these tests send.
+const ROOMY: &str = r#"
+profile = "dev"
+shards = 1
+[gateway]
+threads = 1
+listen = ["127.0.0.1:0"]
+unix_socket = "FOLDER/socket"
+[[class]]
+name = "bulk"
+share = "weighted"
+capacity_slots = 4096
+payload_ring_bytes = 1048576
+overflow = "block"
+[[stream]]
+name = "events"
+class = "bulk"
+key = "round_robin"
+"#;
+
+fn skipped<T>(why: &str) -> Option<T> {
+    let required = std::env::var_os("PELTON_TEST_CLIENTS").is_some_and(|word| word == "required");
+    assert!(!required, "{why}, and PELTON_TEST_CLIENTS=required");
+    println!("skipped: {why}");
+    None
+}
+
+/// Where `tests/clients/install` puts clients.
+fn installed() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("clients")
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// A program that is on the path, if it runs at all.
+fn tool(name: &str) -> Option<Command> {
+    match alone(Command::new(name)).arg("--version").spawn().map(end) {
+        Ok(done) if done.code == Some(0) => Some(alone(Command::new(name))),
+        _ => skipped(&format!("there is no {name}")),
+    }
+}
+
+fn redis_server() -> Option<Redis> {
+    Redis::start().or_else(|| skipped("there is no redis-server"))
+}
+
+/// One of the scripts in Python; none where redis-py is not installed.
+fn python(name: &str) -> Option<Command> {
+    let python = installed().join("python/bin/python");
+    let mut check = alone(Command::new(&python));
+    match check.args(["-c", "import redis"]).spawn().map(end) {
+        Ok(done) if done.code == Some(0) => {
+            let mut command = alone(Command::new(python));
+            command.arg("-B").arg(script(name));
+            Some(command)
+        }
+        _ => skipped("there is no redis-py"),
+    }
+}
+
+/// The script in Node with its address; none where ioredis is not installed.
+fn node(address: &str) -> Option<Command> {
+    let modules = installed().join("node/node_modules");
+    if !modules.join("ioredis").is_dir() {
+        return skipped("there is no ioredis");
+    }
+    let mut command = tool("node")?;
+    command.arg(script("talk.mjs")).arg(modules).args([address, "events", "3000"]);
+    Some(command)
+}
+
+fn run(command: &mut Command) -> Done {
+    end(command.spawn().expect("the client is there"))
+}
+
+/// What a script printed; nothing that it checked has failed.
+#[track_caller]
+fn told(command: &mut Command) -> Value {
+    let done = run(command);
+    let told: Value = serde_json::from_str(&done.out)
+        .unwrap_or_else(|error| panic!("{error}: code {:?}, {}{}", done.code, done.out, done.err));
+    assert!(told["checks"].as_u64().unwrap() > 0, "{told:#}");
+    assert_eq!(told["failures"], json!([]), "{told:#}");
+    told
+}
+
+/// What clients were told agrees with the report, event by event; this is of servers that have one class and end drained.
+#[track_caller]
+fn assert_agrees(report: &Value, accepted: u64, refused: u64) {
+    let ledger = |key: &str| report["ledger"][key].as_u64().unwrap_or_else(|| panic!("{key}: {report:#}"));
+    assert_eq!(ledger("accepted"), accepted, "{report:#}");
+    assert_eq!(ledger("rejected"), refused, "{report:#}");
+    assert_eq!(ledger("handled") + ledger("expired") + ledger("failed"), accepted, "{report:#}");
+    assert_eq!(ledger("in_flight"), 0, "{report:#}");
+}
+
+#[test]
+fn redis_py_finds_what_it_expects() {
+    for protocol in ["2", "3"] {
+        let Some(mut command) = python("talk.py") else { return };
+        let Some(redis) = redis_server() else { return };
+        command.args(["--protocol", protocol, "--address"]);
+        told(command.arg(&redis.address));
+    }
+    for (protocol, over) in [("2", "tcp"), ("3", "tcp"), ("3", "unix")] {
+        let server = Server::start(ROOMY);
+        let Some(mut command) = python("talk.py") else { return };
+        let address = if over == "tcp" { &server.tcp[0] } else { &server.unix[0] };
+        let told = told(command.args(["--protocol", protocol, "--address", address]));
+        assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+    }
+}
+
+#[test]
+fn redis_py_says_a_password() {
+    let Some(mut command) = python("talk.py") else { return };
+    let server = Server::start(&ROOMY.replace("[gateway]", "[gateway]\npassword = \"sesame\""));
+    let told = told(command.args(["--protocol", "3", "--password", "sesame", "--address", server.address()]));
+    assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+}
+
+#[test]
+fn ioredis_finds_what_it_expects() {
+    let Some(redis) = redis_server() else { return };
+    let Some(mut command) = node(&redis.address) else { return };
+    told(&mut command);
+    let server = Server::start(ROOMY);
+    let Some(mut command) = node(server.address()) else { return };
+    let told = told(&mut command);
+    assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+}
+
+/// What a client is told under each policy, when it sends more than there is room for, is what the ledger says.
+#[test]
+fn redis_py_and_the_ledger_agree_under_each_policy() {
+    for overflow in ["block", "reject", "drop_newest"] {
+        let Some(mut command) = python("publish.py") else { return };
+        let narrow = ROOMY
+            .replace("capacity_slots = 4096", "capacity_slots = 4")
+            .replace("payload_ring_bytes = 1048576", "payload_ring_bytes = 4096")
+            .replace("\"block\"", &format!("{overflow:?}"));
+        let server = Server::start(&narrow);
+        command.args(["--protocol", "2", "--address", server.address()]);
+        if overflow != "block" {
+            // Until one is refused at least, so that there is something to agree on.
+            command.arg("--until-refused");
+        }
+        let told = told(&mut command);
+        let count = |key: &str| told[key].as_u64().unwrap();
+        assert_eq!(told["errors"], json!({}), "{told:#}");
+        let (here, elsewhere) = match overflow {
+            "block" => (0, count("busy") + count("dropped")),
+            "reject" => (count("busy"), count("dropped")),
+            _ => (count("dropped"), count("busy")),
+        };
+        assert_eq!(elsewhere, 0, "{overflow}: {told:#}");
+        assert_eq!(here > 0, overflow != "block", "{overflow}: {told:#}");
+        assert_agrees(&server.stop(), count("accepted"), here);
+    }
+}
+
+/// What the crate redis is asked to do, on either server; how many events were accepted.
+fn crate_redis(address: &str) -> RedisResult<u64> {
+    let url = if address.contains('/') { format!("unix://{address}") } else { format!("redis://{address}") };
+    let resp3 = if address.contains('/') { "?protocol=resp3" } else { "/0?protocol=resp3" };
+    for url in [url.clone(), format!("{url}{resp3}")] {
+        let mut link = redis::Client::open(url)?.get_connection()?;
+        assert_eq!(redis::cmd("PING").query::<String>(&mut link)?, "PONG");
+        assert_eq!(redis::cmd("ECHO").arg("a\r\nb").query::<String>(&mut link)?, "a\r\nb");
+        redis::cmd("CLIENT").arg("SETNAME").arg("crate").exec(&mut link)?;
+        assert_eq!(redis::cmd("CLIENT").arg("GETNAME").query::<String>(&mut link)?, "crate");
+        assert!(
+            redis::cmd("INFO").query::<redis::InfoDict>(&mut link)?.get::<String>("redis_version").is_some()
+        );
+        let error = redis::cmd("NOSUCH").query::<()>(&mut link).unwrap_err();
+        assert!(error.to_string().contains("unknown command"), "{error}");
+    }
+    let mut link = redis::Client::open(url)?.get_connection()?;
+    let mut ids: Vec<String> = Vec::new();
+    for n in 0..200 {
+        ids.push(link.xadd("events", "*", &[("n", n)])?);
+    }
+    for _ in 0..10 {
+        let mut pipe = redis::pipe();
+        for n in 0..500 {
+            pipe.xadd("events", "*", &[("n", n.to_string()), ("text", "x".repeat(24))]);
+        }
+        ids.extend(pipe.query::<Vec<String>>(&mut link)?);
+    }
+    let number = |id: &String| id.split('-').map(|part| part.parse().unwrap()).collect::<Vec<u64>>();
+    let numbers: Vec<_> = ids.iter().map(number).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "ids increase");
+    let info: redis::streams::StreamInfoStreamReply = link.xinfo_stream("events")?;
+    assert_eq!(&info.last_generated_id, ids.last().unwrap());
+
+    // Only what is subscribed to is said, so nothing comes: the confirmation is what is waited for.
+    let mut subscriber = link.as_pubsub();
+    subscriber.subscribe("stream:events")?;
+    subscriber.unsubscribe("stream:events")?;
+    Ok(ids.len() as u64)
+}
+
+#[test]
+fn the_crate_redis_finds_what_it_expects() {
+    if let Some(redis) = redis_server() {
+        crate_redis(&redis.address).unwrap();
+    }
+    let server = Server::start(ROOMY);
+    let accepted = crate_redis(&server.tcp[0]).unwrap() + crate_redis(&server.unix[0]).unwrap();
+    assert_agrees(&server.stop(), accepted, 0);
+}
+
+/// redis-cli with its server.
+fn redis_cli(address: &str) -> Option<Command> {
+    let mut command = tool("redis-cli")?;
+    command.args(at(address));
+    Some(command)
+}
+
+/// How redis's own tools are told where to connect to.
+fn at(address: &str) -> Vec<String> {
+    if address.contains('/') {
+        return vec!["-s".into(), address.into()];
+    }
+    let (host, port) = address.rsplit_once(':').unwrap();
+    vec!["-h".into(), host.into(), "-p".into(), port.into()]
+}
+
+/// A client that reads `text` to its end.
+fn fed(command: &mut Command, text: &[u8]) -> Done {
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("the client is there");
+    let mut input = child.stdin.take().unwrap();
+    let text = text.to_vec();
+    let writer = std::thread::spawn(move || input.write_all(&text));
+    let done = end(child);
+    // A client that has ended early is for the caller to judge.
+    let _ = writer.join().unwrap();
+    done
+}
+
+fn is_id(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('-').is_some_and(|(ms, sequence)| is_number(ms) && is_number(sequence))
+}
+
+/// Lines on standard input: one answer each. How many events were accepted.
+fn cli_reads_a_file(address: &str) -> Option<u64> {
+    let lines = "PING\nECHO \"a b\"\nXADD events * n 1\nxadd events * n 2 text \"x y\"\nNOSUCH a\nSELECT 0\n";
+    let done = fed(&mut redis_cli(address)?, lines.as_bytes());
+    let shown: Vec<&str> = done.out.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(shown.len(), 6, "{}{}", done.out, done.err);
+    assert_eq!((shown[0], shown[1], shown[5]), ("PONG", "a b", "OK"));
+    assert!(is_id(shown[2]) && is_id(shown[3]), "{shown:?}");
+    assert!(shown[4].starts_with("ERR unknown command"), "{shown:?}");
+    Some(2)
+}
+
+/// Mass insertion: the protocol itself on standard input. How many events were accepted.
+fn cli_inserts(address: &str) -> Option<u64> {
+    const EVENTS: u64 = 20_000;
+    let one = |n| format!("*5\r\n$4\r\nXADD\r\n$6\r\nevents\r\n$1\r\n*\r\n$1\r\nn\r\n$5\r\n{n:05}\r\n");
+    let requests: String = (0..EVENTS).map(one).collect();
+    let done = fed(redis_cli(address)?.arg("--pipe"), requests.as_bytes());
+    assert!(done.out.contains(&format!("errors: 0, replies: {EVENTS}")), "{}{}", done.out, done.err);
+    assert_eq!(done.code, Some(0));
+    Some(EVENTS)
+}
+
+/// At a terminal, with prompt and help. How many events were accepted.
+fn cli_is_typed_into(address: &str) -> Option<u64> {
+    const TYPED: &[(&str, &str)] = &[
+        ("PING", "\nPONG\n"),
+        ("xadd events * n 1", "\n\""),
+        ("nosuch", "\n(error) ERR unknown command"),
+        ("echo", "\n(error) ERR wrong number of arguments for 'echo' command"),
+        ("client setname typist", "\nOK\n"),
+        ("client getname", "\n\"typist\"\n"),
+        ("hello 3", "\"proto\" => (integer) 3\n"),
+        ("client info", "name=typist"),
+        ("info server", "redis_version:"),
+        ("config get maxclients", "\"maxclients\""),
+        ("quit", ""),
+    ];
+    redis_cli(address)?;
+    let mut command = tool("python3")?;
+    command.arg("-B").arg(script("typed.py")).args(["50", "redis-cli"]).args(at(address));
+    let lines: Vec<&str> = TYPED.iter().map(|(line, _)| *line).collect();
+    let done = fed(&mut command, json!(lines).to_string().as_bytes());
+    let screen: Value = serde_json::from_str(&done.out)
+        .unwrap_or_else(|error| panic!("{error}: code {:?}, {}{}", done.code, done.out, done.err));
+    assert_eq!((&screen["state"], &screen["code"]), (&json!("ended"), &json!(0)), "{screen:#}");
+    let shown = screen["lines"].as_array().unwrap();
+    assert_eq!(shown.len(), TYPED.len(), "{screen:#}");
+    for (shown, (typed, wanted)) in shown.iter().zip(TYPED) {
+        assert!(shown["shown"].as_str().unwrap().contains(wanted), "{typed}: {shown:#}");
+    }
+    Some(1)
+}
+
+#[test]
+fn redis_cli_is_at_home() {
+    let clients = [cli_reads_a_file, cli_inserts, cli_is_typed_into];
+    if let Some(redis) = redis_server() {
+        clients.iter().for_each(|client| {
+            client(&redis.address);
+        });
+    }
+    let server = Server::start(ROOMY);
+    let mut accepted = 0;
+    for client in clients {
+        for address in [&server.tcp[0], &server.unix[0]] {
+            // One that is skipped has published nothing.
+            accepted += client(address).unwrap_or(0);
+        }
+    }
+    assert_agrees(&server.stop(), accepted, 0);
+}
+
+#[test]
+fn redis_benchmark_ends_without_an_error() {
+    const REQUESTS: u64 = 20_000;
+    for (connections, pipeline) in [(50, 1), (50, 64), (500, 16)] {
+        let server = Server::start(ROOMY);
+        let Some(mut command) = tool("redis-benchmark") else { return };
+        command.args(at(server.address())).args([
+            "-c",
+            &connections.to_string(),
+            "-P",
+            &pipeline.to_string(),
+        ]);
+        command.args(["-n", &REQUESTS.to_string(), "-q", "--csv"]);
+        let done = run(command.args(["XADD", "events", "*", "myfield", &"x".repeat(40)]));
+        // It ends at the first error, and says so.
+        assert!(done.code == Some(0) && !done.err.contains("rror"), "{}{}", done.out, done.err);
+        assert!(done.out.contains("XADD events"), "{}", done.out);
+        let report = server.stop();
+        // It stops when it has its answers, and does not wait for those of the last pipelines.
+        let accepted = report["ledger"]["accepted"].as_u64().unwrap();
+        assert!((REQUESTS..=REQUESTS + connections * pipeline).contains(&accepted), "{report:#}");
+        assert_agrees(&report, accepted, 0);
+    }
+}
+
+/// The load of `examples/`; none where only this test was built, since cargo builds examples with all tests alone.
+fn load() -> Option<Command> {
+    let program = Path::new(env!("CARGO_BIN_EXE_pelton")).with_file_name("examples/gateway_load");
+    if !program.is_file() {
+        return skipped("examples/gateway_load is not built");
+    }
+    Some(alone(Command::new(program)))
+}
+
+/// Hundreds of connections at once, each of which knows what it was told, in order.
+#[test]
+fn hundreds_of_connections_and_the_ledger_agree_under_each_policy() {
+    const REQUESTS: u64 = 40_000;
+    for overflow in ["block", "reject", "drop_newest"] {
+        let Some(mut command) = load() else { return };
+        let narrow = ROOMY
+            .replace("capacity_slots = 4096", "capacity_slots = 16")
+            .replace("\"block\"", &format!("{overflow:?}"));
+        let server = Server::start(&narrow);
+        command.args(["many", "--json", "--connections", "300", "--stream", "events", "--seconds", "40"]);
+        command.args(["--requests", &REQUESTS.to_string(), "--address", server.address()]);
+        let done = run(&mut command);
+        let told: Value =
+            serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {}", done.err));
+        assert_eq!(done.code, Some(0), "{overflow}: {told:#}");
+        let count = |key: &str| told[key].as_u64().unwrap();
+        assert_eq!(count("accepted") + count("busy") + count("dropped"), REQUESTS, "{overflow}: {told:#}");
+        assert_eq!(count("sent"), REQUESTS, "{overflow}: {told:#}");
+        assert_agrees(&server.stop(), count("accepted"), count("busy") + count("dropped"));
+    }
+}
+
+/// What views say of a real log, sent by redis-py, is what Python makes of the same lines.
+#[test]
+fn views_agree_with_an_independent_computation() {
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/access.log");
+    let config = include_str!("clients/views.toml");
+    for (shards, protocol) in [("1", "2"), ("1", "3"), ("2", "3")] {
+        let Some(mut command) = python("views.py") else { return };
+        let server = Server::start(&config.replace("shards = 1", &format!("shards = {shards}")));
+        command.args(["--stream", "log", "--shards", shards, "--protocol", protocol, "--log"]).arg(&log);
+        let told = told(command.args(["--address", server.address()]));
+        assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+    }
+}
