@@ -7,9 +7,7 @@
 //! handling. A snapshot swaps the shard's tallies for empty ones at a loop boundary, so nothing stops and nothing is
 //! shared; whoever asked turns them into histograms.
 //!
-//! A tally has the very buckets of an HdrHistogram of two significant digits (Gil Tene, <https://hdrhistogram.org>) and
-//! nothing else: to count is to find the bucket and add one, in 10 instructions where the histogram's own recording
-//! takes 60. Nothing is lost on the way: a histogram filled from a tally equals one that was filled directly.
+//! A tally has the buckets of an HdrHistogram of two significant digits and nothing else; see `buckets`.
 //!
 //! # Limits
 //! Two significant digits, 1 ns to 60 s; what lies outside is recorded at the bound (saturating). A stamp is read on
@@ -35,29 +33,15 @@ impl Recorder {
 
 #[cfg(feature = "latency")]
 mod measured {
+    use crate::buckets::{add_to, bucket, exact_bits};
     use hdrhistogram::Histogram;
 
     /// The largest latency that is told apart, in nanoseconds: one minute.
     pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
     const DIGITS: u8 = 2;
 
-    /// Values below this have a bucket each; above it, each power of two has half as many buckets. It is what two
-    /// significant digits ask for.
-    const EXACT: u64 = 256;
-    const EXACT_BITS: u32 = EXACT.ilog2();
-    const BUCKETS: usize = bucket(LATENCY_MAX_NS) + 1;
-
-    const fn bucket(value: u64) -> usize {
-        let shift = ((EXACT - 1) | value).ilog2() + 1 - EXACT_BITS;
-        ((shift as u64) * (EXACT / 2) + (value >> shift)) as usize
-    }
-
-    /// The smallest value of a bucket.
-    fn value(bucket: usize) -> u64 {
-        let bucket = bucket as u64;
-        let shift = (bucket / (EXACT / 2)).saturating_sub(1);
-        (bucket - shift * (EXACT / 2)) << shift
-    }
+    const EXACT_BITS: u32 = exact_bits(DIGITS);
+    const BUCKETS: usize = bucket(LATENCY_MAX_NS, EXACT_BITS) + 1;
 
     /// Counts by bucket, 1 ns to [`LATENCY_MAX_NS`].
     struct Tally(Box<[u64; BUCKETS]>);
@@ -73,13 +57,11 @@ mod measured {
 
         #[inline(always)]
         fn count(&mut self, ns: u64) {
-            self.0[bucket(ns.clamp(1, LATENCY_MAX_NS))] += 1;
+            self.0[bucket(ns.clamp(1, LATENCY_MAX_NS), EXACT_BITS)] += 1;
         }
 
         fn add_to(&self, histogram: &mut Histogram<u64>) {
-            for (bucket, count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
-                histogram.saturating_record_n(value(bucket), *count);
-            }
+            add_to(histogram, self.0.as_slice(), EXACT_BITS);
         }
     }
 

@@ -69,6 +69,10 @@ pub mod event;
 pub mod words;
 
 pub mod host;
+#[cfg(feature = "weblog")]
+pub(crate) mod names;
+#[cfg(feature = "latency")]
+pub(crate) mod buckets;
 #[cfg(feature = "latency")]
 pub mod latency;
 #[cfg(not(feature = "latency"))]

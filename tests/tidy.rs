@@ -14,6 +14,8 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     &[
         ("host", &["files", "cpus", "mounts", "group"]),
         ("memory", &["footprint", "huge", "region", "scratch", "seal", "audit"]),
+        ("names", &[]),
+        ("buckets", &[]),
         ("ledger", &[]),
         ("latency", &[]),
         ("route", &[]),

@@ -1,10 +1,7 @@
 //! A counting table of names, of a size that is fixed at the start.
 //!
 //! # Mechanism
-//! Names lie one behind the other in one byte arena; a hash table of [`ENTRY_BYTES`]-byte entries (place,
-//! length, count) points into it. Nothing is ever removed, so the arena needs no free list and the hash table
-//! never has to clean up: with its capacity laid out at the start it never grows either. The hash is XXH3
-//! with 64 bits.
+//! A table of names, each with a count; what a full table cannot take is counted as overflowed.
 //!
 //! # Invariants
 //! - After [`CountTable::new`] nothing is allocated by `add` and `merge_from`, and no page is touched for the
@@ -17,91 +14,19 @@
 //! has a fixed seed: someone who chooses the names can make them collide and slow the table down, as in every
 //! table that gives the same order each time.
 
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use crate::names::Names;
 
-/// The most names that a table can be made for: 2^27.
-pub const ENTRIES_MAX: usize = 1 << 27;
-
-/// The most bytes of names that a table can be made for: 2^36, 64 GiB.
-pub const NAME_BYTES_MAX: usize = 1 << 36;
+pub(crate) use crate::names::check_range;
+pub use crate::names::{ENTRIES_MAX, NAME_BYTES_MAX, TableError};
 
 /// The heap bytes of one entry: 8 for the place of the name, 8 for its length (padded), 8 for the count.
-pub const ENTRY_BYTES: usize = size_of::<Entry>();
+pub const ENTRY_BYTES: usize = Names::<u64>::ENTRY_BYTES;
 
 const _: () = assert!(ENTRY_BYTES == 24);
 
-/// A seed of its own keeps this hash apart from the one that routes events by the same names: in a shard all
-/// names share some bits of the routing hash, and a table that used it again would leave most of its buckets
-/// empty.
-const SEED: u64 = 0x7065_6c74_6f6e_7462;
-
-/// The control bytes that hashbrown looks at in one step, repeated at the end of the table. It chooses them
-/// by processor, and so must the calculation here; a test compares the two.
-const GROUP_BYTES: usize =
-    if cfg!(all(target_feature = "sse2", any(target_arch = "x86", target_arch = "x86_64")))
-        || cfg!(all(target_feature = "lsx", target_arch = "loongarch64"))
-    {
-        16
-    } else {
-        8
-    };
-
-/// Every so many buckets one is written to at the start, so that each page is: 64 buckets are 1,536 bytes,
-/// and no page is smaller than 4 KiB.
-const TOUCH_STRIDE: usize = 64;
-
-/// Why a table was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TableError {
-    /// A setting is out of its range.
-    #[error("{setting} is {value}, expected 1 to {limit}")]
-    OutOfRange {
-        /// The setting's name.
-        setting: &'static str,
-        /// The value that was asked for.
-        value: u64,
-        /// The greatest value that is allowed; the least is 1.
-        limit: u64,
-    },
-    /// The memory could not be had.
-    #[error("{setting} needs {bytes} bytes, which the system refused: choose a lower value")]
-    NoMemory {
-        /// The name of the setting that asks for it.
-        setting: &'static str,
-        /// The bytes that were asked for.
-        bytes: u64,
-    },
-}
-
-/// Refuses a setting that is not in `1..=limit`.
-pub(crate) fn check_range(setting: &'static str, value: usize, limit: usize) -> Result<(), TableError> {
-    if (1..=limit).contains(&value) {
-        return Ok(());
-    }
-    Err(TableError::OutOfRange { setting, value: value as u64, limit: limit as u64 })
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    place: usize,
-    length: u32,
-    count: u64,
-}
-
-impl Entry {
-    #[inline]
-    fn name<'a>(&self, names: &'a [u8]) -> &'a [u8] {
-        &names[self.place..self.place + self.length as usize]
-    }
-}
-
 /// Counts by name; see the file's head.
 pub struct CountTable {
-    table: HashTable<Entry>,
-    names: Vec<u8>,
-    entries_max: usize,
+    names: Names<u64>,
     overflowed: u64,
 }
 
@@ -110,9 +35,9 @@ impl core::fmt::Debug for CountTable {
         // The names themselves may be millions, and are the users' affair.
         out.debug_struct("CountTable")
             .field("len", &self.len())
-            .field("entries_max", &self.entries_max)
+            .field("entries_max", &self.names.entries_max())
             .field("name_bytes", &self.name_bytes())
-            .field("name_bytes_max", &self.names.capacity())
+            .field("name_bytes_max", &self.names.name_bytes_max())
             .field("overflowed", &self.overflowed)
             .finish()
     }
@@ -126,26 +51,7 @@ impl CountTable {
     /// [`TableError`], if a value is out of range or the memory is not to be had. A system that promises more
     /// memory than it has does not refuse: it ends the process when the memory is touched.
     pub fn new(entries_max: usize, name_bytes_max: usize) -> Result<Self, TableError> {
-        check_range("entries_max", entries_max, ENTRIES_MAX)?;
-        check_range("name_bytes_max", name_bytes_max, NAME_BYTES_MAX)?;
-        let mut names = Vec::new();
-        names
-            .try_reserve_exact(name_bytes_max)
-            .map_err(|_| TableError::NoMemory { setting: "name_bytes_max", bytes: name_bytes_max as u64 })?;
-        // Any byte but zero will do: memory that is known to be zero might not be written to.
-        names.resize(name_bytes_max, b' ');
-        names.clear();
-        let mut table = HashTable::new();
-        table
-            .try_reserve(entries_max, |_| 0)
-            .map_err(|_| TableError::NoMemory { setting: "entries_max", bytes: table_bytes(entries_max) })?;
-        // The bucket of an entry in an empty table is the low bits of its hash; the high bits become its
-        // control byte.
-        for bucket in (0..table.num_buckets()).step_by(TOUCH_STRIDE) {
-            table.insert_unique(bucket as u64, Entry { place: 0, length: 0, count: 0 }, |_| 0);
-        }
-        table.clear();
-        Ok(Self { table, names, entries_max, overflowed: 0 })
+        Ok(Self { names: Names::new(entries_max, name_bytes_max)?, overflowed: 0 })
     }
 
     /// The heap bytes of a table with these limits, to the byte, without making it.
@@ -153,15 +59,13 @@ impl CountTable {
     /// # Errors
     /// [`TableError::OutOfRange`], as for [`new`](Self::new).
     pub fn bytes_for(entries_max: usize, name_bytes_max: usize) -> Result<u64, TableError> {
-        check_range("entries_max", entries_max, ENTRIES_MAX)?;
-        check_range("name_bytes_max", name_bytes_max, NAME_BYTES_MAX)?;
-        Ok(table_bytes(entries_max) + name_bytes_max as u64)
+        Names::<u64>::bytes_for(entries_max, name_bytes_max)
     }
 
     /// The heap bytes that this table took.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.table.allocation_size() + self.names.capacity()) as u64
+        self.names.bytes()
     }
 
     /// Adds `n` to the count of `name`. A new name that does not fit adds `n` to
@@ -170,56 +74,34 @@ impl CountTable {
     /// Counts stop at the greatest `u64`. Allocates nothing.
     #[inline]
     pub fn add(&mut self, name: &[u8], n: u64) {
-        let hash = hash_of(name);
-        let names = self.names.as_slice();
-        match self.table.find_mut(hash, |entry| entry.name(names) == name) {
-            Some(entry) => entry.count = entry.count.saturating_add(n),
-            None => self.insert_slow(hash, name, n),
+        match self.names.entry(name, |_| 0) {
+            Some(count) => *count = count.saturating_add(n),
+            None => self.overflowed = self.overflowed.saturating_add(n),
         }
-    }
-
-    /// A name is new once and known ever after, so this is off the way of nearly every event.
-    #[cold]
-    fn insert_slow(&mut self, hash: u64, name: &[u8], n: u64) {
-        let fits =
-            self.table.len() < self.entries_max && name.len() <= self.names.capacity() - self.names.len();
-        let length = match u32::try_from(name.len()) {
-            Ok(length) if fits => length,
-            _ => {
-                self.overflowed = self.overflowed.saturating_add(n);
-                return;
-            }
-        };
-        let place = self.names.len();
-        self.names.extend_from_slice(name);
-        let names = self.names.as_slice();
-        // The hasher is for growing, which the check above rules out.
-        self.table.insert_unique(hash, Entry { place, length, count: n }, |entry| hash_of(entry.name(names)));
     }
 
     /// The count of `name`, if it is in the table.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<u64> {
-        let names = self.names.as_slice();
-        self.table.find(hash_of(name), |entry| entry.name(names) == name).map(|entry| entry.count)
+        self.names.get(name).copied()
     }
 
     /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.names.len()
     }
 
     /// Whether there are no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.names.len() == 0
     }
 
     /// The bytes that the names in the table take.
     #[must_use]
     pub fn name_bytes(&self) -> usize {
-        self.names.len()
+        self.names.name_bytes()
     }
 
     /// What was added for names that did not fit, in the same unit as the counts (events).
@@ -230,7 +112,7 @@ impl CountTable {
 
     /// All names with their counts, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        self.table.iter().map(|entry| (entry.name(&self.names), entry.count))
+        self.names.iter().map(|(name, count)| (name, *count))
     }
 
     /// Adds all counts of another table, what overflowed there included. Allocates nothing: what does not fit
@@ -258,26 +140,6 @@ impl CountTable {
         all.sort_unstable_by(order);
         all
     }
-}
-
-#[inline]
-fn hash_of(name: &[u8]) -> u64 {
-    xxh3_64_with_seed(name, SEED)
-}
-
-/// The heap bytes of the hash table alone.
-///
-/// From the source of hashbrown 0.17: a power of two of buckets of which at least one, or an eighth, stays
-/// free; then a control byte for each bucket, and one group of them more. Entries of 24 bytes need no padding
-/// before the control bytes, as there are at least 4 buckets.
-fn table_bytes(entries_max: usize) -> u64 {
-    let buckets = match entries_max {
-        0..=3 => 4,
-        4..=7 => 8,
-        8..=14 => 16,
-        _ => (entries_max * 8 / 7).next_power_of_two(),
-    };
-    (buckets * ENTRY_BYTES + buckets + GROUP_BYTES) as u64
 }
 
 #[cfg(test)]
