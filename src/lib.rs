@@ -69,9 +69,9 @@ pub mod event;
 pub mod words;
 
 pub mod host;
-#[cfg(feature = "weblog")]
+#[cfg(any(feature = "views", feature = "weblog"))]
 pub(crate) mod names;
-#[cfg(feature = "latency")]
+#[cfg(any(feature = "latency", feature = "views"))]
 pub(crate) mod buckets;
 #[cfg(feature = "latency")]
 pub mod latency;
@@ -103,6 +103,9 @@ pub(crate) mod probe;
 
 #[cfg(feature = "weblog")]
 pub mod weblog;
+
+#[cfg(feature = "views")]
+pub mod views;
 
 #[cfg(feature = "doctor")]
 pub mod doctor;

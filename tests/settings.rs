@@ -22,6 +22,8 @@ fn every_field_has_its_row() {
     described.extend(CODE_ONLY.map(|(field, _)| field.to_string()));
     assert_eq!(fields(&Plan::new(Profile::Dev)), described);
     assert_eq!(fields(&Class::strict("x")), rows_of(CLASS));
+    #[cfg(feature = "views")]
+    assert_eq!(fields(&pelton::views::View::count("x")), rows_of(pelton::views::VIEW));
     #[cfg(feature = "weblog")]
     {
         let mut described = rows_of(pelton::weblog::REPLAY);
@@ -88,6 +90,9 @@ fn every_row_is_sound_in_every_profile() {
         let mut keys = BTreeSet::new();
         is_sound(ENGINE, || Plan::new(profile), &mut keys);
         is_sound(CLASS, || Class::strict("x"), &mut keys);
+        // A view stands in a table of its own, as a class does.
+        #[cfg(feature = "views")]
+        is_sound(pelton::views::VIEW, || pelton::views::View::count("x"), &mut BTreeSet::new());
         // A replay's options stand beside the engine's, so no two have one name.
         #[cfg(feature = "weblog")]
         is_sound(pelton::weblog::REPLAY, pelton::weblog::Options::default, &mut keys.clone());
@@ -135,6 +140,8 @@ fn what_is_set<T>(rows: &[Setting<T>], of: impl Fn() -> T) {
 #[test]
 fn what_is_set_is_what_is_read() {
     what_is_set(ENGINE, || Plan::new(Profile::Dev));
+    #[cfg(feature = "views")]
+    what_is_set(pelton::views::VIEW, || pelton::views::View::count("x"));
     #[cfg(feature = "weblog")]
     what_is_set(pelton::weblog::REPLAY, pelton::weblog::Options::default);
     #[cfg(feature = "gateway")]

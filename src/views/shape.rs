@@ -1,0 +1,81 @@
+//! What an event needs to know of its view: the declaration, made ready for the way of every event.
+#![forbid(unsafe_code)]
+
+use super::view::{Measure, PastKeys, View};
+use crate::buckets::{bucket, exact_bits};
+
+/// A view as its panes need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub measure: Measure,
+    /// Whether it has rows by key.
+    pub is_keyed: bool,
+    /// Whether what is past the keys is dropped.
+    pub drops: bool,
+    /// The keys of a pane; 0 where it has none.
+    pub keys_max: usize,
+    pub key_bytes_max: usize,
+    /// The bytes of all keys of a pane.
+    pub keys_bytes: usize,
+    pub values_max: usize,
+    pub value_bytes_max: usize,
+    /// The bytes of all values of a pane, each with the number of its row.
+    pub values_bytes: usize,
+    pub value_max: u64,
+    pub digits: u8,
+    pub exact_bits: u32,
+    /// How far a hash is shifted for the number of its register.
+    pub register_shift: u32,
+    /// What each row has beside itself: counts, registers or bytes.
+    pub cell: usize,
+}
+
+impl Shape {
+    pub fn of(view: &View) -> Self {
+        let bits = exact_bits(view.digits);
+        Shape {
+            measure: view.measure,
+            is_keyed: view.by.is_some(),
+            drops: view.past_keys == PastKeys::Drop,
+            keys_max: if view.by.is_some() { view.keys_max } else { 0 },
+            key_bytes_max: view.key_max_bytes,
+            keys_bytes: view.keys_max.saturating_mul(view.key_max_bytes),
+            values_max: view.values_max,
+            value_bytes_max: view.value_max_bytes,
+            values_bytes: view.values_max.saturating_mul(view.value_max_bytes + size_of::<u32>()),
+            value_max: view.value_max,
+            digits: view.digits,
+            exact_bits: bits,
+            register_shift: u64::BITS - view.registers.ilog2(),
+            cell: match view.measure {
+                Measure::Quantiles => bucket(view.value_max, bits) + 1,
+                Measure::Distinct => view.registers as usize,
+                Measure::Last => view.value_max_bytes,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Rows with and without a key.
+    pub fn rows_max(&self) -> usize {
+        self.keys_max + 1
+    }
+
+    /// The same with room for so many keys and values, of so many bytes.
+    pub fn with_room(self, keys: (usize, usize), values: (usize, usize)) -> Self {
+        Shape {
+            keys_max: keys.0,
+            keys_bytes: keys.1.max(1),
+            values_max: values.0.max(1),
+            values_bytes: values.1.max(1),
+            ..self
+        }
+    }
+
+    /// Whether what `other` keeps can be added to what this keeps: all but the room is the same, and there is as much.
+    pub fn takes(&self, other: &Shape) -> bool {
+        self.keys_max >= other.keys_max
+            && self.values_max >= other.values_max
+            && self.with_room((0, 0), (0, 0)) == other.with_room((0, 0), (0, 0))
+    }
+}

@@ -1,0 +1,338 @@
+//! The table of a view: every setting, a row each; and the rules that they keep to together.
+#![forbid(unsafe_code)]
+
+use super::view::{Measure, PANES_MAX, PastKeys, RING_MAX, View};
+use crate::engine::{Kind, PlanError, Range, Setting, Value};
+use crate::names::NAME_BYTES_MAX;
+
+/// A year in milliseconds: no window is longer.
+const YEAR_MS: u64 = 366 * 86_400_000;
+const ROOM_MAX: u64 = 1 << 24;
+const TEXT_BYTES_MAX: u64 = 1 << 16;
+/// With so many registers `hyperloglockless` 0.5 tells 0 for up to some thousand values: a wrong row in its table of
+/// coefficients. The others are right; a test goes through them.
+const UNFIT_REGISTERS: u32 = 2_048;
+
+fn text(value: &Value, none: &str) -> Option<String> {
+    (value.word() != none).then(|| value.word().to_string())
+}
+
+/// The settings of a view, in the order in which files have them.
+pub const VIEW: &[Setting<View>] = &[
+    Setting {
+        key: "name",
+        field: "name",
+        kind: Kind::Text,
+        unit: "",
+        what: "the name of the view; no other has it",
+        trades: "nothing",
+        watch: "the view itself",
+        needs: None,
+        get: |view| view.name.clone().into(),
+        set: |view, value| view.name = value.word().to_string(),
+    },
+    Setting {
+        key: "stream",
+        field: "stream",
+        kind: Kind::Text,
+        unit: "",
+        what: "the stream that it is over",
+        trades: "each event of the stream is measured by every view over it",
+        watch: "handling p50",
+        needs: None,
+        get: |view| view.stream.clone().into(),
+        set: |view, value| view.stream = value.word().to_string(),
+    },
+    Setting {
+        key: "measure",
+        field: "measure",
+        kind: Kind::OneOf(&Measure::NAMES),
+        unit: "",
+        what: "what it tells",
+        trades: "distinct and quantiles are near the truth, in fixed memory; the others are exact",
+        watch: "memory",
+        needs: None,
+        get: |view| view.measure.name().into(),
+        set: |view, value| view.measure = Measure::named(value.word()).unwrap_or(Measure::Count),
+    },
+    Setting {
+        key: "field",
+        field: "field",
+        kind: Kind::Text,
+        unit: "",
+        what: "the field that is measured; \"none\" for count and rate",
+        trades: "an event without it, or with no number where one is needed, is counted as missing",
+        watch: "missing",
+        needs: None,
+        get: |view| Value::or_word(view.field.clone(), "none"),
+        set: |view, value| view.field = text(&value, "none"),
+    },
+    Setting {
+        key: "by",
+        field: "by",
+        kind: Kind::Text,
+        unit: "",
+        what: "the field whose values have a row each; \"none\" for one row of all",
+        trades: "each row takes memory, laid out at start",
+        watch: "memory, past",
+        needs: None,
+        get: |view| Value::or_word(view.by.clone(), "none"),
+        set: |view, value| view.by = text(&value, "none"),
+    },
+    Setting {
+        key: "window_ms",
+        field: "window_ms",
+        kind: Kind::Whole(Range::new(1, YEAR_MS).or_word("none")),
+        unit: "ms",
+        what: "the length of its window; \"none\" for all since start",
+        trades: "short ones tell sooner, long ones more steadily",
+        watch: "events of a window",
+        needs: None,
+        get: |view| Value::or_word(view.window_ms, "none"),
+        set: |view, value| view.window_ms = value.number(),
+    },
+    Setting {
+        key: "slide_ms",
+        field: "slide_ms",
+        kind: Kind::Whole(Range::new(1, YEAR_MS).or_word("window")),
+        unit: "ms",
+        what: "how often a window begins; \"window\" for one after the other",
+        trades: "a window is made of panes of this length, and each takes the memory of a whole view",
+        watch: "memory",
+        needs: None,
+        get: |view| Value::or_word(view.slide_ms, "window"),
+        set: |view, value| view.slide_ms = value.number(),
+    },
+    Setting {
+        key: "time",
+        field: "time",
+        kind: Kind::Text,
+        unit: "",
+        what: "a field with milliseconds since the Unix epoch, or \"arrival\" for when an event is handled",
+        trades: "event time tells when things were; its windows close only as newer events come",
+        watch: "late, ahead, untimed",
+        needs: None,
+        get: |view| Value::or_word(view.time.clone(), "arrival"),
+        set: |view, value| view.time = text(&value, "arrival"),
+    },
+    Setting {
+        key: "lateness_ms",
+        field: "lateness_ms",
+        kind: Kind::Whole(Range::new(0, YEAR_MS)),
+        unit: "ms",
+        what: "how long a window of event time stays open behind the newest event",
+        trades: "long ones take in what comes late, tell later, and keep more panes",
+        watch: "late",
+        needs: None,
+        get: |view| view.lateness_ms.into(),
+        set: |view, value| view.lateness_ms = value.whole(),
+    },
+    Setting {
+        key: "ahead_ms",
+        field: "ahead_ms",
+        kind: Kind::Whole(Range::new(0, u64::MAX)),
+        unit: "ms",
+        what: "how far the time of an event may be ahead of the clock",
+        trades: "one event from far ahead closes every window before it: little keeps a wrong clock out",
+        watch: "ahead",
+        needs: None,
+        get: |view| view.ahead_ms.into(),
+        set: |view, value| view.ahead_ms = value.whole(),
+    },
+    Setting {
+        key: "keys_max",
+        field: "keys_max",
+        kind: Kind::Whole(Range::new(1, ROOM_MAX)),
+        unit: "",
+        what: "the most keys that a shard has in a pane",
+        trades: "room for many, laid out at start",
+        watch: "past, memory",
+        needs: None,
+        get: |view| view.keys_max.into(),
+        set: |view, value| view.keys_max = value.whole(),
+    },
+    Setting {
+        key: "past_keys",
+        field: "past_keys",
+        kind: Kind::OneOf(&["other", "drop"]),
+        unit: "",
+        what: "what happens to events of further keys",
+        trades: "other measures them together in one row without a key; drop only counts them",
+        watch: "past",
+        needs: None,
+        get: |view| if view.past_keys == PastKeys::Other { "other" } else { "drop" }.into(),
+        set: |view, value| {
+            view.past_keys = if value.word() == "drop" { PastKeys::Drop } else { PastKeys::Other }
+        },
+    },
+    Setting {
+        key: "key_max_bytes",
+        field: "key_max_bytes",
+        kind: Kind::Whole(Range::new(1, TEXT_BYTES_MAX)),
+        unit: "bytes",
+        what: "the longest key; a longer one is past the bound",
+        trades: "so many bytes for each of keys_max",
+        watch: "past, memory",
+        needs: None,
+        get: |view| view.key_max_bytes.into(),
+        set: |view, value| view.key_max_bytes = value.whole(),
+    },
+    Setting {
+        key: "top",
+        field: "top",
+        kind: Kind::Whole(Range::new(1, ROOM_MAX)),
+        unit: "",
+        what: "how many values a row tells, unless somebody asks for another number",
+        trades: "a longer answer",
+        watch: "the view itself",
+        needs: Some(("measure", "top")),
+        get: |view| view.top.into(),
+        set: |view, value| view.top = value.whole(),
+    },
+    Setting {
+        key: "values_max",
+        field: "values_max",
+        kind: Kind::Whole(Range::new(1, ROOM_MAX)),
+        unit: "",
+        what: "the most values, for each key apart, that a shard has in a pane",
+        trades: "the top is exact as long as there is room; what finds none is counted together",
+        watch: "rest, memory",
+        needs: Some(("measure", "top")),
+        get: |view| view.values_max.into(),
+        set: |view, value| view.values_max = value.whole(),
+    },
+    Setting {
+        key: "value_max_bytes",
+        field: "value_max_bytes",
+        kind: Kind::Whole(Range::new(1, TEXT_BYTES_MAX)),
+        unit: "bytes",
+        what: "the longest value of top and last; top counts a longer one with the rest, last cuts it",
+        trades: "so many bytes for each value, or row",
+        watch: "rest, memory",
+        needs: None,
+        get: |view| view.value_max_bytes.into(),
+        set: |view, value| view.value_max_bytes = value.whole(),
+    },
+    Setting {
+        key: "value_max",
+        field: "value_max",
+        kind: Kind::Whole(Range::new(2, 1 << 62)),
+        unit: "",
+        what: "the greatest value that quantiles tell from greater ones",
+        trades: "each doubling takes a thousand bytes a row, with two digits",
+        watch: "saturated, memory",
+        needs: Some(("measure", "quantiles")),
+        get: |view| view.value_max.into(),
+        set: |view, value| view.value_max = value.whole(),
+    },
+    Setting {
+        key: "digits",
+        field: "digits",
+        kind: Kind::Whole(Range::new(1, 3)),
+        unit: "",
+        what: "significant digits of quantiles",
+        trades: "each takes some eight times the memory: 4, 30, 216 KiB a row with value_max as it is at first",
+        watch: "memory",
+        needs: Some(("measure", "quantiles")),
+        get: |view| u64::from(view.digits).into(),
+        set: |view, value| view.digits = value.whole(),
+    },
+    Setting {
+        key: "registers",
+        field: "registers",
+        kind: Kind::Whole(Range::new(256, 1 << 16).power()),
+        unit: "registers",
+        what: "the registers of each row of distinct, a byte each",
+        trades: "the standard error is 1.04 / √registers: 1.6 % with 4,096",
+        watch: "memory",
+        needs: Some(("measure", "distinct")),
+        get: |view| view.registers.into(),
+        set: |view, value| view.registers = value.whole(),
+    },
+];
+
+impl View {
+    /// All that is wrong with it, at once; nothing if it can be.
+    ///
+    /// Whether its stream is there is for those to say who have streams.
+    #[must_use]
+    pub fn findings(&self) -> Vec<PlanError> {
+        let key_of = |key: &str| format!("view '{}': {key}", self.name.escape_debug());
+        let mut found: Vec<_> = VIEW.iter().filter_map(|row| row.check(key_of, self)).collect();
+        let mut wrong = |key: &str, value: &dyn std::fmt::Display, limit: String, works: &str| {
+            found.push(PlanError::new(key_of(key), value, limit, works));
+        };
+        if self.name.is_empty() {
+            wrong("name", &"''", "a name, by which it is asked for".into(), "'view'");
+        }
+        let measure = self.measure.name();
+        match &self.field {
+            None if self.measure.has_field() => {
+                wrong("field", &"'none'", format!("a field, as '{measure}' measures one"), "'ms'");
+            }
+            Some(field) if !self.measure.has_field() => {
+                wrong("field", &quoted(field), format!("none, as '{measure}' counts events"), "'none'");
+            }
+            _ => {}
+        }
+        for (key, field) in [("field", &self.field), ("by", &self.by), ("time", &self.time)] {
+            if field.as_deref() == Some("") {
+                wrong(key, &"''", "the name of a field".into(), "'ms'");
+            }
+        }
+        if self.registers == UNFIT_REGISTERS {
+            let limit = format!("another power of two: the library estimates wrongly with {UNFIT_REGISTERS}");
+            wrong("registers", &self.registers, limit, "4096");
+        }
+        self.check_panes(&mut wrong);
+        let room = [
+            ("keys_max", self.by.is_some(), self.keys_max, self.key_max_bytes, "key_max_bytes"),
+            (
+                "values_max",
+                self.measure == Measure::Top,
+                self.values_max,
+                4 + self.value_max_bytes,
+                "value_max_bytes",
+            ),
+        ];
+        for (key, is_used, count, bytes, of) in room {
+            if is_used && bytes > 0 && count > NAME_BYTES_MAX / bytes {
+                let limit = format!("at most {NAME_BYTES_MAX} bytes with {of}");
+                wrong(key, &count, limit, &(NAME_BYTES_MAX / bytes).to_string());
+            }
+        }
+        found
+    }
+
+    fn check_panes(&self, wrong: &mut impl FnMut(&str, &dyn std::fmt::Display, String, &str)) {
+        match (self.window_ms, self.slide_ms) {
+            (None, Some(slide)) => {
+                wrong("slide_ms", &slide, "none, as there is no window".into(), "'window'");
+            }
+            (Some(window), Some(slide)) if slide > 0 && (slide > window || window % slide > 0) => {
+                let works = (1..=PANES_MAX.min(window))
+                    .rev()
+                    .find(|panes| window % panes == 0 && window / panes >= slide.min(window));
+                let works = works.map_or(window, |panes| window / panes).to_string();
+                wrong("slide_ms", &slide, format!("a divisor of window_ms, {window}"), &works);
+            }
+            (Some(window), Some(slide)) if slide > 0 && window / slide > PANES_MAX => {
+                let panes = (1..=PANES_MAX).rev().find(|panes| window % panes == 0).unwrap_or(1);
+                let limit =
+                    format!("window_ms / {PANES_MAX} at least, as a window has {PANES_MAX} panes at most");
+                wrong("slide_ms", &slide, limit, &(window / panes).to_string());
+            }
+            (Some(_), _) if self.ring_panes() > RING_MAX && self.pane_ms() != Some(0) => {
+                let pane = self.pane_ms().unwrap_or(1);
+                let most = (RING_MAX - 1 - self.window_panes()).saturating_mul(pane);
+                let limit = format!("at most {most}, as {RING_MAX} panes of {pane} ms are kept at most");
+                wrong("lateness_ms", &self.lateness_ms, limit, &most.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.escape_debug())
+}
