@@ -5,6 +5,7 @@ use super::desk::{Call, Command, Desk, Next, no_part};
 use super::info;
 use super::publish::Added;
 use super::pubsub;
+use super::query;
 use super::session;
 use crate::resp::Version;
 
@@ -44,6 +45,7 @@ pub(super) const COMMANDS: &[Command] = &[
     listening(row("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
     listening(row("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
     listening(row("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
+    row("PELTON.VIEW", -2, "Reads a view.", query::view),
     listening(row("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
 ];
 

@@ -16,6 +16,14 @@ use crate::resp::Version;
 use std::io;
 use std::time::Instant;
 
+/// A connection of one thread: its place, and whose turn in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnKey {
+    pub at: usize,
+    /// The connection's id, so that what was meant for one that is gone does not reach the next in its place.
+    pub id: u64,
+}
+
 /// What a connection waits for in a lane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
@@ -33,6 +41,8 @@ pub(super) enum Hold {
     No,
     /// Its lane is full, and the class blocks.
     Room(Room),
+    /// A view is being read for it.
+    Answer,
 }
 
 /// Who a connection is, and how it wants to be spoken to.

@@ -1,29 +1,35 @@
 //! What a thread needs to carry out requests, and one request with who makes it.
 #![forbid(unsafe_code)]
 
-use super::conn::{Room, Session};
+use super::conn::{ConnKey, Room, Session};
 use super::counts::End;
 use super::publish::Publisher;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
-use crate::resp::{Parser, Reply};
+use crate::resp::{Parser, Reply, Version};
+use crate::views::Which;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
-
-/// A connection of one thread: its place, and whose turn in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ConnKey {
-    pub at: usize,
-    /// The connection's id, so that what was meant for one that is gone does not reach the next in its place.
-    pub id: u64,
-}
 
 /// What a thread needs to carry out commands.
 pub(super) struct Desk {
     pub publisher: Publisher,
     pub shared: Arc<Shared>,
     pub listeners: Listeners,
+    pub questions: Sender<Question>,
     pub thread: usize,
+}
+
+/// What a view is asked.
+pub(super) struct Question {
+    pub thread: usize,
+    pub key: ConnKey,
+    pub version: Version,
+    pub view: usize,
+    pub which: Which,
+    pub row: Option<Vec<u8>>,
+    pub top: Option<usize>,
 }
 
 /// One request, and who makes it.
@@ -69,6 +75,8 @@ pub(super) enum Next {
     Goes,
     /// It waits for room in a lane, with this command.
     Waits(Room),
+    /// It waits for a view that is being read.
+    Asks,
     /// It ends when everything is written.
     Ends(End),
 }

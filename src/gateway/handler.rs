@@ -1,20 +1,47 @@
-//! What the shards do with an event: the service's own handler first, then subscribers.
+//! What the shards do with an event: the service's own handler first, then views, then subscribers.
 #![forbid(unsafe_code)]
 
 use super::record::Record;
+use super::shared::Shared;
 use super::tap::TapsIn;
 use crate::event::{ShardId, Verdict};
+use crate::resp::pair;
 use crate::shard::{Context, Event, Handler};
+use crate::views::{Fields, Tally};
+
+/// An event's fields, as they lie in its payload.
+struct Pairs<'a>(&'a [u8]);
+
+impl Fields for Pairs<'_> {
+    fn field(&self, name: &[u8]) -> Option<&[u8]> {
+        pair(self.0, name)
+    }
+}
 
 /// The handler of a shard of a gateway's engine. `H` is the service's own.
 pub(super) struct Front<H> {
     own: H,
+    /// By stream, the places of its views in `tallies`.
+    views: Vec<Vec<usize>>,
+    tallies: Vec<Tally>,
     taps: TapsIn,
 }
 
 impl<H> Front<H> {
-    pub fn new(own: H, taps: TapsIn) -> Self {
-        Front { own, taps }
+    pub fn new(own: H, shared: &Shared, taps: TapsIn) -> Self {
+        let views = &shared.options.views;
+        let of = |stream: &str| (0..views.len()).filter(|at| views[*at].stream == stream).collect();
+        Front {
+            own,
+            views: shared.streams.iter().map(|stream| of(&stream.name)).collect(),
+            tallies: views.iter().map(Tally::new).collect(),
+            taps,
+        }
+    }
+
+    /// The tally of a view, by its order of declaration.
+    pub fn tally(&self, view: usize) -> &Tally {
+        &self.tallies[view]
     }
 }
 
@@ -24,8 +51,14 @@ impl<H: Handler<Record>> Handler<Record> for Front<H> {
     #[inline]
     fn on_event(&mut self, event: &mut Event<'_, Record>, context: &mut Context<'_, Record>) -> Verdict {
         let verdict = self.own.on_event(event, context);
+        // What comes again is counted then.
         if verdict == Verdict::Done {
-            self.taps.offer(event, event.payload());
+            let record = **event;
+            let payload = event.payload();
+            for view in &self.views[usize::from(record.stream)] {
+                self.tallies[*view].observe(&Pairs(payload), record.id.ms);
+            }
+            self.taps.offer(&record, payload);
         }
         verdict
     }

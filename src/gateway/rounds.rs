@@ -8,7 +8,7 @@
 
 use super::accept::Entrance;
 use super::channel::ChannelId;
-use super::conn::{Hold, Room};
+use super::conn::{ConnKey, Hold, Room};
 use super::counts::End;
 use super::desk::Desk;
 use super::mail::Mail;
@@ -166,9 +166,27 @@ impl Worker {
             any = true;
             match mail {
                 Mail::Conn { socket, id, is_critical } => self.welcome(socket, id, is_critical),
+                Mail::Answer { key, bytes } => self.answer(key, &bytes),
+                Mail::Message { channel, text } => {
+                    let Worker { conns, pool, desk, .. } = self;
+                    let counts = &desk.shared.threads[desk.thread];
+                    let name = desk.shared.channel_name(channel);
+                    desk.listeners.give(channel, name, &text, (conns, pool, counts));
+                }
             }
         }
         any
+    }
+
+    /// Writes what a view said to the connection that waits for it.
+    fn answer(&mut self, key: ConnKey, bytes: &[u8]) {
+        let Worker { conns, pool, desk, .. } = self;
+        let Some(conn) = conns.get_mut(key.at).filter(|conn| conn.session.id == key.id) else { return };
+        conn.hold = Hold::No;
+        match conn.send(bytes, pool, &desk.shared.threads[desk.thread]) {
+            Ok(()) => self.settle(key.at),
+            Err(_) => self.close(key.at, End::Broken),
+        }
     }
 
     /// Lets in those who knock.
@@ -242,8 +260,9 @@ impl Worker {
         self.entrance = None;
         // Who has connected and was not welcomed yet is gone with the mail.
         while let Ok(mail) = self.mail.try_recv() {
-            let Mail::Conn { id, .. } = mail;
-            self.shared().clients.remove(id);
+            if let Mail::Conn { id, .. } = mail {
+                self.shared().clients.remove(id);
+            }
         }
         loop {
             let is_last = self.shared().stage() == Stage::Ending;

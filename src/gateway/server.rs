@@ -17,6 +17,7 @@ use super::desk::Desk;
 use super::handler::{Front, nothing};
 use super::listen::{Kind, ListenError, Listener};
 use super::publish::Publisher;
+use super::query::Reader;
 use super::record::Record;
 use super::settings::Options;
 use super::shared::{Shared, Stage};
@@ -124,13 +125,15 @@ impl Server {
         let shared = Arc::new(Shared::new(options, password, wakers));
         let (ins, mut outs) = taps(&shared)?;
         let ins: Mutex<Vec<Option<TapsIn>>> = Mutex::new(ins.into_iter().map(Some).collect());
+        let of_shards = shared.clone();
         let front = move |shard: ShardId| {
             let taps = ins.lock().unwrap_or_else(PoisonError::into_inner)[shard.index()].take();
             // Each shard is made once.
-            Front::new(handler(shard), taps.expect("a shard's taps are taken once"))
+            Front::new(handler(shard), &of_shards, taps.expect("a shard's taps are taken once"))
         };
         let engine = Arc::new(shared.options.plan.clone().start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
+        let (questions, asked) = channel();
         let mut server = Server { engine, shared, places, threads: Vec::new(), cpus };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
@@ -141,6 +144,7 @@ impl Server {
                     usize::from(shared.channels()),
                     shared.options.subscriber_bytes_max as usize,
                 ),
+                questions: questions.clone(),
                 shared,
                 thread: at,
             };
@@ -152,6 +156,9 @@ impl Server {
             };
             server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);
         }
+        let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, asked);
+        let run = move || reader.run();
+        server.threads.push(std::thread::Builder::new().name("pelton-views".into()).spawn(run)?);
         Ok(server)
     }
 

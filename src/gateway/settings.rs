@@ -8,6 +8,7 @@
 
 use super::stream::Stream;
 use crate::engine::{Kind, Plan, Profile, Range, Secret, Setting, Value};
+use crate::views::View;
 use std::alloc::Layout;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Options {
     pub plan: Plan,
     /// What clients publish to.
     pub streams: Vec<Stream>,
+    /// What is kept of them.
+    pub views: Vec<View>,
     /// Gateway threads, 1 to [`THREADS_MAX`]: each a producer of its own.
     pub threads: u16,
     /// The CPUs of the gateway threads, in turn. `None`: those that no shard is pinned to, if there are any.
@@ -100,6 +103,7 @@ impl Options {
         Options {
             plan,
             streams: Vec::new(),
+            views: Vec::new(),
             threads: 1,
             cpus: None,
             listen: vec!["127.0.0.1:6380".into()],

@@ -98,7 +98,7 @@ pub(super) struct Shared {
     pub block_limits: Box<[Option<Duration>]>,
     pub threads: Box<[ThreadCounts]>,
     pub bells: Box<[Bell]>,
-    /// For each stream: which threads have a subscriber of it, a bit for each.
+    /// For each channel, streams first: which threads have a listener, a bit for each.
     pub wanted: Box<[AtomicU64]>,
     pub clients: Clients,
     /// What clients must say, if anything.
@@ -115,17 +115,18 @@ impl Shared {
         let by_name = streams.iter().enumerate();
         let by_name = by_name.map(|(at, stream)| (stream.name.as_bytes().into(), at as u16)).collect();
         let of_streams = streams.iter().map(|stream| format!("stream:{}", stream.name));
+        let of_views = options.views.iter().map(|view| format!("view:{}", view.name));
         let limit = |class: &Class| match class.overflow {
             Overflow::Block { limit } => limit,
             _ => None,
         };
         Shared {
             by_name,
-            channel_names: of_streams.collect(),
+            channel_names: of_streams.chain(of_views).collect(),
             block_limits: options.plan.classes().iter().map(limit).collect(),
             threads: wakers.iter().map(|_| ThreadCounts::new(streams.len())).collect(),
             bells: wakers.into_iter().map(Bell::new).collect(),
-            wanted: streams.iter().map(|_| AtomicU64::new(0)).collect(),
+            wanted: (0..streams.len() + options.views.len()).map(|_| AtomicU64::new(0)).collect(),
             streams,
             clients: Clients::default(),
             password,
@@ -166,13 +167,11 @@ impl Shared {
 
     /// A thread has its first listener of a channel, or none any more.
     pub fn want(&self, channel: ChannelId, thread: usize, wants: bool) {
-        if let Some(stream) = self.stream_of(channel) {
-            let bit = 1 << thread;
-            if wants {
-                self.wanted[stream].fetch_or(bit, Ordering::Relaxed);
-            } else {
-                self.wanted[stream].fetch_and(!bit, Ordering::Relaxed);
-            }
+        let (bit, wanted) = (1 << thread, &self.wanted[channel.index()]);
+        if wants {
+            wanted.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            wanted.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 
@@ -186,8 +185,8 @@ impl Shared {
         &self.channel_names[channel.index()]
     }
 
-    /// The stream of a channel that is one.
-    pub fn stream_of(&self, channel: ChannelId) -> Option<usize> {
-        Some(usize::from(channel.0)).filter(|at| *at < self.streams.len())
+    /// The channel of a view.
+    pub fn channel_of_view(&self, view: usize) -> ChannelId {
+        ChannelId((self.streams.len() + view) as u16)
     }
 }

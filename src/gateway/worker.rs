@@ -20,9 +20,9 @@
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
-use super::conn::{Conn, Hold, Session};
+use super::conn::{Conn, ConnKey, Hold, Session};
 use super::counts::{End, ThreadCounts};
-use super::desk::{Call, ConnKey, Desk, Next};
+use super::desk::{Call, Desk, Next};
 use super::mail::Mail;
 use super::pool::Pool;
 use super::pubsub;
@@ -233,6 +233,10 @@ impl Worker {
                     done += bytes;
                     match next {
                         Next::Goes | Next::Waits(_) => {}
+                        Next::Asks => {
+                            conn.hold = Hold::Answer;
+                            break;
+                        }
                         Next::Ends(end) => {
                             conn.ending = Some(end);
                             break;
