@@ -47,40 +47,23 @@ impl Decimal {
     /// `None` for everything else, as spaces, `inf` and `NaN`, and for what is beyond the limits.
     #[inline]
     pub fn read(text: &[u8]) -> Option<Read> {
-        let (minus, digits) = match text {
-            [b'-', digits @ ..] => (true, digits),
-            _ => (false, text),
-        };
-        if digits.is_empty() || digits.len() > SHORT {
-            return read_slow(text);
+        match whole(text) {
+            Some(whole) => Some(Read { number: Decimal::from(whole), rounded: false }),
+            None => read_slow(text),
         }
-        let mut whole = 0i64;
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return read_slow(text);
-            }
-            whole = whole * 10 + i64::from(digit);
-        }
-        let whole = if minus { -whole } else { whole };
-        Some(Read { number: Decimal(i128::from(whole) * ONE), rounded: false })
     }
 
     /// The whole number next to it, halves away from zero.
-    pub const fn rounded(self) -> i128 {
-        let (whole, rest) = (self.0 / ONE, self.0 % ONE);
-        if rest >= ONE / 2 {
-            whole + 1
-        } else if rest <= -ONE / 2 {
-            whole - 1
-        } else {
-            whole
+    #[inline]
+    pub fn rounded(self) -> i128 {
+        const HALF: i64 = ONE as i64 / 2;
+        // Nearly all numbers are short, and to divide 128 bits takes ten times as long.
+        if let Ok(short) = i64::try_from(self.0) {
+            let (whole, rest) = (short / ONE as i64, short % ONE as i64);
+            return i128::from(whole + i64::from(rest >= HALF) - i64::from(rest <= -HALF));
         }
-    }
-
-    /// The greatest whole number that is not above it; `None` where that is no `u64`.
-    pub fn floor(self) -> Option<u64> {
-        u64::try_from(self.0.div_euclid(ONE)).ok()
+        let (whole, rest) = (self.0 / ONE, (self.0 % ONE) as i64);
+        whole + i128::from(rest >= HALF) - i128::from(rest <= -HALF)
     }
 
     /// Itself, if it is whole and an `i64`.
@@ -127,6 +110,36 @@ impl fmt::Display for Decimal {
         }
         let places = format!("{rest:09}");
         write!(f, "{sign}{whole}.{}", places.trim_end_matches('0'))
+    }
+}
+
+/// A short integer; `None` for what is longer or anything else.
+#[inline]
+fn whole(text: &[u8]) -> Option<i64> {
+    let (minus, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() || digits.len() > SHORT {
+        return None;
+    }
+    let mut whole = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        whole = whole * 10 + i64::from(digit);
+    }
+    Some(if minus { -whole } else { whole })
+}
+
+/// A time in ms: of a fraction of one, the part before the point. `None` for what is no number or below 0.
+#[inline]
+pub(super) fn read_ms(text: &[u8]) -> Option<u64> {
+    match whole(text) {
+        Some(whole) => u64::try_from(whole).ok(),
+        None => u64::try_from(read_slow(text)?.number.0.div_euclid(ONE)).ok(),
     }
 }
 
@@ -288,7 +301,30 @@ mod tests {
         assert_eq!((third.as_i64(), third.rounded()), (None, 0));
         assert_eq!(Decimal::read(b"-2.5").unwrap().number.rounded(), -3);
         assert_eq!(Decimal::read(b"2.499999999").unwrap().number.rounded(), 2);
+        assert_eq!(Decimal::from(u64::MAX).rounded(), i128::from(u64::MAX));
+        assert_eq!(Decimal(-(1 << 70) - ONE / 2).rounded(), (-(1 << 70) - ONE) / ONE);
         assert_eq!(Decimal::read(b"2.25").unwrap().number.as_f64(), 2.25);
+    }
+
+    #[test]
+    fn times_are_whole_milliseconds() {
+        let told = [
+            "1700000000123",
+            "1700000000123.999",
+            "1.7e12",
+            "0",
+            "-0",
+            "-0.000000001",
+            "-1",
+            "1e20",
+            "now",
+            "",
+        ];
+        let ms =
+            [Some(1_700_000_000_123), Some(1_700_000_000_123), Some(1_700_000_000_000), Some(0), Some(0)];
+        let read = told.map(|text| read_ms(text.as_bytes()));
+        assert_eq!(read[..5], ms);
+        assert_eq!(read[5..], [None; 5]);
     }
 
     proptest! {

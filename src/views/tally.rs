@@ -20,7 +20,7 @@
 //!   ([`View::over_shards`] has it).
 #![forbid(unsafe_code)]
 
-use super::decimal::Decimal;
+use super::decimal::{Decimal, read_ms};
 use super::pane::{Measured, NO_TIME, Pane};
 use super::reading::{ReadError, Reading, Telling, Totals, Which};
 use super::shape::Shape;
@@ -126,7 +126,7 @@ impl Tally {
         let time_ms = match &self.time {
             // A clock that is set back stands still until it has caught up.
             None => now_ms.min(TIME_MAX_MS).max(self.newest_ms.unwrap_or(0)),
-            Some(name) => match event.field(name).and_then(time_of) {
+            Some(name) => match event.field(name).and_then(read_ms).filter(|ms| *ms <= TIME_MAX_MS) {
                 None => {
                     self.totals.untimed += 1;
                     return;
@@ -354,10 +354,4 @@ impl Tally {
         }
         Ok(end)
     }
-}
-
-/// A time in ms since the Unix epoch; of a fraction of one, the part before the point.
-fn time_of(text: &[u8]) -> Option<u64> {
-    let whole = Decimal::read(text)?.number.floor()?;
-    Some(whole).filter(|time_ms| *time_ms <= TIME_MAX_MS)
 }
