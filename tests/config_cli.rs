@@ -397,3 +397,98 @@ fn a_replay_s_file_is_checked_as_one() {
     let done = run(&["check", "--no-host", text(&path)]);
     assert!(done.code == Some(2) && done.out.contains("class 'bulk' stands twice"), "{}", done.out);
 }
+
+/// A gateway that others reach, with a password.
+const FRONT: &str = r#"
+profile = "dev"
+
+[gateway]
+threads = 2
+listen = ["0.0.0.0:0", "[::1]:0"]
+password = "hunter2"
+
+[[class]]
+name = "orders"
+share = "strict"
+capacity_slots = 64
+overflow = "reject"
+payload_ring_bytes = 4_096
+
+[[stream]]
+name = "orders"
+class = "orders"
+key = "field:user"
+"#;
+
+#[test]
+fn a_gateway_s_file_is_known_to_all_that_look_at_files() {
+    let (folder, path) = file(FRONT);
+    let path = text(&path);
+    let done = run(&["check", path, "--no-host", "--deny-warnings"]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{}", done.out);
+    // Its events are the gateway's, and it has a producer for each thread.
+    let told = json(&run(&["explain", path, "--json"]));
+    let find = |setting: &str| {
+        let all = told["settings"].as_array().unwrap();
+        all.iter().find(|row| row["setting"] == setting).unwrap_or_else(|| panic!("{setting}"))
+    };
+    assert_eq!(
+        (&find("producers_max")["value"], &find("gateway: threads")["origin"]["line"]),
+        (&2.into(), &5.into())
+    );
+    assert_eq!(find("gateway: listen")["value"], serde_json::json!(["0.0.0.0:0", "[::1]:0"]));
+    assert_eq!(find("gateway: listen_tls")["value"], serde_json::json!([]));
+    assert_eq!(find("gateway: password")["value"], "set");
+    assert_eq!(find("stream 'orders': key")["value"], "field:user");
+    assert_eq!(told["memory"]["slots"][0]["event_bytes"], 24);
+    let page = run(&["explain", path]);
+    for part in ["\nGateway\n", "\nStream 'orders'\n", "(empty)"] {
+        assert!(page.out.contains(part), "{part}: {}", page.out);
+    }
+    assert!(page.out.lines().all(|line| line.chars().count() <= 100), "{}", page.out);
+    let one = run(&["explain", path, "orders.key"]);
+    assert!(one.out.contains("stream 'orders': key = field:user"), "{}", one.out);
+    // Written out and read again it is the same, but for the password.
+    let written = run(&["explain", path, "--toml"]);
+    let again = folder.path().join("again.toml");
+    std::fs::write(&again, written.out.replace("exposed = false", "exposed = true")).unwrap();
+    let told = json(&run(&["diff", path, text(&again), "--json"]));
+    let settings: Vec<_> = told["settings"].as_array().unwrap().iter().map(|row| &row["setting"]).collect();
+    assert_eq!(settings, ["gateway: password", "gateway: exposed"]);
+    let renamed = folder.path().join("renamed.toml");
+    std::fs::write(&renamed, FRONT.replace("name = \"orders\"\nclass", "name = \"bids\"\nclass")).unwrap();
+    let done = run(&["diff", path, text(&renamed)]);
+    assert_eq!(done.code, Some(1));
+    assert!(
+        done.out.contains("Stream 'bids' is in ") && done.out.contains("Stream 'orders' is in "),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
+fn no_command_that_looks_at_a_file_tells_its_password() {
+    let wrong = FRONT.replace("threads = 2", "threads = 65").replace("[::1]:0", "nowhere");
+    let broken = FRONT.replace("\"hunter2\"", "\"hunter2");
+    let commands =
+        [&["check"][..], &["check", "--json"], &["explain"], &["explain", "--json"], &["explain", "--toml"]];
+    for (told, words) in [(FRONT, false), (&wrong, true), (&broken, true)] {
+        let (_folder, path) = file(told);
+        let mut seen = String::new();
+        for command in commands {
+            let done = run(&[&command[..1], &[text(&path)], &command[1..]].concat());
+            seen += &(done.out + &done.err);
+        }
+        let done = run(&["diff", text(&path), "tests/config/seven.toml"]);
+        seen += &(done.out + &done.err);
+        assert!(!seen.contains("hunter"), "{seen}");
+        // The line itself was shown.
+        assert_eq!(seen.contains("password = ***"), words, "{seen}");
+    }
+    let (_folder, path) = file(&FRONT.replace("password = \"hunter2\"", "exposed = true"));
+    let environment = [("PELTON_GATEWAY_PASSWORD", "hunter2")];
+    for command in commands {
+        let done = run_with(&[&command[..1], &[text(&path)], &command[1..]].concat(), &environment);
+        assert!(done.code == Some(0) && !done.out.contains("hunter"), "{}{}", done.out, done.err);
+    }
+}

@@ -71,6 +71,11 @@ const TOKENS: &[&str] = &[
     "\"a\nb\" = 1",
     "name = \"\"",
     "name = 5",
+    "[gateway]",
+    "[[stream]]",
+    "key = \"field:\"",
+    "listen = [\"\", 1]",
+    "listen = [\"[::1]:0\", \"0.0.0.0:65536\"]",
 ];
 
 const NUMBERS: &[&str] = &[
@@ -107,7 +112,7 @@ const NUMBERS: &[&str] = &[
 
 fn right(dice: &mut Dice) -> String {
     let profile = *dice.pick(&Profile::ALL);
-    let text = write(&any_plan(profile, dice), &[], &Notes::new());
+    let text = write(&any_plan(profile, dice), &[], &Notes::new()) + &front(dice);
     // Mostly without comments: what is bent should be settings.
     if dice.below(8) == 0 {
         text
@@ -116,6 +121,32 @@ fn right(dice: &mut Dice) -> String {
             .filter(|line| !line.starts_with('#'))
             .fold(String::new(), |text, line| text + line + "\n")
     }
+}
+
+#[cfg(not(feature = "gateway"))]
+fn front(_: &mut Dice) -> String {
+    String::new()
+}
+
+/// Now and then the tables of a gateway, for classes of a made-up plan.
+#[cfg(feature = "gateway")]
+fn front(dice: &mut Dice) -> String {
+    use pelton::gateway::{GATEWAY, STREAM};
+    if dice.below(4) > 0 {
+        return String::new();
+    }
+    let mut text = String::from("\n[gateway]\n");
+    for row in GATEWAY.iter().filter(|_| dice.below(4) == 0).collect::<Vec<_>>() {
+        let _ = writeln!(text, "{} = {}", row.key, any_value(row.kind, dice).toml());
+    }
+    for at in 0..dice.below(4) {
+        let class = dice.below(3);
+        let _ = write!(text, "\n[[stream]]\nname = \"stream {at}\"\nclass = \"class {class}\"\n");
+        for row in STREAM.iter().filter(|row| row.key == "key" || row.key == "payload_max_bytes") {
+            let _ = writeln!(text, "{} = {}", row.key, any_value(row.kind, dice).toml());
+        }
+    }
+    text
 }
 
 fn piece(dice: &mut Dice) -> String {
@@ -263,6 +294,18 @@ fn swallow(sources: &Sources, host: &Host) -> (bool, usize) {
             assert!(rows.len() >= ENGINE.len() + CLASS.len());
             assert!(config.problems().0.iter().all(|problem| problem.severity == Severity::Warning));
         }
+    }
+    #[cfg(feature = "gateway")]
+    if ["gateway", "stream"].iter().any(|word| text.contains(word)) {
+        let mut options = pelton::gateway::Options::default();
+        let base = pelton::gateway::Options::base;
+        let config = pelton::gateway::configure(sources, &mut options, &base, &[], &mut [], Some(host));
+        for problem in &config.problems().0 {
+            assert!(text.get(problem.span().unwrap_or(0..0)).is_some(), "{problem}");
+        }
+        // What is told to be good passes the rules of whoever starts it.
+        let wrong = options.findings().into_iter().find(|finding| finding.severity == Severity::Error);
+        assert!(config.problems().has_errors() || wrong.is_none(), "{wrong:?}");
     }
     assert!(begun.elapsed() < LONGEST, "{:?} for {} bytes", begun.elapsed(), text.len());
     (good, problems)

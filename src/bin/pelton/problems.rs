@@ -8,7 +8,8 @@ use miette::{
     ThemeCharacters, ThemeStyles,
 };
 use pelton::config::{Origin, Problem, Problems};
-use pelton::engine::{Against, Severity};
+use pelton::engine::{Against, Kind, Severity};
+use pelton::gateway::GATEWAY;
 use std::fmt;
 
 /// Exit code where the configuration cannot be.
@@ -40,7 +41,7 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
 
 /// All of them, errors and warnings alike, and how many there are.
 pub fn render(problems: &Problems, file: Option<(&str, &str)>, width: usize, colours: bool) -> String {
-    let source = file.map(|(name, text)| (NamedSource::new(name, visible(text)), text));
+    let source = file.map(|(name, text)| (NamedSource::new(name, visible(&masked(text))), text));
     let mut all = String::new();
     for problem in &problems.0 {
         let source = source.as_ref().filter(|(_, text)| is_shown(problem, text)).map(|(source, _)| source);
@@ -89,6 +90,35 @@ fn visible(text: &str) -> String {
         (c, _) => c,
     };
     text.chars().map(stand_in).collect()
+}
+
+/// The file without its secrets, each byte of them replaced, so that all places stay: what follows the key of one on its
+/// line. It goes by the text alone, as what is no TOML is shown too.
+fn masked(text: &str) -> String {
+    let secret = |key: &&str| GATEWAY.iter().any(|row| row.key == *key && row.kind == Kind::Secret);
+    let mut all = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        // Words, each with what stands behind it.
+        let words = line.char_indices().filter(|(at, c)| is_of_key(*c) && !line[..*at].ends_with(is_of_key));
+        let value = words.map(|(at, _)| {
+            line[at..].split_at(line[at..].find(|c| !is_of_key(c)).unwrap_or(line.len() - at))
+        });
+        let mut value =
+            value.filter(|(word, _)| secret(word)).filter_map(|(_, rest)| Some(&rest[rest.find('=')? + 1..]));
+        let Some(value) = value.next() else {
+            all += line;
+            continue;
+        };
+        all += &line[..line.len() - value.len()];
+        for c in value.chars() {
+            if c.is_whitespace() { all.push(c) } else { all.extend(std::iter::repeat_n('*', c.len_utf8())) }
+        }
+    }
+    all
+}
+
+fn is_of_key(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '-'
 }
 
 /// Whether the lines around a problem are short enough to be shown.
@@ -179,6 +209,25 @@ impl Diagnostic for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_of_a_file_is_not_shown() {
+        let text = "password = \"hüsh\"\n\"password\"=5\na = { password='hush', b = 1 }\npassword_file = \"f\"\npassword\n";
+        let shown = masked(text);
+        assert_eq!(shown.len(), text.len());
+        let stars = |n: usize| "*".repeat(n);
+        let told = format!(
+            "password = {}\n\"password\"={}\na = {{ password={} {} {} {} {}\npassword_file = \"f\"\npassword\n",
+            stars(7),
+            stars(1),
+            stars(7),
+            stars(1),
+            stars(1),
+            stars(1),
+            stars(1)
+        );
+        assert_eq!(shown, told);
+    }
 
     #[test]
     fn a_file_cannot_write_to_the_terminal_and_keeps_its_places() {
