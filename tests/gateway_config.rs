@@ -12,8 +12,9 @@ use configs::{Dice, any_value};
 use pelton::Profile;
 use pelton::config::{Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
 use pelton::engine::{Against, Secret, Setting};
-use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, configure, streams};
+use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, configure, streams, views};
 use pelton::host::Host;
+use pelton::views::{VIEW, View};
 use std::collections::BTreeSet;
 
 fn of_text(text: &str) -> Sources {
@@ -87,6 +88,12 @@ name = "clicks"
 class = "bulk"
 key = "round_robin"
 payload_max_bytes = 512
+
+[[view]]
+name = "per_user"
+stream = "orders"
+measure = "count"
+by = "user"
 "#;
 
 #[test]
@@ -95,6 +102,7 @@ fn a_gateway_is_read_with_its_streams() {
     let clicks = Stream { payload_max: Some(512), ..Stream::new("clicks", "bulk") };
     let orders = Stream::new("orders", "critical").keyed(KeyFrom::Field("user".into()));
     assert_eq!(options.streams, [orders, clicks]);
+    assert_eq!(options.views, [View::count("per_user").over("orders").by("user")]);
     assert_eq!((options.threads, options.listen.len(), options.idle.unwrap().as_secs()), (3, 2, 60));
     let all = config.explain(&[], Scope::default());
     let producers = all.iter().find(|row| row.key == "producers_max").unwrap();
@@ -102,6 +110,10 @@ fn a_gateway_is_read_with_its_streams() {
         (producers.value.to_string(), producers.origin.to_string()),
         ("3".into(), "this command: as many as the gateway's threads".into())
     );
+    // What the views take is a term of the footprint.
+    let footprint = options.plan.footprint_of(options.plan.event_layout());
+    let view = footprint.terms.iter().find(|term| term.name.contains("view 'per_user'")).unwrap();
+    assert_eq!(view.bytes(), 2 * pelton::views::Tally::bytes(&options.views[0]));
     // The plan that is started is the one that was checked.
     assert_eq!(format!("{:?}", options.plan), format!("{:?}", config.plan()));
     assert!(options.plan.check::<[u64; 3]>().is_ok());
@@ -137,7 +149,7 @@ fn variables_and_options_go_above_a_file_for_streams_too() {
         Some("PELTON_STREAM_CLICKS_PAYLOAD_MAX_BYTES")
     );
     assert_eq!(origin("stream 'clicks': class").as_deref(), Some("it.toml:31"));
-    assert!(config.origins().has_table("stream") && !config.origins().has_table("view"));
+    assert!(config.origins().has_table("stream") && !config.origins().has_table("str"));
 }
 
 /// Options that a made-up value was set in for half of all settings.
@@ -155,6 +167,9 @@ fn any_options(dice: &mut Dice) -> Options {
         options.streams.push(Stream::new(format!("stream {at} \"of\" many"), "bulk"));
     }
     options.streams.iter_mut().for_each(|stream| some(STREAM, stream, dice));
+    options.views.push(View::sum("sum of 'all'", "x").over("clicks"));
+    options.views.iter_mut().for_each(|view| some(VIEW, view, dice));
+    options.plan = options.reserve(options.plan.clone());
     options
 }
 
@@ -162,9 +177,10 @@ fn any_options(dice: &mut Dice) -> Options {
 fn written(options: &Options) -> String {
     let mut options = options.clone();
     let mut streams = streams(std::mem::take(&mut options.streams));
+    let mut views = views(std::mem::take(&mut options.views));
     let plan = options.plan.clone();
     let mut gateway = Rows { name: "gateway", rows: GATEWAY, of: options };
-    write(&plan, &[&mut gateway, &mut streams], &Notes::new())
+    write(&plan, &[&mut gateway, &mut streams, &mut views], &Notes::new())
 }
 
 #[test]

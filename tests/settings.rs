@@ -34,7 +34,7 @@ fn every_field_has_its_row() {
     {
         use pelton::gateway::{GATEWAY, Options, STREAM, Stream};
         let mut described = rows_of(GATEWAY);
-        described.extend(["plan", "streams"].map(String::from));
+        described.extend(["plan", "streams", "views"].map(String::from));
         assert_eq!(fields(&Options::default()), described);
         assert_eq!(fields(&Stream::new("x", "y")), rows_of(STREAM));
     }

@@ -1,13 +1,14 @@
 //! A gateway's options from files, environment and the command line.
 #![forbid(unsafe_code)]
 
-use super::rules::STREAMS_MAX;
+use super::rules::{STREAMS_MAX, VIEWS_MAX};
 use super::settings::{GATEWAY, Options};
 use super::stream::{STREAM, Stream};
 use crate::config::{Base, Config, Items, Listed, Rows, Rule, Scope, Sources, Table, resolve};
 use crate::engine::{Plan, PlanError, Profile, Severity};
 use crate::host::Host;
 use crate::ring::event_layout;
+use crate::views::{VIEW, View};
 use std::borrow::BorrowMut;
 
 /// The streams of a gateway as a list of tables: `[[stream]]`.
@@ -21,12 +22,24 @@ pub fn streams<B: BorrowMut<Vec<Stream>>>(of: B) -> Items<'static, Stream, B> {
     Items { name: "stream", rows: STREAM, listed, start: || Stream::new("", ""), of }
 }
 
+/// The views of a gateway as a list of tables: `[[view]]`.
+pub fn views<B: BorrowMut<Vec<View>>>(of: B) -> Items<'static, View, B> {
+    let listed = Listed {
+        named: &["name", "stream", "measure"],
+        why: "it decides what is told, and of what, so it must be named",
+        example: "keys_max=1000",
+        most: VIEWS_MAX,
+    };
+    Items { name: "view", rows: VIEW, listed, start: View::default, of }
+}
+
 /// Lays everything that was written over `options`: the engine's settings over the plan that `base` makes of a profile
-/// (without a file: of `dev`), `[gateway]` and each `[[stream]]` over the rest. Tables of other commands are `others`, so
+/// (without a file: of `dev`), `[gateway]`, each `[[stream]]` and each `[[view]]` over the rest. Tables of other commands are `others`, so
 /// that one file does for all. `why` has the reasons for what the command has not as its profile has it, beside
 /// [`Options::WHY`].
 ///
-/// Where nobody names `producers_max`, there are as many as `threads`.
+/// Where nobody names `producers_max`, there are as many as `threads`. What the views take is reserved, so that it stands in
+/// the footprint and is checked with it.
 pub fn configure(
     sources: &Sources,
     options: &mut Options,
@@ -36,26 +49,27 @@ pub fn configure(
     host: Option<&Host>,
 ) -> Config {
     let mut read = |options: &mut Options, plan: &dyn Fn(Profile) -> Plan, why: &[(&str, &str)], scope| {
-        let mut declared = std::mem::take(&mut options.streams);
+        let mut of_streams = std::mem::take(&mut options.streams);
+        let mut of_views = std::mem::take(&mut options.views);
         let config = {
-            let mut streams = streams(&mut declared);
+            let (mut streams, mut views) = (streams(&mut of_streams), views(&mut of_views));
             let mut own = Rows { name: "gateway", rows: GATEWAY, of: &mut *options };
-            let mut tables: Vec<&mut dyn Table> = vec![&mut own, &mut streams];
+            let mut tables: Vec<&mut dyn Table> = vec![&mut own, &mut streams, &mut views];
             for other in others.iter_mut() {
                 tables.push(&mut **other);
             }
             let base = Base { plan, profile: Some(Profile::Dev), fixed_classes: false, why };
             resolve(sources, &base, &mut tables, scope)
         };
-        options.streams = declared;
+        (options.streams, options.views) = (of_streams, of_views);
         config
     };
-    // Twice: how many producers there are at first follows from the threads, which are known after the first time.
+    // Twice: producers and memory at first follow from threads and views, which are known after the first time.
     read(options, base, &[], Scope::default());
     let mut why: Vec<_> = Options::WHY.iter().chain(why).copied().collect();
     why.push(("producers_max", "as many as the gateway's threads"));
-    let threads = options.threads;
-    let plan = |profile| base(profile).producers_max(threads);
+    let known = options.clone();
+    let plan = |profile| known.reserve(base(profile).producers_max(known.threads));
     let mut config = read(options, &plan, &why, Scope { event: Some(event_layout::<[u64; 3]>()), host });
     options.plan = config.plan().clone();
     let mut findings = options.findings();
@@ -75,7 +89,7 @@ fn is_founded(config: &Config, finding: &PlanError) -> bool {
     }
     // What is taken for none, or for not enough, may have been meant there.
     let also: &[&str] = match finding.key() {
-        "class" => &["name"],
+        "class" | "stream" => &["name"],
         "payload_max_bytes" | "payload_ring_bytes" => &["payload_max_bytes", "payload_ring_bytes"],
         "threads" => &["producers_max"],
         "tls_certificate" | "tls_key" => &["listen_tls", "tls_certificate", "tls_key"],
@@ -96,6 +110,6 @@ fn is_founded(config: &Config, finding: &PlanError) -> bool {
             || problem.setting == finding.setting
             || also.contains(&key)
             // A block that is none of the list may have been meant for one.
-            || (problem.rule == Rule::Unknown && ["streams", "class", "listen"].contains(&finding.key()))
+            || (problem.rule == Rule::Unknown && ["streams", "class", "stream", "listen"].contains(&finding.key()))
     })
 }

@@ -34,11 +34,11 @@ mod rounds;
 mod server;
 
 #[cfg(feature = "config")]
-pub use configure::{configure, streams};
+pub use configure::{configure, streams, views};
 pub use counts::{Counts, End, StreamCounts};
 pub use listen::{Kind, ListenError};
 pub use record::{Id, Record};
-pub use rules::STREAMS_MAX;
+pub use rules::{STREAMS_MAX, VIEWS_MAX};
 pub use server::{Hurry, Place, ServeError, Server, ServerReport};
 pub use settings::{EVENT, GATEWAY, Options, THREADS_MAX};
 pub use stream::{KeyFrom, STREAM, Stream};

@@ -7,6 +7,8 @@
 //! | there are streams, each with a name of its own |
 //! | the class of a stream is one of the plan's |
 //! | a class of a stream has a payload ring: fields travel in it |
+//! | every view can be, with a name of its own |
+//! | the stream of a view is one of the streams |
 //! | a stream's payloads are not larger than its class takes |
 //! | an event is a record of the gateway |
 //! | the plan has room for a producer for each thread |
@@ -31,6 +33,9 @@ use std::path::Path;
 /// The most streams.
 pub const STREAMS_MAX: usize = 1_024;
 
+/// The most views.
+pub const VIEWS_MAX: usize = 256;
+
 /// Bytes of the longest path of a Unix socket. (`sun_path` of `unix(7)`, less its end.)
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -45,6 +50,7 @@ impl Options {
     pub fn findings(&self) -> Vec<PlanError> {
         let mut found: Vec<_> = GATEWAY.iter().filter_map(|row| row.check(named, self)).collect();
         self.check_streams(&mut found);
+        self.check_views(&mut found);
         self.check_engine(&mut found);
         self.check_addresses(&mut found);
         self.check_files(&mut found);
@@ -122,6 +128,29 @@ impl Options {
             } else if let Some(max) = stream.payload_max.filter(|max| *max > most) {
                 let limit = format!("at most {most}, what class '{}' takes", class.name);
                 found.push(PlanError::new(stream.named("payload_max_bytes"), max, limit, most));
+            }
+        }
+    }
+
+    fn check_views(&self, found: &mut Vec<PlanError>) {
+        let views = self.views.len();
+        if views > VIEWS_MAX {
+            found.push(PlanError::new("views", views, format!("at most {VIEWS_MAX}"), VIEWS_MAX));
+        }
+        let mut names = BTreeSet::new();
+        for (at, view) in self.views.iter().enumerate().take(VIEWS_MAX) {
+            if !view.name.is_empty() && !names.insert(view.name.as_str()) {
+                let setting = format!("view {at}: name");
+                let works = format!("'view{at}'");
+                found.push(PlanError::new(setting, text(&view.name), "that of no other view", works));
+            }
+            found.extend(view.findings());
+            let streams = || self.streams.iter().map(|stream| stream.name.as_str());
+            let is_one = streams().any(|name| name == view.stream);
+            if let (false, Some(near)) = (is_one, likest(&view.stream, streams())) {
+                let limit = format!("one of the streams: {}", streams().collect::<Vec<_>>().join(", "));
+                let setting = format!("view '{}': stream", view.name);
+                found.push(PlanError::new(setting, text(&view.stream), limit, format!("'{near}'")));
             }
         }
     }

@@ -201,7 +201,8 @@ fn of_replay(options: Options) -> Vec<Box<dyn Table>> {
 /// The tables of a gateway.
 fn of_gateway(mut options: gateway::Options) -> Vec<Box<dyn Table>> {
     let streams = gateway::streams(std::mem::take(&mut options.streams));
-    vec![Box::new(Rows { name: "gateway", rows: GATEWAY, of: options }), Box::new(streams)]
+    let views = gateway::views(std::mem::take(&mut options.views));
+    vec![Box::new(Rows { name: "gateway", rows: GATEWAY, of: options }), Box::new(streams), Box::new(views)]
 }
 
 /// The tables of all commands but one, as they are at first.
@@ -263,12 +264,12 @@ pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
     })
 }
 
-/// Reads what was written. A file with a table `[gateway]`, or with streams, is one for `run`: its events are the gateway's
+/// Reads what was written. A file with a table `[gateway]`, or with streams or views, is one for `run`: its events are the gateway's
 /// records. One with `[replay]` is for replays: its classes are theirs, and so is what travels in the slots.
 pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
     let named = sources.tables();
     let has = |names: &[&str]| named.iter().any(|table| names.contains(&table.as_str()));
-    let (config, event, tables) = if has(&["gateway", "stream"]) {
+    let (config, event, tables) = if has(&["gateway", "stream", "view"]) {
         let (mut options, mut others) = (gateway::Options::default(), others("gateway"));
         let tables = &mut borrowed(&mut others);
         let base = gateway::Options::base;
