@@ -409,3 +409,16 @@ fn views_agree_with_an_independent_computation() {
         assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
     }
 }
+
+/// A subscriber gets every event in order; a slow one is told exactly how many it lost, and where.
+#[test]
+fn redis_py_subscribes_to_a_stream() {
+    for (protocol, slow) in [("2", false), ("3", false), ("2", true), ("3", true)] {
+        let Some(mut command) = python("subscribe.py") else { return };
+        let server = Server::start(&ROOMY.replace("[gateway]", "[gateway]\nsubscriber_bytes_max = 65536"));
+        command.args(["--protocol", protocol, "--address", server.address()]);
+        command.args(if slow { &["--slow"][..] } else { &["--events", "5000"] });
+        let told = told(&mut command);
+        assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+    }
+}
