@@ -65,7 +65,7 @@ fn serve(listener: &mut TcpListener, end: Instant) -> io::Result<()> {
                     clients.insert(token, Client { stream, rest: Vec::new(), unwritten: 0 });
                 }
             } else if let Some(client) = clients.get_mut(&event.token())
-                && client.attend(&mut buffer, &answers).is_err()
+                && client.attend(&mut buffer, &answers, event.is_read_closed()).is_err()
             {
                 clients.remove(&event.token());
             }
@@ -75,7 +75,7 @@ fn serve(listener: &mut TcpListener, end: Instant) -> io::Result<()> {
 
 impl Client {
     /// Answers all that has come; an error is the end of the connection.
-    fn attend(&mut self, buffer: &mut [u8], answers: &[u8]) -> io::Result<()> {
+    fn attend(&mut self, buffer: &mut [u8], answers: &[u8], to_end: bool) -> io::Result<()> {
         while self.answer(answers)? {
             let begin = self.rest.len();
             if begin > REQUEST_BYTES_MAX {
@@ -97,8 +97,8 @@ impl Client {
             }
             self.rest.clear();
             self.rest.extend_from_slice(&bytes[at..]);
-            // Edge-triggered: only a read that fills its buffer may have left something.
-            if read < READ_BYTES {
+            // Edge-triggered: only a read that fills its buffer may have left something, and an end is told but once.
+            if read < READ_BYTES && !to_end {
                 self.answer(answers)?;
                 return Ok(());
             }

@@ -154,7 +154,7 @@ impl Load {
             poll.poll(&mut events, Some(wait))?;
             for event in &events {
                 let at = event.token().0;
-                self.attend(at);
+                self.attend(at, event.is_read_closed());
                 if self.settings.rate.is_none() {
                     self.refill(at);
                 }
@@ -216,8 +216,8 @@ impl Load {
         }
     }
 
-    fn attend(&mut self, at: usize) {
-        self.read(at);
+    fn attend(&mut self, at: usize, to_end: bool) {
+        self.read(at, to_end);
         if self.connections[at].unwritten > 0 {
             self.write(at);
         }
@@ -240,7 +240,7 @@ impl Load {
         }
     }
 
-    fn read(&mut self, at: usize) {
+    fn read(&mut self, at: usize, to_end: bool) {
         loop {
             let connection = &mut self.connections[at];
             let Some(link) = connection.link.as_mut() else { return };
@@ -268,8 +268,8 @@ impl Load {
             }
             connection.rest.clear();
             connection.rest.extend_from_slice(bytes);
-            // Edge-triggered: a read that fills its buffer may have left something.
-            if begin + read < self.buffer.len() {
+            // Edge-triggered: a read that fills its buffer may have left something, and an end is told but once.
+            if begin + read < self.buffer.len() && !to_end {
                 return;
             }
         }
@@ -303,7 +303,7 @@ impl Load {
                 break;
             }
             poll.poll(&mut events, Some(left))?;
-            events.iter().for_each(|event| self.attend(event.token().0));
+            events.iter().for_each(|event| self.attend(event.token().0, event.is_read_closed()));
         }
         Ok(())
     }

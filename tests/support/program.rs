@@ -1,4 +1,5 @@
 //! The program as a child process: started, read to its end, and killed when it takes too long.
+#![allow(dead_code)] // Each test crate uses a part.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
