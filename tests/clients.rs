@@ -415,9 +415,11 @@ fn views_agree_with_an_independent_computation() {
 fn redis_py_subscribes_to_a_stream() {
     for (protocol, slow) in [("2", false), ("3", false), ("2", true), ("3", true)] {
         let Some(mut command) = python("subscribe.py") else { return };
-        let server = Server::start(&ROOMY.replace("[gateway]", "[gateway]\nsubscriber_bytes_max = 65536"));
+        // A slow one has less room than is sent; another has room for all that is sent before it reads.
+        let room = format!("[gateway]\nsubscriber_max_bytes = {}", if slow { 65_536 } else { 1_048_576 });
+        let server = Server::start(&ROOMY.replace("[gateway]", &room));
         command.args(["--protocol", protocol, "--address", server.address()]);
-        command.args(if slow { &["--slow"][..] } else { &["--events", "5000"] });
+        command.args(if slow { &["--slow"][..] } else { &["--events", "5000", "--text", "24"] });
         let told = told(&mut command);
         assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
     }
