@@ -7,7 +7,7 @@ use super::publish::Added;
 use super::pubsub;
 use super::query;
 use super::session;
-use crate::resp::Version;
+use crate::resp::{Reply, Version};
 
 const fn row(
     name: &'static str,
@@ -120,26 +120,51 @@ fn unknown(call: &mut Call<'_>) -> Next {
     Next::Goes
 }
 
+/// `COMMAND`, and `COMMAND COUNT`, `LIST`, `INFO`, `DOCS`.
 fn command(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    if call.len() == 1 {
-        call.reply.array(COMMANDS.len());
-        for command in COMMANDS {
-            call.reply.array(2);
-            call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
-            call.reply.integer(command.arity.into());
+    // Those that are named behind the part, or all.
+    let named: Vec<_> = (2..call.len()).map(|at| find(call.arg(at))).collect();
+    let all = || COMMANDS.iter().map(Some).collect();
+    let chosen: Vec<Option<&Command>> = if named.is_empty() { all() } else { named };
+    let reply = &mut call.reply;
+    let (parser, input) = (call.parser, call.input);
+    let part = if parser.len() > 1 { parser.arg(input, 1).to_ascii_uppercase() } else { Vec::new() };
+    match &part[..] {
+        b"" | b"INFO" => {
+            reply.array(chosen.len());
+            chosen.iter().for_each(|command| describe(*command, reply));
         }
-    } else if call.is(1, "COUNT") {
-        call.reply.integer(COMMANDS.len() as i64);
-    } else if call.is(1, "DOCS") {
-        call.reply.map(COMMANDS.len());
-        for command in COMMANDS {
-            call.reply.bulk(command.name.to_ascii_lowercase().as_bytes());
-            call.reply.map(1);
-            call.reply.bulk(b"summary");
-            call.reply.bulk(command.what.as_bytes());
+        b"COUNT" => reply.integer(COMMANDS.len() as i64),
+        b"LIST" => {
+            reply.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|command| reply.bulk(command.name.to_ascii_lowercase().as_bytes()));
         }
-    } else {
-        return no_part(call);
+        b"DOCS" => {
+            let known: Vec<_> = chosen.into_iter().flatten().collect();
+            reply.map(known.len());
+            for command in known {
+                reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+                reply.map(2);
+                for (name, text) in [("summary", command.what), ("group", "pelton")] {
+                    reply.bulk(name.as_bytes());
+                    reply.bulk(text.as_bytes());
+                }
+            }
+        }
+        _ => return no_part(call),
     }
     Next::Goes
+}
+
+/// A command as Redis describes one: name, arity, flags, and where its keys are.
+fn describe(command: Option<&Command>, reply: &mut Reply<'_>) {
+    let Some(command) = command else { return reply.null_array() };
+    reply.array(6);
+    reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+    reply.integer(command.arity.into());
+    let is_write = command.name == "XADD";
+    reply.array(1);
+    reply.simple(if is_write { "write" } else { "fast" });
+    let has_key = i64::from(is_write || command.name == "XLEN");
+    (0..3).for_each(|_| reply.integer(has_key));
 }

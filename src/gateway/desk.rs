@@ -4,12 +4,14 @@
 use super::conn::{ConnKey, Room, Session};
 use super::counts::End;
 use super::publish::Publisher;
+use super::record::Record;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
+use crate::engine::Engine;
 use crate::resp::{Parser, Reply, Version};
 use crate::views::Which;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// What a thread needs to carry out commands.
@@ -17,6 +19,8 @@ pub(super) struct Desk {
     pub publisher: Publisher,
     pub shared: Arc<Shared>,
     pub listeners: Listeners,
+    /// Weak: the engine ends with its server.
+    pub engine: Weak<Engine<Record>>,
     pub questions: Sender<Question>,
     pub thread: usize,
 }

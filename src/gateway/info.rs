@@ -1,30 +1,204 @@
 //! Commands about the server and its streams.
 #![forbid(unsafe_code)]
 
+use super::counts::{Counts, End};
 use super::desk::{Call, Desk, Next, no_part};
+use super::glob::matches;
+use super::settings::GATEWAY;
+use crate::class::ClassId;
+use crate::engine::ENGINE;
+use crate::event::{Failure, Rejection};
+use std::fmt::Write;
 
-pub(super) fn config(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    if call.is(1, "GET") && call.len() > 2 {
-        call.reply.map(0);
+/// The version of Redis whose protocol is spoken, for clients that ask before they use a part of it.
+const REDIS_VERSION: &str = "7.0.0";
+
+/// Settings that clients of Redis look for, with what they mean here: nothing is kept on disk.
+const REDIS_SETTINGS: [(&str, &str); 4] =
+    [("save", ""), ("appendonly", "no"), ("databases", "1"), ("maxmemory", "0")];
+
+pub(super) fn config(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.is(1, "SET") && call.len() > 3 {
+        call.reply
+            .error("ERR settings are read at the start; a file, the environment or an option would work");
         return Next::Goes;
     }
-    no_part(call)
-}
-
-pub(super) fn info(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    call.reply.verbatim("# Server\r\nredis_version:7.0.0\r\n");
-    Next::Goes
-}
-
-pub(super) fn length(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let counts = desk.shared.counts();
-    match desk.publisher.stream(call.parser.arg(call.input, 1)) {
-        Some(stream) => call.reply.integer(counts.streams[stream].accepted as i64),
-        None => call.reply.integer(0),
+    if !call.is(1, "GET") || call.len() < 3 {
+        return no_part(call);
+    }
+    let options = &desk.shared.options;
+    let engine = ENGINE.iter().map(|row| (row.key, (row.get)(&options.plan).to_string()));
+    let gateway = GATEWAY.iter().map(|row| (row.key, (row.get)(options).to_string()));
+    let redis = REDIS_SETTINGS.map(|(key, value)| (key, value.to_string()));
+    let max = [("maxclients", options.connections_max.to_string())];
+    let wanted =
+        |key: &str| (2..call.len()).any(|at| matches(&call.arg(at).to_ascii_lowercase(), key.as_bytes()));
+    let all = engine.chain(gateway).chain(redis).chain(max);
+    let found: Vec<_> = all.filter(|(key, _)| wanted(key)).collect();
+    call.reply.map(found.len());
+    for (key, value) in found {
+        call.reply.bulk(key.as_bytes());
+        call.reply.bulk(value.as_bytes());
     }
     Next::Goes
 }
 
-pub(super) fn stream(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    no_part(call)
+pub(super) fn info(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    type Section = fn(&Desk, &Counts, &mut String);
+    const SECTIONS: [(&str, Section); 7] = [
+        ("Server", server),
+        ("Clients", clients),
+        ("Memory", memory),
+        ("Persistence", persistence),
+        ("Stats", stats),
+        ("Ledger", ledger),
+        ("Streams", streams),
+    ];
+    let counts = desk.shared.counts();
+    let is_all = call.len() == 1 || ["all", "default", "everything"].iter().any(|word| call.is(1, word));
+    let mut text = String::new();
+    for (name, section) in SECTIONS {
+        if is_all || (1..call.len()).any(|at| call.is(at, name)) {
+            let _ = write!(text, "{}# {name}\r\n", if text.is_empty() { "" } else { "\r\n" });
+            section(desk, &counts, &mut text);
+        }
+    }
+    call.reply.verbatim(&text);
+    Next::Goes
+}
+
+/// Writes a line of `INFO`.
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    // Writing to a string does not fail.
+    let _ = write!(text, "{name}:{value}\r\n");
+}
+
+fn server(desk: &Desk, _: &Counts, text: &mut String) {
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "pelton_version", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_mode", "standalone");
+    line(text, "role", "master");
+    line(text, "process_id", std::process::id());
+    line(text, "uptime_in_seconds", desk.shared.now_s());
+    line(text, "gateway_threads", desk.shared.threads.len());
+    line(text, "shards", desk.shared.options.plan.placements().len());
+}
+
+fn clients(desk: &Desk, counts: &Counts, text: &mut String) {
+    line(text, "connected_clients", desk.shared.clients.len());
+    line(text, "maxclients", desk.shared.options.connections_max);
+    line(text, "subscriptions", counts.subscriptions);
+}
+
+fn memory(desk: &Desk, counts: &Counts, text: &mut String) {
+    if let Some(engine) = desk.engine.upgrade() {
+        line(text, "footprint_bytes", engine.footprint().total_bytes());
+    }
+    line(text, "gateway_allocations", counts.allocations);
+}
+
+fn persistence(_: &Desk, _: &Counts, text: &mut String) {
+    // Clients that wait until a server has read its data ask for this.
+    line(text, "loading", 0);
+}
+
+fn stats(_: &Desk, counts: &Counts, text: &mut String) {
+    for (name, count) in [
+        ("total_connections_received", counts.connected),
+        ("total_commands_processed", counts.commands),
+        ("total_net_input_bytes", counts.bytes_in),
+        ("total_net_output_bytes", counts.bytes_out),
+        ("reads", counts.reads),
+        ("writes", counts.writes),
+        ("waits_for_room", counts.waits),
+        ("messages", counts.messages),
+        ("messages_lost", counts.messages_lost),
+    ] {
+        line(text, name, count);
+    }
+    for end in End::ALL {
+        line(text, &format!("ended_{}", end.name()), counts.ended(end));
+    }
+}
+
+fn ledger(desk: &Desk, _: &Counts, text: &mut String) {
+    let Some(engine) = desk.engine.upgrade() else { return };
+    let ledger = engine.ledger();
+    for (at, class) in engine.plan().classes().iter().enumerate() {
+        let counts = ledger.class(ClassId(at as u8));
+        let mut all = format!("offered={},accepted={}", counts.offered, counts.accepted);
+        for reason in Rejection::ALL {
+            let _ = write!(all, ",rejected_{}={}", reason.name(), counts.rejected[reason as usize]);
+        }
+        let _ = write!(all, ",handled={},expired={}", counts.handled, counts.expired);
+        for reason in Failure::ALL {
+            let _ = write!(all, ",failed_{}={}", reason.name(), counts.failed[reason as usize]);
+        }
+        let _ = write!(all, ",in_flight={}", counts.in_flight);
+        line(text, &format!("class_{}", class.name()), all);
+    }
+}
+
+fn streams(_: &Desk, counts: &Counts, text: &mut String) {
+    for stream in &counts.streams {
+        let (accepted, busy, dropped, refused) =
+            (stream.accepted, stream.busy, stream.dropped, stream.refused);
+        let all = format!(
+            "accepted={accepted},busy={busy},dropped={dropped},refused={refused},last_id={}",
+            stream.last
+        );
+        line(text, &format!("stream_{}", stream.name), all);
+    }
+}
+
+/// `XLEN`: all events that a stream has taken since start, as nothing is kept of them.
+pub(super) fn length(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let accepted = match desk.publisher.stream(call.parser.arg(call.input, 1)) {
+        Some(stream) => desk.shared.counts().streams[stream].accepted,
+        None => 0,
+    };
+    call.reply.integer(accepted as i64);
+    Next::Goes
+}
+
+/// `XINFO STREAM name`
+pub(super) fn stream(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if !call.is(1, "STREAM") || call.len() < 3 {
+        return no_part(call);
+    }
+    let Some(stream) = desk.publisher.stream(call.parser.arg(call.input, 2)) else {
+        call.reply.error("ERR no such key");
+        return Next::Goes;
+    };
+    let counts = &desk.shared.counts().streams[stream];
+    let served = &desk.shared.streams[stream];
+    let reply = &mut call.reply;
+    reply.map(13);
+    for (name, count) in [
+        ("length", counts.accepted),
+        ("radix-tree-keys", 0),
+        ("radix-tree-nodes", 0),
+        ("groups", 0),
+        ("entries-added", counts.accepted),
+        ("busy", counts.busy),
+        ("dropped", counts.dropped),
+        ("refused", counts.refused),
+    ] {
+        reply.bulk(name.as_bytes());
+        reply.integer(count as i64);
+    }
+    for (name, text) in [
+        ("last-generated-id", counts.last.to_string()),
+        ("class", served.class_name.clone()),
+        ("key", served.key.word()),
+    ] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(text.as_bytes());
+    }
+    // Events are handled and gone: there is no first or last to show.
+    for name in ["first-entry", "last-entry"] {
+        reply.bulk(name.as_bytes());
+        reply.null();
+    }
+    Next::Goes
 }

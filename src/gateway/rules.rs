@@ -169,13 +169,6 @@ impl Options {
         if self.cpus.as_ref().is_some_and(Vec::is_empty) {
             found.push(PlanError::new(named("thread_cpus"), "empty", "CPUs, or \"derived\"", 0));
         }
-        if let (Some(own), Some(shards), true) = (&self.cpus, &self.plan.cpus, self.plan.pinned)
-            && let Some(cpu) = own.iter().find(|cpu| shards.contains(cpu))
-        {
-            let limit = "of CPUs that no shard is pinned to: the two would take turns";
-            let works = "\"derived\", or other CPUs,";
-            found.push(PlanError::new(named("thread_cpus"), format!("with {cpu}"), limit, works).warning());
-        }
     }
 
     fn check_addresses(&self, found: &mut Vec<PlanError>) {

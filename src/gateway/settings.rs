@@ -41,7 +41,7 @@ pub struct Options {
     pub views: Vec<View>,
     /// Gateway threads, 1 to [`THREADS_MAX`]: each a producer of its own.
     pub threads: u16,
-    /// The CPUs of the gateway threads, in turn. `None`: those that no shard is pinned to, if there are any.
+    /// The CPUs of the gateway threads, in turn. `None`: those that no shard is pinned to, or the shards' own where that would leave none for others.
     pub cpus: Option<Vec<usize>>,
     /// Addresses to listen at: `127.0.0.1:6380`, `[::1]:6380`. Port 0 is one that is free.
     pub listen: Vec<String>,
@@ -182,8 +182,8 @@ pub const GATEWAY: &[Setting<Options>] = &[
         field: "cpus",
         kind: Kind::Cpus("derived"),
         unit: "",
-        what: "the CPUs of these threads, in turn; \"derived\" takes those that no shard is pinned to, if there are any",
-        trades: "CPUs of their own keep them from the shards' way",
+        what: "the CPUs of these threads, in turn; \"derived\" takes those that no shard is pinned to, or the shards' own where that would leave none for others",
+        trades: "CPUs of their own keep them from the shards' way, and from that of clients on this machine",
         watch: "queue wait max",
         needs: None,
         get: |options| options.cpus.clone().map_or("derived".into(), Value::Cpus),
