@@ -105,20 +105,19 @@ const LENGTHS: &[&str] = &[
     "1 ",
 ];
 
+/// One of the pieces.
+fn any<'a>(dice: &mut Dice, pieces: &[&'a [u8]]) -> &'a [u8] {
+    pieces[dice.below(pieces.len())]
+}
+
 /// What is right: a few requests behind each other.
 fn right(dice: &mut Dice, input: &mut Vec<u8>) {
     for _ in 0..1 + dice.below(3) {
         if dice.below(4) == 0 {
             for _ in 0..dice.below(5) {
-                input.extend_from_slice(*dice.pick(&[
-                    &b"PING "[..],
-                    b"a ",
-                    b"\"a b\" ",
-                    b"'\\'' ",
-                    b"\"\\x0a\" ",
-                ]));
+                input.extend_from_slice(any(dice, &[b"PING ", b"a ", b"\"a b\" ", b"'\\'' ", b"\"\\x0a\" "]));
             }
-            input.extend_from_slice(*dice.pick(&[&b"\n"[..], b"\r\n"]));
+            input.extend_from_slice(any(dice, &[b"\n", b"\r\n"]));
             continue;
         }
         let args = *dice.pick(&[1, 1, 2, 3, 5, 5, 5, 6, 7, 9, 10, 12, 17]);
@@ -158,7 +157,7 @@ fn bend(dice: &mut Dice, input: &mut Vec<u8>) {
 fn make(dice: &mut Dice, input: &mut Vec<u8>) {
     input.clear();
     match dice.below(16) {
-        0 => (0..dice.below(12)).for_each(|_| input.extend_from_slice(*dice.pick::<&[u8]>(PIECES))),
+        0 => (0..dice.below(12)).for_each(|_| input.extend_from_slice(any(dice, PIECES))),
         1 => (0..dice.below(24)).for_each(|_| input.push(dice.roll() as u8)),
         2 => right(dice, input),
         _ => {

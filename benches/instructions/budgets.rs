@@ -49,6 +49,12 @@ const BUDGETS: &[Budget] = &[
     Budget("engine_poll_empty::usual", None, 208.0),
     Budget("engine_poll_empty::classes_8", None, 432.0),
     Budget("engine_poll_empty::producers_64", None, 208.0),
+    #[cfg(feature = "gateway")]
+    Budget("resp_parse::xadd", None, 170.0),
+    #[cfg(feature = "gateway")]
+    Budget("resp_pair::third_of_3", None, 210.0),
+    #[cfg(feature = "gateway")]
+    Budget("resp_id::of_one_ms", None, 67.0),
 ];
 
 /// One count against another: what the pair shows, the smaller, the larger, and the most that may be between them.

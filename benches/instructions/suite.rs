@@ -1,5 +1,9 @@
 //! What is counted.
 
+#[cfg(feature = "gateway")]
+#[path = "requests.rs"]
+mod requests;
+
 use gungraun::{
     Callgrind, EntryPoint, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
@@ -8,6 +12,8 @@ use pelton::clock::Clock;
 use pelton::lane::{LaneConsumer, LaneProducer, lane};
 use pelton::wait::Wait;
 use pelton::{Class, ClassId, Context, Engine, Event, Handler, Plan, Producer, Profile, Shard, Verdict};
+#[cfg(feature = "gateway")]
+use requests::protocol;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -410,8 +416,15 @@ library_benchmark_group!(
     ]
 );
 
+// Instructions alone: caches are not simulated, which is faster.
+#[cfg(feature = "gateway")]
 main!(
-    // Instructions alone: caches are not simulated, which is faster.
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
+    library_benchmark_groups = [counts, protocol]
+);
+
+#[cfg(not(feature = "gateway"))]
+main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = counts
 );

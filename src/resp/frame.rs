@@ -130,9 +130,10 @@ impl Parser {
         // Behind the limit nothing is looked at: what does not end before it is too big.
         let limit = self.frame_bytes_max;
         let input = &input[..input.len().min(limit)];
-        let (count, at) = match input {
-            [b'*', count @ b'1'..=b'9', b'\r', ..] => (usize::from(count - b'0'), 2),
-            _ => match self.count_slow(input)? {
+        let fast = input.first_chunk().and_then(|word| header::count(u32::from_le_bytes(*word)));
+        let (count, at) = match fast {
+            Some(count) => (count, 2),
+            None => match self.count_slow(input)? {
                 (0, bytes) => return Ok(bytes),
                 found => found,
             },
@@ -140,7 +141,8 @@ impl Parser {
         let Some(spans) = self.spans.get_mut(..count) else { return Err(self.too_many(count)) };
         // Places have 32 bits: they stay far below, and sums of them cannot overflow a bound.
         let mut at = at as u32;
-        for (done, span) in spans.iter_mut().enumerate() {
+        #[allow(clippy::needless_range_loop, reason = "an iterator would count beside its pointer")]
+        for done in 0..spans.len() {
             let fast = word_at(input, at).and_then(header::bulk);
             let (length, header) = match fast {
                 Some(found) => found,
@@ -148,7 +150,7 @@ impl Parser {
             };
             let start = at + header;
             at = start + length;
-            *span = [start, at];
+            spans[done] = [start, at];
         }
         let at = at as usize;
         if input.get(at..at + 2) != Some(b"\r\n") {
@@ -301,8 +303,6 @@ fn bulk_slow(input: &[u8], at: u32, after: usize, limit: usize) -> Result<(u32, 
         [] | [b'\r'] | [b'\r', b'\n'] => return Err(cut(at + BULK_BYTES_MIN + least, limit)),
         [b'\r', b'\n', b'$', line @ ..] => line,
         [b'\r', b'\n', got, ..] => return Err(Parsed::Bad(ProtocolError::ExpectedBulk(*got))),
-        // What is not closed here is the array's header, its one digit followed by CR, if nothing but that is there.
-        _ if at == 2 => return Err(Parsed::Bad(ProtocolError::MultibulkLength)),
         _ => return Err(Parsed::Bad(ProtocolError::Unterminated)),
     };
     match header::number(line) {

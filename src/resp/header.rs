@@ -2,9 +2,10 @@
 //!
 //! # Mechanism
 //! A bulk string's header is `$`, digits and CRLF, and what stands before it is always a CRLF: that of the array's
-//! header, or that of the bulk string before. Eight bytes from there on hold all of a header of up to three digits, so
-//! that one load, one mask and one comparison check both CRLFs and the `$`. Everything else, longer lengths and all
-//! that is cut or wrong, goes byte by byte.
+//! header, or that of the bulk string before. Eight bytes from there on hold all of a header of up to three digits. They
+//! are held against what they should be with zeros for digits, and turned so that the digits come lowest: what is left is
+//! no more than nines if and only if both CRLFs, the `$` and the digits are there. Everything else, longer lengths and
+//! all that is cut or wrong, goes byte by byte.
 #![forbid(unsafe_code)]
 
 const fn word(bytes: &[u8; 8]) -> u64 {
@@ -14,25 +15,32 @@ const fn word(bytes: &[u8; 8]) -> u64 {
 /// CRLF, as the lowest bytes of a word.
 pub(super) const CRLF: u64 = word(b"\r\n\0\0\0\0\0\0");
 
+/// The number of arguments in an array's header from its four bytes, if it is 1 to 9.
+#[inline(always)]
+pub(super) fn count(bytes: u32) -> Option<usize> {
+    let count = (bytes ^ u32::from_le_bytes(*b"*0\r\n")).rotate_right(8);
+    (1..=9).contains(&count).then_some(count as usize)
+}
+
 /// The length in a bulk string's header, and the bytes up to its contents, from the eight bytes that begin with the
 /// CRLF before it. `None` leaves it to [`number`]: a length above 999, or none.
 #[inline(always)]
 pub(super) fn bulk(bytes: u64) -> Option<(u32, u32)> {
-    let digit = |at: u32| ((bytes >> (8 * at)) as u8).wrapping_sub(b'0');
-    if bytes & word(b"\xff\xff\xff\0\xff\xff\0\0") == word(b"\r\n$\0\r\n\0\0") {
-        let ones = digit(3);
-        return (ones <= 9).then_some((u32::from(ones), 6));
+    // What stands behind the header is shifted out; the last digit comes highest.
+    let ones = ((bytes ^ word(b"\r\n$0\r\n\0\0")) << 16).rotate_right(40);
+    if ones <= 9 {
+        return Some((ones as u32, 6));
     }
-    if bytes & word(b"\xff\xff\xff\0\0\xff\xff\0") == word(b"\r\n$\0\0\r\n\0") {
-        let (tens, ones) = (digit(3), digit(4));
-        let valid = tens.wrapping_sub(1) <= 8 && ones <= 9;
-        return valid.then_some((u32::from(tens) * 10 + u32::from(ones), 7));
+    let two = ((bytes ^ word(b"\r\n$00\r\n\0")) << 8).rotate_right(32);
+    if two <= 0x0909 {
+        let (tens, ones) = (two as u32 & 0xff, two as u32 >> 8);
+        return (1..=9).contains(&tens).then_some((tens * 10 + ones, 7));
     }
-    if bytes & word(b"\xff\xff\xff\0\0\0\xff\xff") == word(b"\r\n$\0\0\0\r\n") {
-        let (hundreds, tens, ones) = (digit(3), digit(4), digit(5));
-        let valid = hundreds.wrapping_sub(1) <= 8 && tens <= 9 && ones <= 9;
-        let length = u32::from(hundreds) * 100 + u32::from(tens) * 10 + u32::from(ones);
-        return valid.then_some((length, 8));
+    let three = (bytes ^ word(b"\r\n$000\r\n")).rotate_right(24);
+    if three <= 0x09_0909 {
+        let (hundreds, tens, ones) = (three as u32 & 0xff, three as u32 >> 8 & 0xff, three as u32 >> 16);
+        let valid = (1..=9).contains(&hundreds) && tens <= 9;
+        return valid.then_some((hundreds * 100 + tens * 10 + ones, 8));
     }
     None
 }
