@@ -24,8 +24,6 @@ pub enum End {
     Stalled,
     /// It did not come to terms about encryption.
     Tls,
-    /// `CLIENT KILL`.
-    Killed,
     /// The server stopped.
     Stopped,
     /// All of `connections_max` were there already.
@@ -36,7 +34,7 @@ pub enum End {
 
 impl End {
     /// Every reason, in the order in which reports print them.
-    pub const ALL: [End; 11] = [
+    pub const ALL: [End; 10] = [
         End::Client,
         End::Broken,
         End::Protocol,
@@ -44,7 +42,6 @@ impl End {
         End::Idle,
         End::Stalled,
         End::Tls,
-        End::Killed,
         End::Stopped,
         End::Full,
         End::Descriptors,
@@ -60,7 +57,6 @@ impl End {
             End::Idle => "idle",
             End::Stalled => "stalled",
             End::Tls => "tls",
-            End::Killed => "killed",
             End::Stopped => "stopped",
             End::Full => "full",
             End::Descriptors => "descriptors",

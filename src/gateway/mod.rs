@@ -1,4 +1,75 @@
-//! The front door: a server that speaks the Redis protocol.
+//! The front door: a server that speaks the Redis protocol (RESP2 and RESP3), so that any of its clients publishes events
+//! and reads results.
+//!
+//! # Mechanism
+//! ```text
+//!   sockets ─▶ gateway threads ─XADD, one copy─▶ lanes ─▶ shards ─▶ your handler, views
+//!                 ▲      ▲                                 │  │
+//!                 │      └──────────── taps ───────────────┘  │    events of streams that somebody has subscribed to
+//!                 └── a thread that reads views ◀── tallies ──┘
+//! ```
+//! Each gateway thread is a loop over its connections and a producer with its own lanes; each connection belongs to one of
+//! them. The fields of an `XADD` are the event's payload as they came, bulk strings side by side: they are copied once, from
+//! the socket's buffer into the slot.
+//!
+//! # Example
+//! ```
+//! use pelton::gateway::{Options, Record, Server, Stream};
+//! use pelton::resp::pair;
+//! use pelton::{Class, Context, Event, Plan, Profile};
+//! use std::io::{Read, Write};
+//! use std::time::Duration;
+//!
+//! let mut plan = Plan::new(Profile::Dev).shards(1).producers_max(1);
+//! plan.class(Class::strict("orders").capacity(1_024).payload_bytes(1 << 17).reject());
+//! let mut options = Options::new(plan);
+//! options.listen = vec!["127.0.0.1:0".into()];
+//! options.streams.push(Stream::new("orders", "orders"));
+//!
+//! // One handler for each shard, as with `Plan::start`.
+//! let mut server = Server::start_with(options, |_shard| {
+//!     |order: &mut Event<'_, Record>, _: &mut Context<'_, Record>| {
+//!         assert_eq!(pair(order.payload(), b"qty"), Some(&b"300"[..]));
+//!     }
+//! })?;
+//!
+//! let mut client = std::net::TcpStream::connect(&server.places()[0].address)?;
+//! client.write_all(b"XADD orders * symbol PLT qty 300\r\n")?;
+//! let mut answer = [0; 64];
+//! let n = client.read(&mut answer)?;
+//! assert_eq!(answer[0], b'$', "{}", String::from_utf8_lossy(&answer[..n]));
+//!
+//! let report = server.stop(Duration::from_secs(1))?;
+//! assert_eq!(report.gateway.streams[0].accepted, 1);
+//! assert!(report.engine.ledger.is_closed());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is answered
+//! | answer to `XADD` | what became of the event | in the ledger |
+//! |---|---|---|
+//! | an id, `<ms>-<sequence>` | it is in its lane | `accepted` |
+//! | `-BUSY class 'c' depth n of m …` | its lane is full (`reject`), or was for too long (`block` with a limit) | `rejected(slots_full, bytes_full, timed_out)` |
+//! | `-DROPPED class 'c' …` | its lane is full (`drop_newest`) | `rejected(dropped_newest)` |
+//! | nothing yet | its lane is full (`block`): it waits, with all that its connection says after it | – |
+//! | `-ERR not accepted …` | too large for its class, or the server stops | `rejected(too_large, closed)` |
+//! | another error | it was no event: a stream that is none, a key that is missing | – |
+//!
+//! An id is given to what is accepted and to nothing else, is unique in its stream, and increases on each connection.
+//! `MAXLEN` and `MINID` are taken and trim nothing, since nothing is kept: `XLEN` counts what was accepted since start.
+//!
+//! # Order
+//! Requests of a connection are carried out and answered in their order. Its events of one stream and one key are handled in
+//! that order. Between connections there is none.
+//!
+//! # What a client that does not behave costs
+//! Itself. What is no request ends its connection; answers that it does not read stop it from being read, and end it after
+//! `stall_s`; a message that a subscriber has no room for is lost to it alone, counted, and told (`{"lost":N}`). Each end has a
+//! counted reason ([`End`]). An idle connection holds no buffer.
+//!
+//! # What it does not do
+//! It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
+//! Shards are not the gateway's: a handler that takes long fills its lanes, and the policies above say what follows.
 #![forbid(unsafe_code)]
 
 mod record;
