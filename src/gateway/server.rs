@@ -70,6 +70,9 @@ pub struct Place {
     pub address: String,
 }
 
+/// How long a stop waits before it looks again.
+const NAP: Duration = Duration::from_millis(1);
+
 /// A running server. Dropping it stops it within its `stop_deadline`.
 pub struct Server {
     engine: Arc<Engine<Record>>,
@@ -196,25 +199,29 @@ impl Server {
     pub fn stop(&mut self, deadline: Duration) -> Result<ServerReport, StopError> {
         let begun = Instant::now();
         self.shared.advance(Stage::Draining);
-        while !self.threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
+        let may_wait = || begun.elapsed() < deadline && !self.shared.is_hurried();
+        while !self.threads.iter().all(JoinHandle::is_finished) && may_wait() {
+            std::thread::sleep(NAP);
         }
-        self.end_threads();
-        let engine = self.engine.stop(deadline.saturating_sub(begun.elapsed()))?;
-        Ok(ServerReport { engine, gateway: self.shared.counts() })
-    }
-
-    /// Ends all connections now. A [`Self::stop`] that waits for them ends too.
-    pub fn hurry(&self) -> Hurry {
-        Hurry(self.shared.clone())
-    }
-
-    fn end_threads(&mut self) {
+        // The producers are detached with their threads.
         self.shared.advance(Stage::Ending);
-        for thread in self.threads.drain(..) {
+        for thread in std::mem::take(&mut self.threads) {
             // One that panicked is gone, and its connections with it.
             let _ = thread.join();
         }
+        self.engine.close();
+        while !self.engine.drain(NAP) && may_wait() {
+            std::thread::sleep(NAP);
+        }
+        let engine = self.engine.stop(Duration::ZERO)?;
+        Ok(ServerReport { engine, gateway: self.shared.counts() })
+    }
+
+    /// What ends a [`Self::stop`] at once, from another thread: connections with what is not written, and the engine with
+    /// what is not handled. The report has both.
+    #[must_use]
+    pub fn hurry(&self) -> Hurry {
+        Hurry(self.shared.clone())
     }
 }
 
@@ -222,9 +229,9 @@ impl Server {
 pub struct Hurry(Arc<Shared>);
 
 impl Hurry {
-    /// Ends all connections now.
+    /// Ends everything now.
     pub fn now(&self) {
-        self.0.advance(Stage::Ending);
+        self.0.hurry();
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) struct Shared {
     pub password: Option<Secret>,
     pub begun: Instant,
     stage: AtomicU8,
+    hurried: AtomicBool,
     next_connection: AtomicU64,
 }
 
@@ -132,6 +133,7 @@ impl Shared {
             password,
             begun: Instant::now(),
             stage: AtomicU8::new(Stage::Running as u8),
+            hurried: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
             options,
         }
@@ -139,6 +141,17 @@ impl Shared {
 
     pub fn counts(&self) -> Counts {
         Counts::sum(self.streams.iter().map(|stream| stream.name.as_str()), self.threads.iter())
+    }
+
+    /// Ends everything now.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+        self.advance(Stage::Ending);
+    }
+
+    /// Whether somebody is in a hurry.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
     }
 
     /// Seconds since the start.
