@@ -89,7 +89,10 @@ impl Entrance {
                         *spare = reserve();
                     }
                     // It was gone before it was let in.
-                    Err(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // Whatever it is, trying again at once would not help. The next who knocks is told anew.
+                    Err(_) => *knocked = false,
                 }
             }
         }

@@ -23,12 +23,16 @@ use std::sync::atomic::Ordering;
 /// Payload bytes in a tap for each of its slots.
 const PAYLOAD_BYTES_EACH: u32 = 128;
 
-/// What did not find room in a tap, by stream.
-type Missed = Arc<[Counter]>;
+/// What did not find room in a tap.
+struct Missed {
+    /// Counted behind those of the streams, so that one look tells whether there is anything new.
+    all: Counter,
+    streams: Box<[Counter]>,
+}
 
 /// A shard's ends of its taps, one for each gateway thread.
 pub(super) struct TapsIn {
-    threads: Vec<(LaneProducer<Record>, Missed)>,
+    threads: Vec<(LaneProducer<Record>, Arc<Missed>)>,
     shared: Arc<Shared>,
     /// Threads that have been given something in this batch, a bit for each.
     given: u64,
@@ -36,7 +40,16 @@ pub(super) struct TapsIn {
 
 /// A gateway thread's ends of its taps, one for each shard.
 pub(super) struct TapsOut {
-    shards: Vec<(LaneConsumer<Record>, Missed, Vec<u64>)>,
+    shards: Vec<Tap>,
+}
+
+/// A gateway thread's end of one tap.
+struct Tap {
+    events: LaneConsumer<Record>,
+    missed: Arc<Missed>,
+    /// What of it has been told: of all, and by stream.
+    told: u64,
+    streams_told: Box<[u64]>,
 }
 
 /// Makes the taps of all shards and threads.
@@ -55,9 +68,11 @@ pub(super) fn taps(shared: &Arc<Shared>) -> Result<(Vec<TapsIn>, Vec<TapsOut>), 
         let mut own = Vec::with_capacity(threads);
         for out in &mut outs {
             let (producer, consumer) = lane(&class, Record::default)?;
-            let missed: Missed = (0..streams).map(|_| Counter::default()).collect();
+            let counters = (0..streams).map(|_| Counter::default()).collect();
+            let missed = Arc::new(Missed { all: Counter::default(), streams: counters });
             own.push((producer, missed.clone()));
-            out.shards.push((consumer, missed, vec![0; streams]));
+            let streams_told = vec![0; streams].into();
+            out.shards.push(Tap { events: consumer, missed, told: 0, streams_told });
         }
         ins.push(TapsIn { threads: own, shared: shared.clone(), given: 0 });
     }
@@ -70,13 +85,12 @@ impl TapsIn {
     pub fn offer(&mut self, record: &Record, payload: &[u8]) {
         let wanted = self.shared.wanted[usize::from(record.stream)].load(Ordering::Relaxed);
         if wanted != 0 {
-            self.give_slow(wanted, record, payload);
+            self.give(wanted, record, payload);
         }
     }
 
-    #[cold]
     #[inline(never)]
-    fn give_slow(&mut self, wanted: u64, record: &Record, payload: &[u8]) {
+    fn give(&mut self, wanted: u64, record: &Record, payload: &[u8]) {
         for (at, (tap, missed)) in self.threads.iter_mut().enumerate() {
             if wanted & (1 << at) == 0 {
                 continue;
@@ -88,7 +102,10 @@ impl TapsIn {
                     bytes.copy_from_slice(payload);
                     claim.publish();
                 }
-                Err(_) => missed[usize::from(record.stream)].add(1),
+                Err(_) => {
+                    missed.streams[usize::from(record.stream)].add(1);
+                    missed.all.add(1);
+                }
             }
             self.given |= 1 << at;
         }
@@ -114,14 +131,18 @@ impl TapsOut {
         mut missed: impl FnMut(usize, u64),
     ) -> bool {
         let mut any = false;
-        for (tap, counters, seen) in &mut self.shards {
-            any |= tap.poll(max, |item| event(item, item.payload())) > 0;
-            for (stream, (counter, seen)) in counters.iter().zip(seen).enumerate() {
-                let now = counter.get();
-                if now != *seen {
-                    missed(stream, now - *seen);
-                    *seen = now;
-                    any = true;
+        for tap in &mut self.shards {
+            any |= tap.events.poll(max, |item| event(item, item.payload())) > 0;
+            let all = tap.missed.all.get();
+            if all != tap.told {
+                (any, tap.told) = (true, all);
+                let streams = tap.missed.streams.iter().zip(&mut tap.streams_told).enumerate();
+                for (stream, (counter, told)) in streams {
+                    let now = counter.get();
+                    if now != *told {
+                        missed(stream, now - *told);
+                        *told = now;
+                    }
                 }
             }
         }
@@ -130,8 +151,6 @@ impl TapsOut {
 
     /// Whether anything is there.
     pub fn is_ready(&self) -> bool {
-        self.shards.iter().any(|(tap, counters, seen)| {
-            tap.is_ready() || counters.iter().zip(seen).any(|(counter, seen)| counter.get() != *seen)
-        })
+        self.shards.iter().any(|tap| tap.events.is_ready() || tap.missed.all.get() != tap.told)
     }
 }

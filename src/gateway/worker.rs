@@ -260,7 +260,8 @@ impl Worker {
             if is_large {
                 own.truncate(len);
                 own.drain(..done);
-                conn.rest = own;
+                // One that has nothing to keep holds no buffer.
+                if own.is_empty() { pool.take_back(&mut own) } else { conn.rest = own }
             } else {
                 pool.append(&mut conn.rest, &scratch[done..len]);
             }
