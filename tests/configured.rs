@@ -288,13 +288,18 @@ fn an_unknown_option_or_variable_is_answered_with_a_known_one() {
 
 #[test]
 fn help_has_an_option_for_every_setting() {
-    for (command, tables) in [("replay", 2), ("up", 2), ("bench", 1)] {
+    for (command, tables) in [("replay", 2), ("up", 2), ("bench", 1), ("run", 3)] {
         let done = run(&[command, "--help"], &[]);
         assert_eq!(done.code, Some(0));
         let replay = pelton::weblog::REPLAY.iter().map(|row| row.key);
         let engine = pelton::engine::ENGINE.iter().map(|row| row.key);
         let bench = pelton::measure::BENCH.iter().map(|row| row.key);
-        let keys: Vec<_> = if tables == 2 { replay.chain(engine).collect() } else { bench.collect() };
+        let gateway = pelton::gateway::GATEWAY.iter().map(|row| row.key);
+        let keys: Vec<_> = match tables {
+            1 => bench.collect(),
+            2 => replay.chain(engine).collect(),
+            _ => gateway.chain(engine).chain(["class", "stream", "view"]).collect(),
+        };
         for key in keys.into_iter().chain(["config"]) {
             let option = format!("--{}", key.replace('_', "-"));
             let is_there = |line: &str| {

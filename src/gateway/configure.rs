@@ -38,6 +38,44 @@ pub fn views<B: BorrowMut<Vec<View>>>(of: B) -> Items<'static, View, B> {
 /// that one file does for all. `why` has the reasons for what the command has not as its profile has it, beside
 /// [`Options::WHY`].
 ///
+/// # Examples
+/// ```
+/// use pelton::config::Sources;
+/// use pelton::gateway::{KeyFrom, Options, configure};
+///
+/// let text = r#"
+/// profile = "balanced"
+///
+/// [gateway]
+/// threads = 2
+/// listen = ["127.0.0.1:6380"]
+///
+/// [[class]]
+/// name = "orders"
+/// share = "strict"
+/// capacity_slots = 1_024
+/// overflow = "reject"
+/// payload_ring_bytes = 131_072
+///
+/// [[stream]]
+/// name = "orders"
+/// class = "orders"
+/// key = "field:user"
+///
+/// [[view]]
+/// name = "per_user"
+/// stream = "orders"
+/// measure = "count"
+/// by = "user"
+/// "#;
+/// let sources = Sources { file: Some(("front.toml".into(), text.into())), ..Sources::default() };
+/// let mut options = Options::default();
+/// let config = configure(&sources, &mut options, &Options::base, &[], &mut [], None);
+/// assert!(!config.problems().has_errors());
+/// assert_eq!(options.streams[0].key, KeyFrom::Field("user".into()));
+/// ```
+///
+/// # Producers and memory
 /// Where nobody names `producers_max`, there are as many as `threads`. What the views take is reserved, so that it stands in
 /// the footprint and is checked with it.
 pub fn configure(

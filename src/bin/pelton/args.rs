@@ -6,7 +6,9 @@ use crate::failure::Failure;
 use crate::setting::{Group, SettingArgs, Takes};
 use clap::{Args, Parser, Subcommand};
 use pelton::engine::{ENGINE, PlanError};
+use pelton::gateway::{self, GATEWAY, STREAM};
 use pelton::measure::{BENCH, Question, Settings as Measure};
+use pelton::views::VIEW;
 use pelton::weblog::{CLASS_NAMES, Options, REPLAY};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,9 @@ pub enum Command {
     Up(UpArgs),
     /// Count a web server's access log: clients, paths, statuses, sizes
     Replay(ReplayArgs),
+    /// Serve clients of the Redis protocol: publishing, backpressure, streams to subscribe to
+    #[command(after_help = RUN_CODES)]
+    Run(RunArgs),
     /// Make up an access log, the same for the same settings
     Generate(GenerateArgs),
     /// Measure this engine, its peers and the bare machine, here and now
@@ -86,6 +91,14 @@ pub struct OfReplay;
 #[derive(Debug)]
 pub struct OfUp;
 
+/// The settings of `pelton run`.
+#[derive(Debug)]
+pub struct OfRun;
+
+/// Exit codes of `pelton run`.
+const RUN_CODES: &str = "SIGTERM and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event is accounted for\n  \
+    1  it could not listen, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine";
+
 /// The settings of `pelton bench`.
 #[derive(Debug)]
 pub struct OfBench;
@@ -111,6 +124,18 @@ impl Takes for OfUp {
     }
 }
 
+impl Takes for OfRun {
+    fn groups() -> Vec<Group> {
+        let start = gateway::Options::default();
+        vec![
+            Group::new("Gateway", "gateway", GATEWAY, Some(&start))
+                .with_list("stream", STREAM, "of the file")
+                .with_list("view", VIEW, "of the file"),
+            Group::new("Engine", "", ENGINE, Some(&start.plan)).with_classes("of the file"),
+        ]
+    }
+}
+
 impl Takes for OfBench {
     fn groups() -> Vec<Group> {
         vec![Group::new("Measurement", "bench", BENCH, Some(&Measure::default()))]
@@ -127,6 +152,16 @@ pub struct ReplayArgs {
     pub json: bool,
     #[command(flatten)]
     pub settings: SettingArgs<OfReplay>,
+}
+
+/// Arguments of `pelton run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Print the final report as one JSON object instead of tables
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: SettingArgs<OfRun>,
 }
 
 /// Arguments of `pelton up`.

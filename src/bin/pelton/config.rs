@@ -22,6 +22,8 @@ pub struct Told {
     config: Config,
     file: Option<(String, String)>,
     host: Host,
+    /// What travels in the slots.
+    event: Layout,
     /// Whether an engine is started of it.
     starts: bool,
 }
@@ -42,7 +44,19 @@ impl Told {
         let config = configure(sources, options, &base, &why, &mut borrowed(&mut others), Some(&host));
         // It is said here, before the bar of the run is drawn.
         options.plan = options.plan.clone().announce(false);
-        Told { config, file: sources.file.clone(), host, starts: true }.sound()
+        let event = Layout::new::<Entry>();
+        Told { config, file: sources.file.clone(), host, event, starts: true }.sound()
+    }
+
+    /// Options of a gateway, over those that it starts from.
+    pub fn gateway(sources: &Sources, options: &mut gateway::Options) -> Result<Told, Failure> {
+        let host = Host::look();
+        let (base, mut others) = (gateway::Options::base, others("gateway"));
+        let tables = &mut borrowed(&mut others);
+        let config = gateway::configure(sources, options, &base, &[], tables, Some(&host));
+        // It is said here, where the lines fit the terminal.
+        options.plan = options.plan.clone().announce(false);
+        Told { config, file: sources.file.clone(), host, event: gateway::EVENT, starts: true }.sound()
     }
 
     /// Settings of a measurement, over those that the command starts from.
@@ -56,7 +70,8 @@ impl Told {
         let mut tables: Vec<&mut dyn Table> = vec![&mut bench];
         tables.extend(borrowed(&mut others));
         let config = resolve(sources, &base, &mut tables, Scope::default());
-        Told { config, file: sources.file.clone(), host: Host::unknown(), starts: false }.sound()
+        let (host, event) = (Host::unknown(), Layout::new::<Entry>());
+        Told { config, file: sources.file.clone(), host, event, starts: false }.sound()
     }
 
     /// All that is wrong with it. Where no engine is started, classes that are not whole (since the file is a replay's,
@@ -98,7 +113,7 @@ impl Told {
 
     /// What the engine's settings come to that are words for something else: the CPUs that are chosen, the memory there is.
     pub fn words(&self) -> Vec<String> {
-        let scope = Scope { event: Some(Layout::new::<Entry>()), host: Some(&self.host) };
+        let scope = Scope { event: Some(self.event), host: Some(&self.host) };
         let engine = self.config.explain(&[], scope).into_iter().filter(|row| row.setting == row.key);
         let words = engine.filter(|row| matches!(row.value, Value::Word(_)));
         words.filter_map(|row| Some(format!("{}: {}", row.key, row.comes_to?))).collect()
@@ -110,7 +125,7 @@ impl Told {
         let mut err = stderr().lock();
         // There is nobody to tell if these fail.
         if self.plan().announces() {
-            let text = self.plan().summary(Layout::new::<Entry>(), Some(&self.host));
+            let text = self.plan().summary(self.event, Some(&self.host));
             for line in text.lines() {
                 let indent = &line[..line.len() - line.trim_start().len()];
                 for line in hanging(indent, "    ", line) {

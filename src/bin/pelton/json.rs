@@ -1,13 +1,15 @@
-//! A replay as one JSON object.
+//! A replay, or a gateway's run, as one JSON object.
 
 use crate::format::quantiles;
-use pelton::engine::{ClassReport, Profile, ShardReport};
+use pelton::engine::{ClassReport, Profile, Report, ShardReport};
 use pelton::event::{Failure, Rejection};
+use pelton::gateway::{End, ServerReport};
 use pelton::ledger::Counts;
 use pelton::memory::seal::{self, Sealed};
-use pelton::weblog::{Kept, LATE_FROM, Replay, aggregate::Report};
+use pelton::weblog::{Kept, LATE_FROM, Replay, aggregate};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Reasons with their counts, those that never occurred too, so that the shape is always the same.
 type ByReason = BTreeMap<&'static str, u64>;
@@ -19,7 +21,7 @@ struct Root<'a> {
     ledger: Ledger,
     classes: Vec<Class<'a>>,
     schedule: Option<Schedule>,
-    report: &'a Report,
+    report: &'a aggregate::Report,
     allocations: Allocations,
     footprint: Footprint,
     elapsed_s: f64,
@@ -146,26 +148,10 @@ struct HugePages {
 
 /// The object, on one line.
 pub fn of(replay: &Replay, profile: Profile) -> String {
-    let total = replay.engine.ledger.total();
     let root = Root {
         profile: profile.name(),
         input: input(replay),
-        ledger: Ledger {
-            offered: total.offered,
-            accepted: total.accepted,
-            rejected: total.rejected_total(),
-            handled: total.handled,
-            expired: total.expired,
-            failed: total.failed_total(),
-            evicted: total.evicted,
-            in_flight: total.in_flight,
-            rejected_by: Rejection::ALL.map(|reason| (reason.name(), total.rejected_for(reason))).into(),
-            // Age is the only reason for which an event expires.
-            expired_by: [("ttl", total.expired)].into(),
-            failed_by: Failure::ALL.map(|reason| (reason.name(), total.failed_for(reason))).into(),
-            closed: replay.engine.ledger.is_closed(),
-            drained: replay.engine.drained,
-        },
+        ledger: ledger(&replay.engine),
         classes: replay.engine.classes.iter().map(class).collect(),
         schedule: replay.kept.as_ref().map(schedule),
         report: &replay.report,
@@ -182,6 +168,96 @@ pub fn of(replay: &Replay, profile: Profile) -> String {
         },
         elapsed_s: replay.elapsed.as_secs_f64(),
         events_per_s: replay.events_per_s(),
+    };
+    serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
+}
+
+fn ledger(report: &Report) -> Ledger {
+    let total = report.ledger.total();
+    Ledger {
+        offered: total.offered,
+        accepted: total.accepted,
+        rejected: total.rejected_total(),
+        handled: total.handled,
+        expired: total.expired,
+        failed: total.failed_total(),
+        evicted: total.evicted,
+        in_flight: total.in_flight,
+        rejected_by: Rejection::ALL.map(|reason| (reason.name(), total.rejected_for(reason))).into(),
+        // Age is the only reason for which an event expires.
+        expired_by: [("ttl", total.expired)].into(),
+        failed_by: Failure::ALL.map(|reason| (reason.name(), total.failed_for(reason))).into(),
+        closed: report.ledger.is_closed(),
+        drained: report.drained,
+    }
+}
+
+/// A gateway's whole run.
+#[derive(Serialize)]
+struct Served<'a> {
+    profile: &'static str,
+    ledger: Ledger,
+    classes: Vec<Class<'a>>,
+    gateway: Gateway<'a>,
+    elapsed_s: f64,
+}
+
+#[derive(Serialize)]
+struct Gateway<'a> {
+    connected: u64,
+    connections: u64,
+    ended_by: ByReason,
+    commands: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    reads: u64,
+    writes: u64,
+    waits: u64,
+    messages: u64,
+    messages_lost: u64,
+    streams: Vec<Stream<'a>>,
+}
+
+#[derive(Serialize)]
+struct Stream<'a> {
+    name: &'a str,
+    accepted: u64,
+    busy: u64,
+    dropped: u64,
+    refused: u64,
+    last_id: String,
+}
+
+/// The report of a gateway, on one line.
+pub fn served(report: &ServerReport, profile: Profile, elapsed: Duration) -> String {
+    let counts = &report.gateway;
+    let streams = counts.streams.iter().map(|one| Stream {
+        name: &one.name,
+        accepted: one.accepted,
+        busy: one.busy,
+        dropped: one.dropped,
+        refused: one.refused,
+        last_id: one.last.to_string(),
+    });
+    let root = Served {
+        profile: profile.name(),
+        ledger: ledger(&report.engine),
+        classes: report.engine.classes.iter().map(class).collect(),
+        gateway: Gateway {
+            connected: counts.connected,
+            connections: counts.connections(),
+            ended_by: End::ALL.map(|reason| (reason.name(), counts.ended(reason))).into(),
+            commands: counts.commands,
+            bytes_in: counts.bytes_in,
+            bytes_out: counts.bytes_out,
+            reads: counts.reads,
+            writes: counts.writes,
+            waits: counts.waits,
+            messages: counts.messages,
+            messages_lost: counts.messages_lost,
+            streams: streams.collect(),
+        },
+        elapsed_s: elapsed.as_secs_f64(),
     };
     serde_json::to_string(&root).expect("all keys are strings, and every float is finite")
 }

@@ -29,6 +29,7 @@ mod page;
 mod problems;
 mod progress;
 mod replay;
+mod run;
 mod setting;
 mod text;
 mod up;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     machine::allow_huge_pages(false);
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Bench(args) => bench::run(&args),

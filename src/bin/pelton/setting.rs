@@ -30,8 +30,8 @@ pub struct Group {
     table: &'static str,
     /// Each with what it has where nobody says otherwise, if that is known.
     rows: Vec<(About, Option<String>)>,
-    /// The classes, where it has some.
-    classes: Option<String>,
+    /// Lists of tables: name, rows, and which items they have.
+    lists: Vec<(&'static str, Vec<About>, String)>,
 }
 
 impl Group {
@@ -44,12 +44,18 @@ impl Group {
     ) -> Self {
         let value = |row: &Setting<T>| start.map(|start| (row.get)(start).to_string());
         let rows = rows.iter().map(|row| (About::of(row), value(row))).collect();
-        Group { heading, table, rows, classes: None }
+        Group { heading, table, rows, lists: Vec::new() }
     }
 
     /// Takes settings of classes too.
     pub fn with_classes(self, which: &str) -> Self {
-        Group { classes: Some(which.to_string()), ..self }
+        self.with_list("class", CLASS, which)
+    }
+
+    /// Takes settings of the items of a list.
+    pub fn with_list<T>(mut self, name: &'static str, rows: &[Setting<T>], which: &str) -> Self {
+        self.lists.push((name, rows.iter().map(About::of).collect(), which.to_string()));
+        self
     }
 
     fn name(&self, key: &str) -> String {
@@ -58,8 +64,8 @@ impl Group {
 
     fn args(&self) -> Vec<Arg> {
         let options = self.rows.iter().map(|(row, start)| option(self.name(row.key), row, start.as_deref()));
-        let classes = self.classes.as_ref().map(|which| class(which));
-        options.chain(classes).map(|arg| arg.help_heading(self.heading)).collect()
+        let lists = self.lists.iter().map(|(name, rows, which)| list(name, rows, which));
+        options.chain(lists).map(|arg| arg.help_heading(self.heading)).collect()
     }
 }
 
@@ -82,7 +88,10 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
         Kind::Texts => ("TEXT,...".to_string(), String::new()),
         Kind::Secret => ("TEXT".to_string(), String::new()),
     };
-    let default = start.map_or(String::new(), |start| format!(" [default: {start}]"));
+    let default = start.map_or(String::new(), |start| match start {
+        "" => " [default: empty]".to_string(),
+        start => format!(" [default: {start}]"),
+    });
     let mut help = format!("{what}{range}{default}");
     // A row's text is part of a sentence, an option's is one.
     if let Some(first) = help.get_mut(..1) {
@@ -101,15 +110,15 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
     }
 }
 
-fn class(which: &str) -> Arg {
-    let rows = CLASS.iter().filter(|row| row.key != "name");
+fn list(name: &'static str, rows: &[About], which: &str) -> Arg {
+    let rows = rows.iter().filter(|row| row.key != "name");
     let keys: String = rows.map(|row| format!("\n  {:<20}{}", row.key, row.kind)).collect();
-    Arg::new("class")
-        .long("class")
+    Arg::new(name)
+        .long(name)
         .value_name("NAME:KEY=VALUE,...")
         .action(ArgAction::Append)
         .next_line_help(true)
-        .help(format!("Settings of a class ({which}); may be repeated:{keys}"))
+        .help(format!("Settings of a {name} ({which}); may be repeated:{keys}"))
 }
 
 /// A file and options that were given.
@@ -151,7 +160,7 @@ impl<T: Takes> clap::FromArgMatches for SettingArgs<T> {
         let mut options = Vec::new();
         for group in T::groups() {
             let keys = group.rows.iter().map(|(row, _)| group.name(row.key));
-            for id in keys.chain(group.classes.is_some().then(|| "class".to_string())) {
+            for id in keys.chain(group.lists.iter().map(|(name, ..)| name.to_string())) {
                 let all = matches.get_many::<String>(&id).into_iter().flatten();
                 options.extend(all.map(|text| (id.clone(), text.clone())));
             }

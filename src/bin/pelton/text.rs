@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, nanos, quantiles, rate, share};
 use crate::page::{Page, Rows};
+use pelton::engine::Report;
 use pelton::event;
 use pelton::ledger::Counts;
 use pelton::weblog::{Kept, LATE_FROM, Replay};
@@ -54,12 +55,12 @@ pub fn input(page: &mut Page, name: &str, replay: &Replay) -> Result<(), Failure
 /// All that follows the input.
 pub fn all(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     requests(page, replay)?;
-    ledger(page, replay)?;
+    ledger(page, &replay.engine, replay.is_sound())?;
     if let Some(kept) = &replay.kept {
         schedule(page, kept)?;
     }
-    latency(page, replay)?;
-    shards(page, replay)?;
+    latency(page, &replay.engine)?;
+    shards(page, &replay.engine)?;
     cost(page, replay)
 }
 
@@ -119,10 +120,11 @@ fn line(name: &str, of: impl Fn(&Counts) -> u64 + 'static) -> Line {
     (name.to_string(), Box::new(of))
 }
 
-fn ledger(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
+/// The ledger; `sound` is whether every event left its lane.
+pub fn ledger(page: &mut Page, report: &Report, sound: bool) -> Result<(), Failure> {
     page.title("Ledger")?;
-    let classes = &replay.engine.classes;
-    let total = replay.engine.ledger.total();
+    let classes = &report.classes;
+    let total = report.ledger.total();
     // Reasons are shown where there was one.
     let rejections = event::Rejection::ALL.into_iter().filter(|reason| total.rejected_for(*reason) > 0);
     let failures = event::Failure::ALL.into_iter().filter(|reason| total.failed_for(*reason) > 0);
@@ -160,7 +162,7 @@ fn ledger(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
         }
     }
     page.table(&mut rows)?;
-    if replay.is_sound() {
+    if sound {
         page.note("closed: every event that was offered is in exactly one of these lines")
     } else {
         page.alarm("NOT CLOSED: not every event left its lane in time")
@@ -186,10 +188,11 @@ fn schedule(page: &mut Page, kept: &Kept) -> Result<(), Failure> {
     page.note("latency and age count from the time that a line was meant for")
 }
 
-fn latency(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
+/// What was measured of each class.
+pub fn latency(page: &mut Page, report: &Report) -> Result<(), Failure> {
     page.title("Latency")?;
     let mut rows = Rows::new(2, ["class", "span", "measured", "p50", "p99", "p99.9", "max"]);
-    for class in &replay.engine.classes {
+    for class in &report.classes {
         for (name, span, histogram) in [
             (class.name.as_str(), "queue wait", &class.latency.wait_ns),
             ("", "handling", &class.latency.handling_ns),
@@ -207,11 +210,12 @@ fn latency(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
     page.table(&mut rows)
 }
 
-fn shards(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
+/// The shards, and where they ran.
+pub fn shards(page: &mut Page, report: &Report) -> Result<(), Failure> {
     page.title("Shards")?;
     let mut rows = Rows::new(3, ["shard", "CPU", "thread", "handled", "share", "parks", "rescues"]);
-    let total = replay.engine.ledger.total();
-    for shard in &replay.engine.shards {
+    let total = report.ledger.total();
+    for shard in &report.shards {
         let placement = &shard.placement;
         let thread = match (placement.cpu, placement.pinned, placement.shared) {
             (None, ..) => "not pinned",
@@ -230,7 +234,7 @@ fn shards(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
         ]);
     }
     page.table(&mut rows)?;
-    for shard in &replay.engine.shards {
+    for shard in &report.shards {
         let panics = shard.quarantine.as_ref().map_or(0, |quarantine| quarantine.panics);
         if panics > 0 {
             page.alarm(&format!("{}: its handler panicked {} times", shard.placement.shard, count(panics)))?;

@@ -1,0 +1,97 @@
+//! `pelton run`: the front door, until somebody stops it.
+
+use crate::args::RunArgs;
+use crate::config::Told;
+use crate::failure::Failure;
+use crate::format::{bytes, clean, count, nanos};
+use crate::page::{Page, Rows};
+use crate::{json, machine, text};
+use pelton::gateway::{End, Options, Server, ServerReport};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::{Write, stdout};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let mut options = Options::default();
+    let told = Told::gateway(&args.settings.sources()?, &mut options)?;
+    // In the server's hands it is the password itself, wherever that stood.
+    options.password = options.secret().map_err(|error| Failure::Host(vec![error.to_string()]))?;
+    options.password_file = None;
+    machine::allow_huge_pages(options.plan.has_huge_pages());
+    // Before anything is started: a signal that comes early is not lost, and ends nothing half made.
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| Failure::Run(format!("the system does not tell of signals: {error}")))?;
+    told.announce();
+    let (deadline, begun) = (options.stop_deadline, Instant::now());
+    let mut server = Server::start(options).map_err(|error| Failure::run(&error))?;
+    let listening = tell_places(&server);
+    if listening.is_ok() {
+        signals.forever().next();
+    }
+    let (hurry, handle) = (server.hurry(), signals.handle());
+    // A second signal hurries the stop.
+    let second = thread::spawn(move || signals.forever().next().into_iter().for_each(|_| hurry.now()));
+    let stopped = server.stop(deadline);
+    handle.close();
+    // It has nothing to panic with, and whoever waits for it has the report already.
+    let _ = second.join();
+    listening?;
+    let report = stopped.map_err(|error| Failure::run(&error))?;
+    let mut page = Page::new();
+    if args.json {
+        page.raw(&json::served(&report, told.plan().profile(), begun.elapsed()))?;
+    } else {
+        show(&mut page, &report, begun.elapsed())?;
+    }
+    page.flush()?;
+    verdict(&report)
+}
+
+/// Says where it listens, a line each, as soon as clients can connect: ports that were free are known only now.
+fn tell_places(server: &Server) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    for place in server.places() {
+        let (kind, address) = (place.kind.name(), clean(&place.address, 200));
+        writeln!(out, "listening {kind} {address}").map_err(Failure::output)?;
+    }
+    out.flush().map_err(Failure::output)
+}
+
+fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result<(), Failure> {
+    let counts = &report.gateway;
+    page.title("Streams")?;
+    let mut rows = Rows::new(1, ["stream", "accepted", "busy", "dropped", "refused", "last id"]);
+    for stream in &counts.streams {
+        let figures = [stream.accepted, stream.busy, stream.dropped, stream.refused].map(count);
+        let last = stream.last.to_string();
+        rows.row([clean(&stream.name, 40)].into_iter().chain(figures).chain([last]));
+    }
+    page.table(&mut rows)?;
+    text::ledger(page, &report.engine, report.engine.ledger.is_closed() && report.engine.drained)?;
+    text::latency(page, &report.engine)?;
+    text::shards(page, &report.engine)?;
+    page.title("Connections")?;
+    let ended = End::ALL.iter().filter(|reason| counts.ended(**reason) > 0);
+    let ended: Vec<_> =
+        ended.map(|reason| format!("{} {}", count(counts.ended(*reason)), reason.name())).collect();
+    page.fact("taken", &count(counts.connected))?;
+    page.fact("ended", &if ended.is_empty() { "none".into() } else { ended.join(", ") })?;
+    page.fact("requests", &count(counts.commands))?;
+    page.fact("read", &format!("{} in {} reads", bytes(counts.bytes_in), count(counts.reads)))?;
+    page.fact("written", &format!("{} in {} writes", bytes(counts.bytes_out), count(counts.writes)))?;
+    page.fact("messages", &format!("{}, {} lost", count(counts.messages), count(counts.messages_lost)))?;
+    page.fact("ran for", &nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+/// A stop that left events behind has failed, whatever it printed.
+fn verdict(report: &ServerReport) -> Result<(), Failure> {
+    if report.engine.ledger.is_closed() && report.engine.drained {
+        return Ok(());
+    }
+    let left = report.engine.ledger.total().in_flight;
+    Err(Failure::Run(format!(
+        "{left} events were still in their lanes when the stop had to end; a longer stop_deadline_ms would leave fewer"
+    )))
+}
