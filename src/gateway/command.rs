@@ -159,7 +159,7 @@ fn command(_: &mut Desk, call: &mut Call<'_>) -> Next {
 /// A command as Redis describes one: name, arity, flags, and where its keys are.
 fn describe(command: Option<&Command>, reply: &mut Reply<'_>) {
     let Some(command) = command else { return reply.null_array() };
-    reply.array(6);
+    reply.array(7);
     reply.bulk(command.name.to_ascii_lowercase().as_bytes());
     reply.integer(command.arity.into());
     let is_write = command.name == "XADD";
@@ -167,4 +167,6 @@ fn describe(command: Option<&Command>, reply: &mut Reply<'_>) {
     reply.simple(if is_write { "write" } else { "fast" });
     let has_key = i64::from(is_write || command.name == "XLEN");
     (0..3).for_each(|_| reply.integer(has_key));
+    // Categories of access, which there are none of: redis-py reads them where it speaks RESP3.
+    reply.array(0);
 }
