@@ -118,6 +118,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         &[
             "stream",
             "settings",
+            "tls",
             "rules",
             "configure",
             "record",

@@ -110,6 +110,10 @@ impl Conn {
 
     /// Bytes that the socket has not taken.
     pub fn pending(&self) -> usize {
+        self.unwritten() + self.socket.held()
+    }
+
+    fn unwritten(&self) -> usize {
         self.output.len() - self.written
     }
 
@@ -133,8 +137,12 @@ impl Conn {
 
     /// Writes what is pending.
     pub fn flush(&mut self, pool: &mut Pool, counts: &ThreadCounts, now_s: u32) -> io::Result<()> {
-        self.socket.flush()?;
-        if self.pending() == 0 {
+        let handed_on = self.socket.flush()?;
+        if handed_on > 0 {
+            counts.writes.add(1);
+            self.active_s = now_s;
+        }
+        if self.unwritten() == 0 {
             return Ok(());
         }
         let output = std::mem::take(&mut self.output);
@@ -145,7 +153,7 @@ impl Conn {
             self.active_s = now_s;
         }
         self.written += sent;
-        if self.pending() == 0 {
+        if self.unwritten() == 0 {
             self.written = 0;
             pool.take_back(&mut self.output);
         }

@@ -22,7 +22,7 @@ pub enum End {
     Idle,
     /// It took nothing of what was answered for `stall_s`.
     Stalled,
-    /// It did not come to terms about encryption.
+    /// It did not come to terms about encryption: no TLS, none that both sides know, or not within `stall_s`.
     Tls,
     /// The server stopped.
     Stopped,
@@ -145,9 +145,9 @@ pub struct Counts {
     pub ended: [u64; End::ALL.len()],
     /// Requests that were answered.
     pub commands: u64,
-    /// Bytes read from sockets.
+    /// Bytes read from sockets; of encrypted connections, those that were decrypted.
     pub bytes_in: u64,
-    /// Bytes written to sockets.
+    /// Bytes written to sockets; of encrypted connections, those that were encrypted.
     pub bytes_out: u64,
     /// System calls that read.
     pub reads: u64,

@@ -7,7 +7,10 @@
 
 use super::settings::Options;
 use super::socket::Socket;
-use mio::net::{TcpListener, UnixListener};
+#[cfg(feature = "tls")]
+use super::tls::{Terms, Tls};
+use crate::engine::PlanError;
+use mio::net::{TcpListener, TcpStream, UnixListener};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -60,6 +63,9 @@ pub enum ListenError {
         /// What is there.
         what: &'static str,
     },
+    /// The certificate and its key are not what they must be.
+    #[error("{0}")]
+    Terms(PlanError),
     /// The socket could not be made.
     #[error("{}: {error}", path.display())]
     Path {
@@ -73,6 +79,8 @@ pub enum ListenError {
 pub(super) enum Door {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
+    #[cfg(feature = "tls")]
+    Tls(TcpListener, Terms),
 }
 
 /// Where the server listens.
@@ -91,13 +99,15 @@ impl Listener {
     /// [`ListenError`] of the first that cannot be.
     pub fn all(options: &Options) -> Result<Vec<Listener>, ListenError> {
         let mut all = Vec::new();
-        for (kind, addresses) in [
-            (Kind::Critical, &options.listen_critical),
-            (Kind::Tcp, &options.listen),
-            (Kind::Tls, &options.listen_tls),
-        ] {
+        for (kind, addresses) in [(Kind::Critical, &options.listen_critical), (Kind::Tcp, &options.listen)] {
             for address in addresses {
                 all.push(Listener { kind, door: Door::Tcp(tcp(address)?) });
+            }
+        }
+        #[cfg(feature = "tls")]
+        if let Some(terms) = options.terms().map_err(ListenError::Terms)? {
+            for address in &options.listen_tls {
+                all.push(Listener { kind: Kind::Tls, door: Door::Tls(tcp(address)?, terms.clone()) });
             }
         }
         if let Some(path) = &options.unix_socket {
@@ -108,31 +118,31 @@ impl Listener {
 
     /// Where it is, as clients name it.
     pub fn place(&self) -> String {
-        match &self.door {
-            Door::Tcp(tcp) => {
-                tcp.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string())
-            }
-            Door::Unix(_, path) => path.display().to_string(),
-        }
+        let tcp = match &self.door {
+            Door::Tcp(tcp) => tcp,
+            Door::Unix(_, path) => return path.display().to_string(),
+            #[cfg(feature = "tls")]
+            Door::Tls(tcp, _) => tcp,
+        };
+        tcp.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string())
     }
 
     pub fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
         match &mut self.door {
             Door::Tcp(tcp) => registry.register(tcp, token, mio::Interest::READABLE),
             Door::Unix(unix, _) => registry.register(unix, token, mio::Interest::READABLE),
+            #[cfg(feature = "tls")]
+            Door::Tls(tcp, _) => registry.register(tcp, token, mio::Interest::READABLE),
         }
     }
 
     /// Takes a connection.
     pub fn accept(&self) -> io::Result<Socket> {
         match &self.door {
-            Door::Tcp(tcp) => {
-                let (stream, _) = tcp.accept()?;
-                // Answers are written once a turn: there is nothing to be gathered by waiting.
-                stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
-            }
+            Door::Tcp(tcp) => Ok(Socket::Tcp(take(tcp)?)),
             Door::Unix(unix, _) => Ok(Socket::Unix(unix.accept()?.0)),
+            #[cfg(feature = "tls")]
+            Door::Tls(tcp, terms) => Ok(Socket::Tls(Box::new(Tls::new(take(tcp)?, terms)?))),
         }
     }
 }
@@ -144,6 +154,13 @@ impl Drop for Listener {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+fn take(listener: &TcpListener) -> io::Result<TcpStream> {
+    let (stream, _) = listener.accept()?;
+    // Answers are written once a turn: there is nothing to be gathered by waiting.
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The addresses of a text: a host and a port.

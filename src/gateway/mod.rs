@@ -75,6 +75,8 @@
 mod record;
 mod stream;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 mod rules;
 #[cfg(feature = "config")]
 mod configure;

@@ -238,7 +238,12 @@ impl Worker {
         for at in 0..self.last_place() {
             let Some(conn) = self.conns.get(at) else { continue };
             let silent_s = u64::from(self.now_s.saturating_sub(conn.active_s));
-            if conn.pending() > 0 {
+            if !conn.socket.is_agreed() {
+                // Nothing but requests and answers counts as getting on, so this is the time of the whole handshake.
+                if silent_s >= stall_s {
+                    self.close(at, End::Tls);
+                }
+            } else if conn.pending() > 0 {
                 if silent_s >= stall_s {
                     self.close(at, End::Stalled);
                 }

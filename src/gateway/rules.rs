@@ -16,14 +16,16 @@
 //! | there is something to listen at |
 //! | an address is one, with its port, and is named once |
 //! | an address that others reach has a password, or is meant to be exposed |
-//! | encrypted addresses have a certificate and its key |
+//! | encrypted addresses have a certificate and its key, in a build that can encrypt |
 //! | the password stands in one place |
 //! | a Unix socket's path is one that the system takes |
-//! | the machine has the files that are named |
+//! | the machine has the files that are named, and they hold what they should |
 #![forbid(unsafe_code)]
 
 use super::settings::{EVENT, GATEWAY, Options};
 use super::stream::STREAM;
+#[cfg(feature = "tls")]
+use super::tls::{Flaw, Terms};
 use crate::engine::setting::likest;
 use crate::engine::{PlanError, Secret};
 use std::collections::BTreeSet;
@@ -71,7 +73,39 @@ impl Options {
             let limit = format!("a file that can be read, and here: {error}");
             Some(PlanError::new(named(key), quoted(path), limit, "the path of one").here())
         });
-        unread.collect()
+        let unread: Vec<_> = unread.collect();
+        let is_told = |flaw: &PlanError| unread.iter().any(|told| told.setting == flaw.setting);
+        let flaw = self.flaw_of_terms().filter(|flaw| !is_told(flaw));
+        unread.into_iter().chain(flaw).collect()
+    }
+
+    #[cfg(feature = "tls")]
+    fn flaw_of_terms(&self) -> Option<PlanError> {
+        self.terms().err()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn flaw_of_terms(&self) -> Option<PlanError> {
+        None
+    }
+
+    /// The certificate of encrypted addresses with its key. `None` where there are no such addresses.
+    ///
+    /// # Errors
+    /// Files that cannot be read, that hold no such thing, or that do not belong together.
+    #[cfg(feature = "tls")]
+    pub(super) fn terms(&self) -> Result<Option<Terms>, PlanError> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else { return Ok(None) };
+        if self.listen_tls.is_empty() {
+            return Ok(None);
+        }
+        Terms::load(certificate, key).map(Some).map_err(|flaw| {
+            let (setting, path, limit) = match flaw {
+                Flaw::Certificate(limit) => ("tls_certificate", certificate, limit),
+                Flaw::Key(limit) => ("tls_key", key, limit),
+            };
+            PlanError::new(named(setting), quoted(path), limit, "the path of one").here()
+        })
     }
 
     /// The password that clients must say: that of the settings, or the first line of the file. `None` where nobody asks
@@ -206,6 +240,11 @@ impl Options {
     }
 
     fn check_files(&self, found: &mut Vec<PlanError>) {
+        if cfg!(not(feature = "tls")) && !self.listen_tls.is_empty() {
+            let limit = "empty: this build has not the feature `tls`, and cannot encrypt";
+            let addresses = self.listen_tls.join(", ");
+            found.push(PlanError::new(named("listen_tls"), text(&addresses), limit, "a build that has it"));
+        }
         for (key, path) in [("tls_certificate", &self.tls_certificate), ("tls_key", &self.tls_key)] {
             match path {
                 None if !self.listen_tls.is_empty() => {

@@ -1,6 +1,8 @@
 //! A connection's socket: TCP, a Unix socket, or TCP under TLS.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tls")]
+use super::tls::Tls;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, Read, Write};
@@ -9,6 +11,8 @@ use std::io::{self, Read, Write};
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
 }
 
 impl Socket {
@@ -18,6 +22,8 @@ impl Socket {
         match self {
             Socket::Tcp(tcp) => registry.register(tcp, token, both),
             Socket::Unix(unix) => registry.register(unix, token, both),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => registry.register(&mut tls.tcp, token, both),
         }
     }
 
@@ -26,6 +32,8 @@ impl Socket {
         match self {
             Socket::Tcp(tcp) => tcp.read(buffer),
             Socket::Unix(unix) => unix.read(buffer),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.read(buffer),
         }
     }
 
@@ -34,24 +42,74 @@ impl Socket {
         match self {
             Socket::Tcp(tcp) => tcp.write(bytes),
             Socket::Unix(unix) => unix.write(bytes),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.write(bytes),
         }
     }
 
-    /// Hands on what was written and is still here: with encryption there may be some.
-    pub fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Hands on what was written and is still here: with encryption there may be some. How many bytes went.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(0),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Bytes that were written and are still here.
+    pub fn held(&self) -> usize {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => 0,
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.held(),
+        }
     }
 
     /// Whether a read that did not fill its buffer has emptied the socket.
     pub fn is_emptied_by_short_read(&self) -> bool {
-        true
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => true,
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.is_emptied(),
+        }
+    }
+
+    /// Whether requests can come at all: with encryption, when both sides have come to terms.
+    pub fn is_agreed(&self) -> bool {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => true,
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.is_agreed(),
+        }
+    }
+
+    /// Says what is to be said before the socket is closed.
+    pub fn bid_farewell(&mut self) {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => {}
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.bid_farewell(),
+        }
+    }
+
+    /// Takes what came and is of no more use.
+    pub fn discard(&mut self, scratch: &mut [u8]) {
+        let _ = match self {
+            Socket::Tcp(tcp) => tcp.read(scratch),
+            Socket::Unix(unix) => unix.read(scratch),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => tls.tcp.read(scratch),
+        };
     }
 
     /// Who is at the other end, as `CLIENT LIST` shows it.
     pub fn peer(&self) -> String {
-        match self {
-            Socket::Tcp(tcp) => tcp.peer_addr().map_or_else(|_| "?:0".into(), |addr| addr.to_string()),
-            Socket::Unix(_) => "unix:0".into(),
-        }
+        let tcp = match self {
+            Socket::Tcp(tcp) => tcp,
+            Socket::Unix(_) => return "unix:0".into(),
+            #[cfg(feature = "tls")]
+            Socket::Tls(tls) => &tls.tcp,
+        };
+        tcp.peer_addr().map_or_else(|_| "?:0".into(), |addr| addr.to_string())
     }
 }

@@ -332,9 +332,12 @@ impl Worker {
 
     pub fn close(&mut self, at: usize, why: End) {
         let Some(mut conn) = self.conns.try_remove(at) else { return };
-        if matches!(why, End::Protocol | End::Auth) {
+        let is_of_client = matches!(why, End::Client | End::Broken);
+        let why = if is_of_client && !conn.socket.is_agreed() { End::Tls } else { why };
+        conn.socket.bid_farewell();
+        if matches!(why, End::Protocol | End::Auth | End::Tls) {
             // What is unread would make the system throw away the answer that says why.
-            let _ = conn.socket.read(&mut self.scratch);
+            conn.socket.discard(&mut self.scratch);
         }
         if let Hold::Room(room) = conn.hold {
             let lane = &mut self.waiting[room.lane];
@@ -366,7 +369,8 @@ fn read(conn: &mut Conn, buffer: &mut [u8], counts: &ThreadCounts) -> Brought {
                 Brought::Bytes(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                conn.is_readable = false;
+                // Of encrypted bytes it may have been enough for one turn, though nothing came of them.
+                conn.is_readable = !conn.socket.is_emptied_by_short_read();
                 Brought::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
