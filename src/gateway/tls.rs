@@ -90,7 +90,7 @@ fn of_pem(error: PemError, what: &str) -> String {
     let line = |line: &[u8]| String::from_utf8_lossy(line).trim_end().escape_debug().to_string();
     let why = match error {
         PemError::NoItemsFound => return format!("a PEM file with {what} in it, and there is none"),
-        PemError::MissingSectionEnd { end_marker } => format!("there is no line '{}'", line(&end_marker)),
+        PemError::MissingSectionEnd { end_marker } => format!("section '{}' has no end", line(&end_marker)),
         PemError::IllegalSectionStart { line: text } => format!("a line is '{}'", line(&text)),
         error => error.to_string(),
     };
@@ -139,21 +139,18 @@ impl Tls {
             let failed = match self.failure {
                 Some(kind) => kind,
                 None if self.is_emptied || fruitless >= FRUITLESS_BYTES_MAX => io::ErrorKind::WouldBlock,
-                None => match self.take() {
-                    Ok(n) => {
-                        fruitless += n;
-                        continue;
-                    }
-                    Err(error) => error.kind(),
-                },
+                None => {
+                    fruitless += self.take();
+                    continue;
+                }
             };
             // What was decrypted first: the failure is told at the next read.
             return if len > 0 { Ok(len) } else { Err(failed.into()) };
         }
     }
 
-    /// Takes a piece from the socket, decrypts it, and answers what belongs to TLS.
-    fn take(&mut self) -> io::Result<usize> {
+    /// Takes a piece from the socket, decrypts it, and answers what belongs to TLS. How many bytes it was.
+    fn take(&mut self) -> usize {
         let mut source = Source { tcp: &mut self.tcp, is_emptied: &mut self.is_emptied };
         let taken = self.session.read_tls(&mut source);
         let done = taken.and_then(|n| match self.session.process_new_packets() {
@@ -165,16 +162,16 @@ impl Tls {
             }
         });
         let done = done.and_then(|n| self.flush().map(|_| n));
-        match &done {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_emptied = true,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
-            Err(error) => {
-                self.failure = Some(error.kind());
+        match done.map_err(|error| error.kind()) {
+            Ok(n) => return n,
+            Err(io::ErrorKind::WouldBlock) => self.is_emptied = true,
+            Err(io::ErrorKind::Interrupted) => {}
+            Err(kind) => {
+                self.failure = Some(kind);
                 self.is_emptied = false;
             }
-            Ok(_) => {}
         }
-        done
+        0
     }
 
     /// Encrypts a piece, and hands the socket what it takes of it.

@@ -370,7 +370,7 @@ fn read(conn: &mut Conn, buffer: &mut [u8], counts: &ThreadCounts) -> Brought {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Of encrypted bytes it may have been enough for one turn, though nothing came of them.
-                conn.is_readable = !conn.socket.is_emptied_by_short_read();
+                conn.is_readable = !conn.socket.is_emptied_by_short_read() || conn.has_ended;
                 Brought::Nothing
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
