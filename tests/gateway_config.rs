@@ -1,6 +1,7 @@
 //! Configurations of a gateway: every rule tells its problem where it stands, its lists are read from files, variables and
 //! options alike, what is written reads back the same, and nothing prints the password.
-#![cfg(all(feature = "config", feature = "gateway"))]
+// Without `tls` encrypted addresses are refused besides.
+#![cfg(all(feature = "config", feature = "tls"))]
 
 #[path = "support/cases.rs"]
 mod cases;

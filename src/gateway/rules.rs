@@ -16,10 +16,10 @@
 //! | there is something to listen at |
 //! | an address is one, with its port, and is named once |
 //! | an address that others reach has a password, or is meant to be exposed |
-//! | encrypted addresses have a certificate and its key, in a build that can encrypt |
+//! | encrypted addresses have a certificate and its key |
 //! | the password stands in one place |
 //! | a Unix socket's path is one that the system takes |
-//! | the machine has the files that are named, and they hold what they should |
+//! | the machine has the files that are named |
 #![forbid(unsafe_code)]
 
 use super::settings::{EVENT, GATEWAY, Options};
