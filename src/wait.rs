@@ -20,11 +20,18 @@
 //! *rescue*. The count stands in reports and is 0 in every test: it would mean that the reasoning above is wrong.
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "gateway", loom))]
+mod alarm;
 mod bell;
 mod door;
 #[cfg(feature = "async")]
 mod task;
 
+#[cfg(all(test, loom))]
+mod models;
+
+#[cfg(feature = "gateway")]
+pub(crate) use alarm::Alarm;
 pub(crate) use bell::{Bell, NAP, bit, settle};
 pub(crate) use door::Doorbell;
 #[cfg(feature = "async")]

@@ -22,7 +22,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     ],
     &[
         ("ring", &["payload", "slots", "shape", "core", "producer", "stage", "consumer"]),
-        ("wait", &["bell", "door", "task"]),
+        ("wait", &["alarm", "bell", "door", "task"]),
     ],
     &[("lane", &["spec", "producer", "waiting", "consumer"])],
     &[("producer", &[]), ("async_producer", &[])],

@@ -66,14 +66,14 @@ impl Worker {
             }
             timeout = Duration::ZERO;
         } else {
-            bell.lie_down();
+            bell.alarm.arm();
             if self.taps.is_ready() {
                 timeout = Duration::ZERO;
             }
         }
         // Interrupted: it looks again.
         let _ = self.poll.poll(events, Some(timeout));
-        bell.get_up();
+        bell.alarm.disarm();
         self.now_s = self.desk.shared.now_s();
     }
 

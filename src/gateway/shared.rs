@@ -8,6 +8,7 @@ use super::settings::Options;
 use super::stream::{KeyFrom, Stream};
 use crate::class::{Class, ClassId, Overflow};
 use crate::engine::{Plan, Secret};
+use crate::wait::Alarm;
 use mio::Waker;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -46,20 +47,15 @@ pub(super) enum Stage {
     Ending,
 }
 
-/// Whether a gateway thread sleeps, and how to wake it.
-///
-/// # Mechanism
-/// The thread says that it sleeps, looks once more at what could have come meanwhile, and sleeps. Whoever has something
-/// for it brings that first, and then asks whether it sleeps. One of the two sees the other: both put a full fence
-/// between their store and their load. The bell costs a system call once for each sleep.
+/// Whether a gateway thread sleeps, and how to wake it. Waking costs a system call, once for each sleep.
 pub(super) struct Bell {
-    sleeps: AtomicBool,
+    pub alarm: Alarm,
     waker: Waker,
 }
 
 impl Bell {
     pub fn new(waker: Waker) -> Self {
-        Bell { sleeps: AtomicBool::new(false), waker }
+        Bell { alarm: Alarm::new(), waker }
     }
 
     /// Wakes the thread, whether it sleeps or not.
@@ -68,23 +64,11 @@ impl Bell {
         let _ = self.waker.wake();
     }
 
-    /// Wakes the thread if it sleeps.
+    /// Wakes the thread if it sleeps. What it is woken for has been brought before.
     pub fn ring(&self) {
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.sleeps.load(Ordering::Relaxed) && self.sleeps.swap(false, Ordering::Relaxed) {
+        if self.alarm.must_ring() {
             self.wake();
         }
-    }
-
-    /// Says that the thread is about to sleep: after it, look again.
-    pub fn lie_down(&self) {
-        self.sleeps.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-    }
-
-    /// Says that it is awake.
-    pub fn get_up(&self) {
-        self.sleeps.store(false, Ordering::Relaxed);
     }
 }
 
