@@ -156,6 +156,9 @@ impl Conn {
         if self.unwritten() == 0 {
             self.written = 0;
             pool.take_back(&mut self.output);
+        } else if self.written >= self.pending() {
+            // One who takes all but never catches up would make it grow for ever.
+            self.output.drain(..std::mem::take(&mut self.written));
         }
         Ok(())
     }

@@ -85,6 +85,7 @@ impl Listeners {
             let Conn { session, output, .. } = conn;
             let Some(own) = &mut session.subscriptions else { continue };
             let begun = output.len();
+            let mut has_lost = false;
             for subscription in &mut own.all {
                 let Some((_, lost)) = subscription.channels.iter_mut().find(|(own, _)| *own == channel)
                 else {
@@ -96,6 +97,7 @@ impl Listeners {
                 if message.len() + around > room {
                     *lost += 1;
                     counts.messages_lost.add(1);
+                    has_lost = true;
                     continue;
                 }
                 pool.lend(output);
@@ -110,7 +112,8 @@ impl Listeners {
                 );
                 counts.messages.add(1);
             }
-            if !was_pending && output.len() > begun {
+            // Who has nothing pending is told of a loss now: nothing else would bring it up.
+            if !was_pending && (has_lost || output.len() > begun) {
                 self.fresh.push(*at);
             }
         }
@@ -119,15 +122,17 @@ impl Listeners {
     /// Counts what never reached this thread.
     pub fn missed(&mut self, channel: ChannelId, n: u64, conns: &mut Slab<Conn>, counts: &ThreadCounts) {
         for at in &self.by_channel[channel.index()] {
-            let Some(own) = conns.get_mut(*at).and_then(|conn| conn.session.subscriptions.as_mut()) else {
-                continue;
-            };
+            let Some(conn) = conns.get_mut(*at) else { continue };
+            let is_pending = conn.pending() > 0;
+            let Some(own) = &mut conn.session.subscriptions else { continue };
             let all = own.all.iter_mut().flat_map(|subscription| &mut subscription.channels);
             for (_, lost) in all.filter(|(own, _)| *own == channel) {
                 *lost += n;
                 counts.messages_lost.add(n);
             }
-            self.fresh.push(*at);
+            if !is_pending {
+                self.fresh.push(*at);
+            }
         }
     }
 }
