@@ -5,6 +5,7 @@
 //! - The mode of a Unix socket is set before anyone else can connect: it is made in a folder of this user's alone.
 #![forbid(unsafe_code)]
 
+use super::rules::SOCKET_PATH_BYTES_MAX;
 use super::settings::Options;
 use super::socket::Socket;
 #[cfg(feature = "tls")]
@@ -14,6 +15,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener};
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -159,7 +161,8 @@ impl Drop for Listener {
 fn take(listener: &TcpListener) -> io::Result<TcpStream> {
     let (stream, _) = listener.accept()?;
     // Answers are written once a turn: there is nothing to be gathered by waiting.
-    stream.set_nodelay(true)?;
+    // One that is gone already shows it when it is read.
+    let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
@@ -197,17 +200,26 @@ fn unix(path: &Path, mode: u32) -> Result<Door, ListenError> {
                 "something is there that is no socket; another path, or removing it, would work",
             ));
         }
-        if UnixStream::connect(path).is_ok() {
-            return Err(taken("another server listens there; another path, or stopping it, would work"));
+        match UnixStream::connect(path) {
+            // What a server left behind that was killed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            Ok(_) => {
+                return Err(taken("another server listens there; another path, or stopping it, would work"));
+            }
+            Err(error) => return Err(failed(error)),
         }
-        // What a server left behind that was killed.
-        fs::remove_file(path).map_err(failed)?;
     }
     let folder = path.with_extension(format!("{}.new", std::process::id()));
     let hidden = folder.join("socket");
     let bind = || {
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let listener = UnixListener::bind(&hidden)?;
+        // Where its name is longer than the system takes, the folder's descriptor stands for the beginning.
+        let open = fs::File::open(&folder)?;
+        let short = PathBuf::from(format!("/proc/self/fd/{}/socket", open.as_raw_fd()));
+        let is_short = hidden.as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
+        let listener = UnixListener::bind(if is_short { &hidden } else { &short })?;
         fs::set_permissions(&hidden, fs::Permissions::from_mode(mode))?;
         fs::rename(&hidden, path)?;
         Ok(listener)

@@ -14,6 +14,7 @@
 //! | the plan has room for a producer for each thread |
 //! | CPUs are named, or derived |
 //! | there is something to listen at |
+//! | there are not more addresses than can be listened at |
 //! | an address is one, with its port, and is named once |
 //! | an address that others reach has a password, or is meant to be exposed |
 //! | encrypted addresses have a certificate and its key |
@@ -38,8 +39,11 @@ pub const STREAMS_MAX: usize = 1_024;
 /// The most views.
 pub const VIEWS_MAX: usize = 256;
 
+/// The most listeners, a Unix socket among them.
+pub(super) const LISTENERS_MAX: usize = 64;
+
 /// Bytes of the longest path of a Unix socket. (`sun_path` of `unix(7)`, less its end.)
-const SOCKET_PATH_BYTES_MAX: usize = 107;
+pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// A setting of a gateway by its name among all.
 fn named(key: &str) -> String {
@@ -214,6 +218,14 @@ impl Options {
         if lists.iter().all(|(_, list)| list.is_empty()) && self.unix_socket.is_none() {
             let limit = "one address or more where there is no unix_socket either";
             found.push(PlanError::new(named("listen"), "empty", limit, "[\"127.0.0.1:6380\"]"));
+        }
+        let all = lists.iter().map(|(_, list)| list.len()).sum::<usize>();
+        let most = LISTENERS_MAX - usize::from(self.unix_socket.is_some());
+        if all > most {
+            let limit =
+                format!("at most {most} in all lists together, beside the Unix socket if there is one");
+            let works = format!("a list with {} addresses less", all - most);
+            found.push(PlanError::new(named("listen"), format!("one of {all} addresses"), limit, works));
         }
         let mut seen = BTreeSet::new();
         for (key, list) in lists {
