@@ -18,7 +18,7 @@ use super::desk::{Call, Desk, Next, Question};
 use super::handler::Front;
 use super::mail::Mail;
 use super::record::Record;
-use super::shared::Shared;
+use super::shared::{Shared, Stage};
 use super::tell;
 use crate::engine::Engine;
 use crate::event::ShardId;
@@ -133,9 +133,13 @@ impl<H: Handler<Record>> Reader<H> {
     pub fn run(mut self) {
         let mut next = Instant::now() + REST;
         loop {
+            // Looked at each time: questions may come without a pause.
+            if Instant::now() >= next {
+                next = Instant::now() + self.tell_windows();
+            }
             match self.questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(question) => self.answer(&question),
-                Err(RecvTimeoutError::Timeout) => next = Instant::now() + self.tell_windows(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -172,6 +176,9 @@ impl<H: Handler<Record>> Reader<H> {
         tally.clear();
         let engine = self.engine.upgrade().ok_or("ERR the server stops")?;
         for shard in (0..shards).map(ShardId) {
+            if self.shared.stage() != Stage::Running {
+                return Err("ERR the server stops".into());
+            }
             let row = row.map(<[u8]>::to_vec);
             let add = move |front: &mut Front<H>| {
                 match &row {

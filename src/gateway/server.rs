@@ -11,7 +11,7 @@
 //! end; producers detach; the engine drains for what is left of the deadline, and accounts for everything.
 #![forbid(unsafe_code)]
 
-use super::accept::{Entrance, LISTENERS_MAX};
+use super::accept::Entrance;
 use super::counts::Counts;
 use super::desk::Desk;
 use super::handler::{Front, nothing};
@@ -19,12 +19,13 @@ use super::listen::{Kind, ListenError, Listener};
 use super::publish::Publisher;
 use super::query::Reader;
 use super::record::Record;
+use super::rules::LISTENERS_MAX;
 use super::settings::Options;
 use super::shared::{Shared, Stage};
 use super::subscriptions::Listeners;
 use super::tap::{TapsIn, taps};
 use super::worker::{LISTENERS, WAKER, Worker};
-use crate::engine::{Engine, PlanErrors, Report, Severity, StartError, StopError};
+use crate::engine::{Engine, PlanErrors, Report, STOP_GRACE, Severity, StartError, StopError};
 use crate::event::ShardId;
 use crate::host::available;
 use crate::producer::AttachError;
@@ -79,6 +80,8 @@ pub struct Server {
     shared: Arc<Shared>,
     places: Vec<Place>,
     threads: Vec<JoinHandle<()>>,
+    /// It may wait for a shard, so nobody waits for it for long.
+    reader: Option<JoinHandle<()>>,
     cpus: Vec<Option<usize>>,
 }
 
@@ -138,7 +141,7 @@ impl Server {
         let engine = Arc::new(shared.options.plan.clone().start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
         let (questions, asked) = channel();
-        let mut server = Server { engine, shared, places, threads: Vec::new(), cpus };
+        let mut server = Server { engine, shared, places, threads: Vec::new(), reader: None, cpus };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
             let shared = server.shared.clone();
@@ -163,7 +166,7 @@ impl Server {
         }
         let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, asked);
         let run = move || reader.run();
-        server.threads.push(std::thread::Builder::new().name("pelton-views".into()).spawn(run)?);
+        server.reader = Some(std::thread::Builder::new().name("pelton-views".into()).spawn(run)?);
         Ok(server)
     }
 
@@ -214,6 +217,7 @@ impl Server {
             std::thread::sleep(NAP);
         }
         let engine = self.engine.stop(Duration::ZERO)?;
+        self.end_reader();
         Ok(ServerReport { engine, gateway: self.shared.counts() })
     }
 
@@ -222,6 +226,20 @@ impl Server {
     #[must_use]
     pub fn hurry(&self) -> Hurry {
         Hurry(self.shared.clone())
+    }
+
+    /// Waits for the thread that reads views. One that waits for a stuck shard is left to itself: it ends with what it
+    /// asked for.
+    fn end_reader(&mut self) {
+        let begun = Instant::now();
+        let Some(reader) = self.reader.take() else { return };
+        while !reader.is_finished() {
+            if begun.elapsed() >= STOP_GRACE {
+                return;
+            }
+            std::thread::sleep(NAP);
+        }
+        let _ = reader.join();
     }
 }
 
