@@ -15,9 +15,6 @@ use std::fs::File;
 use std::io;
 use std::sync::mpsc::Sender;
 
-/// The most listeners.
-pub(super) const LISTENERS_MAX: usize = 64;
-
 /// Connections that are taken before those that are there have their turn again.
 const BATCH: usize = 64;
 
@@ -28,18 +25,28 @@ pub(super) struct Entrance {
     threads: Vec<Sender<Mail>>,
     next: usize,
     reserve: Option<File>,
+    /// Somebody may stand outside whom there was no descriptor to turn away with.
+    is_short: bool,
 }
 
 impl Entrance {
     pub fn new(listeners: Vec<Listener>, threads: Vec<Sender<Mail>>) -> Self {
         let listeners = listeners.into_iter().map(|listener| (listener, true)).collect();
-        Entrance { listeners, threads, next: 0, reserve: reserve() }
+        Entrance { listeners, threads, next: 0, reserve: reserve(), is_short: false }
     }
 
     /// Somebody knocks at a listener.
     pub fn knock(&mut self, at: usize) {
         if let Some((_, knocked)) = self.listeners.get_mut(at) {
             *knocked = true;
+        }
+    }
+
+    /// Looks for those who could not even be turned away: the system tells of them no more.
+    pub fn look_again(&mut self) {
+        if std::mem::take(&mut self.is_short) {
+            self.reserve = self.reserve.take().or_else(reserve);
+            self.listeners.iter_mut().for_each(|(_, knocked)| *knocked = true);
         }
     }
 
@@ -50,7 +57,7 @@ impl Entrance {
 
     /// Lets in those who knock: this thread's go to `welcome`, the others' into their mail.
     pub fn enter(&mut self, shared: &Shared, mut welcome: impl FnMut(Socket, u64, bool)) -> bool {
-        let Entrance { listeners, threads, next, reserve: spare } = self;
+        let Entrance { listeners, threads, next, reserve: spare, is_short } = self;
         let counts = &shared.threads[0];
         let mut any = false;
         for (listener, knocked) in listeners.iter_mut().filter(|(_, knocked)| *knocked) {
@@ -85,14 +92,19 @@ impl Entrance {
                             counts.end(End::Descriptors);
                         } else {
                             *knocked = false;
+                            *is_short = true;
                         }
                         *spare = reserve();
+                        *is_short |= spare.is_none();
                     }
                     // It was gone before it was let in.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Whatever it is, trying again at once would not help. The next who knocks is told anew.
-                    Err(_) => *knocked = false,
+                    // Whatever it is, trying again at once would not help.
+                    Err(_) => {
+                        *knocked = false;
+                        *is_short = true;
+                    }
                 }
             }
         }

@@ -156,7 +156,7 @@ impl Conn {
         if self.unwritten() == 0 {
             self.written = 0;
             pool.take_back(&mut self.output);
-        } else if self.written >= self.pending() {
+        } else if self.written >= self.unwritten() {
             // One who takes all but never catches up would make it grow for ever.
             self.output.drain(..std::mem::take(&mut self.written));
         }

@@ -12,6 +12,8 @@ use super::conn::{ConnKey, Hold, Room};
 use super::counts::End;
 use super::desk::Desk;
 use super::mail::Mail;
+use super::rules::LISTENERS_MAX;
+use super::settings::seconds;
 use super::shared::Stage;
 use super::worker::{CRITICAL, EVENTS_MAX, LISTENERS, WAKER, Worker};
 #[cfg(feature = "audit")]
@@ -82,7 +84,7 @@ impl Worker {
             match event.token() {
                 // Its mail, and the urgent, are looked at in any case.
                 WAKER | CRITICAL => {}
-                Token(at) if at > LISTENERS - super::accept::LISTENERS_MAX => {
+                Token(at) if at > LISTENERS - LISTENERS_MAX => {
                     if let Some(entrance) = &mut self.entrance {
                         entrance.knock(LISTENERS - at);
                     }
@@ -109,13 +111,19 @@ impl Worker {
         if self.critical_conns == 0 {
             return;
         }
-        let _ = self.critical.poll(events, Some(Duration::ZERO));
-        for event in events.iter() {
-            self.note(event.token().0, event);
-        }
-        for _ in 0..self.urgent.len() {
-            if let Some(at) = self.urgent.pop_front() {
-                self.turn(at);
+        // The system tells of so many at once, and not again of those that it has not told of.
+        for _ in 0..=self.critical_conns / EVENTS_MAX {
+            let _ = self.critical.poll(events, Some(Duration::ZERO));
+            for event in events.iter() {
+                self.note(event.token().0, event);
+            }
+            for _ in 0..self.urgent.len() {
+                if let Some(at) = self.urgent.pop_front() {
+                    self.turn(at);
+                }
+            }
+            if events.iter().count() < EVENTS_MAX {
+                break;
             }
         }
     }
@@ -180,9 +188,10 @@ impl Worker {
 
     /// Writes what a view said to the connection that waits for it.
     fn answer(&mut self, key: ConnKey, bytes: &[u8]) {
-        let Worker { conns, pool, desk, .. } = self;
+        let Worker { conns, pool, desk, now_s, .. } = self;
         let Some(conn) = conns.get_mut(key.at).filter(|conn| conn.session.id == key.id) else { return };
         conn.hold = Hold::No;
+        conn.active_s = *now_s;
         match conn.send(bytes, pool, &desk.shared.threads[desk.thread]) {
             Ok(()) => self.settle(key.at),
             Err(_) => self.close(key.at, End::Broken),
@@ -222,6 +231,10 @@ impl Worker {
         }
         while let Some(at) = self.desk.listeners.fresh.pop() {
             any = true;
+            if let Some(conn) = self.conns.get_mut(at) {
+                // What it takes nothing of begins to be pending now.
+                conn.active_s = self.now_s;
+            }
             self.flush(at);
         }
         any
@@ -233,21 +246,25 @@ impl Worker {
             return;
         }
         self.swept = Instant::now();
-        let idle_s = self.shared().options.idle.map_or(u64::MAX, |idle| idle.as_secs());
-        let stall_s = self.shared().options.stall.as_secs();
+        if let Some(entrance) = &mut self.entrance {
+            entrance.look_again();
+        }
+        // More seconds have begun than it may be silent for: at least as long has gone by.
+        let idle_s = self.shared().options.idle.map_or(u64::MAX, seconds);
+        let stall_s = seconds(self.shared().options.stall);
         for at in 0..self.last_place() {
             let Some(conn) = self.conns.get(at) else { continue };
             let silent_s = u64::from(self.now_s.saturating_sub(conn.active_s));
             if !conn.socket.is_agreed() {
                 // Nothing but requests and answers counts as getting on, so this is the time of the whole handshake.
-                if silent_s >= stall_s {
+                if silent_s > stall_s {
                     self.close(at, End::Tls);
                 }
             } else if conn.pending() > 0 {
-                if silent_s >= stall_s {
+                if silent_s > stall_s {
                     self.close(at, End::Stalled);
                 }
-            } else if silent_s >= idle_s
+            } else if silent_s > idle_s
                 && matches!(conn.hold, Hold::No)
                 && conn.session.subscriptions.is_none()
             {

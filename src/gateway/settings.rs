@@ -159,7 +159,7 @@ fn path(value: &Value) -> Option<PathBuf> {
 }
 
 /// Whole seconds, rounded up.
-fn seconds(span: Duration) -> u64 {
+pub(super) fn seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 

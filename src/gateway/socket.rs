@@ -92,14 +92,15 @@ impl Socket {
         }
     }
 
-    /// Takes what came and is of no more use.
-    pub fn discard(&mut self, scratch: &mut [u8]) {
-        let _ = match self {
+    /// Takes what came and is of no more use. Whether there was any.
+    pub fn discard(&mut self, scratch: &mut [u8]) -> bool {
+        let taken = match self {
             Socket::Tcp(tcp) => tcp.read(scratch),
             Socket::Unix(unix) => unix.read(scratch),
             #[cfg(feature = "tls")]
             Socket::Tls(tls) => tls.tcp.read(scratch),
         };
+        matches!(taken, Ok(1..))
     }
 
     /// Who is at the other end, as `CLIENT LIST` shows it.

@@ -52,6 +52,9 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 /// Events that the system tells at once.
 pub(super) const EVENTS_MAX: usize = 1_024;
 
+/// Reads of what a connection has said behind its end.
+const UNREAD_MAX: usize = 32;
+
 /// Longest inline request, in bytes.
 const INLINE_BYTES_MAX: u32 = 64 << 10;
 
@@ -173,12 +176,12 @@ impl Worker {
         let thread = desk.thread;
         let output_max = shared.options.output_bytes_max as usize;
         let kept = conn.rest.len();
-        // A request that is larger than the buffer gets one of its own, which grows with what has come of it.
+        // A request that does not leave half of the buffer gets one of its own, which grows with what has come of it.
         let mut own = Vec::new();
-        let is_large = conn.needs.max(kept) >= scratch.len();
+        let is_large = kept > scratch.len() / 2;
         let buffer: &mut [u8] = if is_large {
             own = std::mem::take(&mut conn.rest);
-            own.resize(conn.needs.min(kept * 2).max(kept + scratch.len()), 0);
+            own.resize(if conn.has_requests { kept } else { kept + scratch.len() }, 0);
             &mut own
         } else {
             scratch[..kept].copy_from_slice(&conn.rest);
@@ -256,6 +259,10 @@ impl Worker {
         }
         let counts = &desk.shared.threads[thread];
         counts.commands.add(commands);
+        if commands > 0 {
+            // Who has waited for an answer was not idle.
+            conn.active_s = *now_s;
+        }
         if conn.ending.is_none() {
             if is_large {
                 own.truncate(len);
@@ -309,7 +316,6 @@ impl Worker {
     pub fn welcome(&mut self, mut socket: Socket, id: u64, is_critical: bool) {
         let shared = self.desk.shared.clone();
         let counts = &shared.threads[self.desk.thread];
-        counts.connected.add(1);
         let session = Session {
             id,
             version: Version::Resp2,
@@ -325,6 +331,7 @@ impl Worker {
             shared.clients.remove(id);
             return counts.end(End::Descriptors);
         }
+        counts.connected.add(1);
         entry.insert(Conn::new(socket, session, is_critical, self.now_s));
         self.critical_conns += usize::from(is_critical);
         self.queue(at);
@@ -335,9 +342,12 @@ impl Worker {
         let is_of_client = matches!(why, End::Client | End::Broken);
         let why = if is_of_client && !conn.socket.is_agreed() { End::Tls } else { why };
         conn.socket.bid_farewell();
-        if matches!(why, End::Protocol | End::Auth | End::Tls) {
-            // What is unread would make the system throw away the answer that says why.
-            conn.socket.discard(&mut self.scratch);
+        if why != End::Broken {
+            // What is unread would make the system throw away the answers that it has not handed on.
+            let mut left = UNREAD_MAX;
+            while left > 0 && conn.socket.discard(&mut self.scratch) {
+                left -= 1;
+            }
         }
         if let Hold::Room(room) = conn.hold {
             let lane = &mut self.waiting[room.lane];
