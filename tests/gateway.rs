@@ -1,0 +1,914 @@
+//! The gateway as its clients see it: what becomes of an event under each policy, what subscribers and views tell, ids,
+//! the end of a server, and that nothing on an event's way allocates. What clients were told is compared with the
+//! server's counts, the ledger, and what handlers saw.
+#![cfg(all(feature = "gateway", feature = "audit"))]
+
+#[path = "support/gateway.rs"]
+mod gateway;
+mod support;
+
+use gateway::*;
+use pelton::event::{Rejection, ShardId};
+use pelton::gateway::{End, Options, Record, Server, ServerReport};
+use pelton::memory::audit::Counting;
+use pelton::memory::seal::Seal;
+use pelton::views::View;
+use pelton::{Class, Context, Event};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use support::*;
+
+#[global_allocator]
+static ALLOCATOR: Counting<std::alloc::System> = Counting::new(std::alloc::System);
+
+/// Long enough for an answer that must not come.
+const MOMENT: Duration = Duration::from_millis(150);
+
+/// A class of four slots, and one with room.
+fn small(class_of: impl FnOnce(Class) -> Class) -> Options {
+    options(1, 1, [class_of(class("small", 4)), class("roomy", 1_024)])
+}
+
+fn error_of(reply: &Reply) -> &str {
+    match reply {
+        Reply::Error(text) => text,
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+#[test]
+fn a_blocked_connection_waits_and_others_go_on() {
+    let _dog = watchdog();
+    let site = Site::closed(small(Class::block));
+    let mut tally = Tally::default();
+    let mut blocked = site.client();
+    let mut pipeline = xadds("small", "a", 0, 10);
+    pipeline.extend(request(&["ECHO", "behind"]));
+    blocked.send(&pipeline);
+    blocked.take("small", 4, &mut tally);
+    site.until("it waits", |counts| counts.waits == 1);
+    assert_eq!(blocked.within(MOMENT), None);
+    // What it says meanwhile waits as well.
+    blocked.send(&xadd("small", "a", 10));
+    let mut other = site.client();
+    for n in 0..100 {
+        other.ping();
+        other.send(&xadd("roomy", "b", n));
+        other.take("roomy", 1, &mut tally);
+    }
+    assert_eq!(blocked.within(MOMENT), None);
+    assert_eq!(site.server.counts().streams[0].accepted, 4);
+    site.door.open();
+    blocked.take("small", 6, &mut tally);
+    assert_eq!(blocked.read().text(), "behind");
+    blocked.take("small", 1, &mut tally);
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.streams[0].accepted, 11);
+    assert_eq!(report.gateway.ended(End::Stopped), 2);
+    assert_eq!(report.gateway.connections(), 0);
+}
+
+#[test]
+fn those_who_wait_for_one_lane_go_on_in_the_order_in_which_they_came() {
+    const WAITING: u64 = 20;
+    let _dog = watchdog();
+    // One slot and one key: there is one lane, and room for one after the other.
+    let site = Site::closed(options(1, 1, [class("small", 1)]));
+    let mut tally = Tally::default();
+    let mut first = site.client();
+    first.send(&xadd("small", "all", 0));
+    first.take("small", 1, &mut tally);
+    let mut waiting: Vec<_> = (1..=WAITING)
+        .map(|n| {
+            let mut client = site.client();
+            client.send(&xadd("small", "all", n));
+            site.until("it waits", |counts| counts.waits == n);
+            client
+        })
+        .collect();
+    site.door.open();
+    let mut last = None;
+    for client in &mut waiting {
+        let reply = client.read();
+        client.note("small", &reply, &mut tally);
+        let id = id(&reply.text());
+        assert!(last < Some(id), "{id} after {last:?}");
+        last = Some(id);
+    }
+    site.settle(&tally);
+}
+
+#[test]
+fn a_class_that_blocks_for_a_time_says_busy_when_it_is_over() {
+    let _dog = watchdog();
+    let site = Site::closed(small(|class| class.block_for(Duration::from_millis(60))));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let begun = Instant::now();
+    let mut pipeline = xadds("small", "a", 0, 7);
+    pipeline.extend(request(&["ECHO", "behind"]));
+    client.send(&pipeline);
+    client.take("small", 4, &mut tally);
+    for _ in 0..3 {
+        let reply = client.read();
+        let text = error_of(&reply);
+        assert_eq!(text, "BUSY class 'small' depth 4 of 4 at shard 0: timed_out");
+        client.note("small", &reply, &mut tally);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(180), "each waits for its own time");
+    assert_eq!(client.read().text(), "behind");
+    site.door.open();
+    client.send(&xadd("small", "a", 7));
+    client.take("small", 1, &mut tally);
+    let report = site.settle(&tally);
+    assert_eq!(report.engine.ledger.total().rejected_for(Rejection::TimedOut), 3);
+    assert_eq!((report.gateway.streams[0].busy, report.gateway.streams[0].accepted), (3, 5));
+}
+
+#[test]
+fn a_class_that_rejects_says_busy_in_the_order_of_the_pipeline() {
+    let _dog = watchdog();
+    let site = Site::closed(small(Class::reject));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let mut pipeline = Vec::new();
+    for n in 0..100 {
+        pipeline.extend(xadd("small", "a", n));
+        pipeline.extend(request(&["ECHO", &n.to_string()]));
+    }
+    client.send(&pipeline);
+    for n in 0..100 {
+        let reply = client.read();
+        if n >= 4 {
+            assert_eq!(error_of(&reply), "BUSY class 'small' depth 4 of 4 at shard 0: slots_full");
+        }
+        client.note("small", &reply, &mut tally);
+        assert_eq!(client.read().text(), n.to_string());
+    }
+    let report = site.settle(&tally);
+    assert_eq!(report.engine.ledger.total().rejected_for(Rejection::SlotsFull), 96);
+}
+
+#[test]
+fn what_finds_no_bytes_and_what_is_too_large_are_told_apart() {
+    let _dog = watchdog();
+    let small = class("small", 64).payload_bytes(1 << 10).reject();
+    let site = Site::closed(options(1, 1, [small]));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let value = "x".repeat(400);
+    let add = |value: &str| request(&["XADD", "small", "*", "who", "a", "value", value]);
+    let mut pipeline = add(&value);
+    pipeline.extend(add(&value));
+    pipeline.extend(add(&value));
+    pipeline.extend(add(&"x".repeat(2_000)));
+    client.send(&pipeline);
+    client.take("small", 2, &mut tally);
+    let full = client.read();
+    assert!(
+        full.is_error("BUSY class 'small' depth 2 of ") && full.text().ends_with(": bytes_full"),
+        "{full:?}"
+    );
+    client.note("small", &full, &mut tally);
+    let large = client.read();
+    assert!(large.is_error("ERR "), "{large:?}");
+    client.note("small", &large, &mut tally);
+    let report = site.settle(&tally);
+    let total = report.engine.ledger.total();
+    assert_eq!((total.rejected_for(Rejection::BytesFull), report.gateway.streams[0].refused), (1, 1));
+}
+
+#[test]
+fn a_class_that_drops_the_newest_says_so() {
+    let _dog = watchdog();
+    let site = Site::closed(small(Class::drop_newest));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    client.send(&xadds("small", "a", 0, 50));
+    for n in 0..50 {
+        let reply = client.read();
+        if n >= 4 {
+            assert_eq!(error_of(&reply), "DROPPED class 'small' depth 4 of 4 at shard 0");
+        }
+        client.note("small", &reply, &mut tally);
+    }
+    let report = site.settle(&tally);
+    assert_eq!(report.engine.ledger.total().rejected_for(Rejection::DroppedNewest), 46);
+}
+
+#[test]
+fn requests_that_are_not_well_formed_are_refused_and_never_offered() {
+    let _dog = watchdog();
+    let mut options = options(1, 1, [class("s", 64)]);
+    options.streams[0].payload_max = Some(64);
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let wide = "x".repeat(80);
+    let refused: &[&[&str]] = &[
+        &["XADD", "s", "*", "who"],
+        &["XADD", "s", "1-1", "who", "a"],
+        &["XADD", "s", "*", "n", "1"],
+        &["XADD", "s", "MAXLEN", "x", "*", "who", "a"],
+        &["XADD", "s", "LIMIT", "1", "*", "who", "a"],
+        &["XADD", "s", "NOMKSTREAM", "who", "a"],
+        &["XADD", "s", "*", "who", "a", "n"],
+        &["XADD", "s", "*", "who", &wide],
+        &["XADD", "s", "MINID", "~"],
+        &["XADD", "s", "MAXLEN", "~", "1"],
+    ];
+    for args in refused {
+        let reply = client.ask(args);
+        assert!(reply.is_error("ERR "), "{args:?}: {reply:?}");
+        // Too few arguments for any `XADD` name no stream.
+        if args.len() >= 5 {
+            client.note("s", &reply, &mut tally);
+        }
+    }
+    let taken: &[&[&str]] = &[
+        &["XADD", "s", "NOMKSTREAM", "*", "who", "a"],
+        &["xadd", "s", "MAXLEN", "~", "1000", "LIMIT", "10", "*", "who", "a"],
+        &["XADD", "s", "maxlen", "=", "1000", "*", "who", "a"],
+        &["XADD", "s", "MINID", "0-1", "*", "who", ""],
+    ];
+    for args in taken {
+        let reply = client.ask(args);
+        client.note("s", &reply, &mut tally);
+        assert!(matches!(reply, Reply::Bulk(_)), "{args:?}: {reply:?}");
+    }
+    assert!(client.ask(&["XADD", "none", "*", "who", "a"]).is_error("NOSTREAM "));
+    assert_eq!(client.ask(&["XLEN", "s"]), Reply::Integer(taken.len() as i64));
+    site.settle(&tally);
+}
+
+#[test]
+fn a_blocked_client_that_says_nothing_more_is_still_answered() {
+    let _dog = watchdog();
+    let site = Site::closed(small(Class::block));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    client.send(&xadds("small", "a", 0, 9));
+    client.end();
+    client.take("small", 4, &mut tally);
+    site.until("it waits", |counts| counts.waits == 1);
+    assert_eq!(client.within(MOMENT), None);
+    site.door.open();
+    client.take("small", 5, &mut tally);
+    assert_eq!(client.next(), None);
+    site.until("it has left", |counts| counts.ended(End::Client) == 1);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_blocked_client_that_vanishes_is_let_go_and_publishes_nothing_more() {
+    let _dog = watchdog();
+    let site = Site::closed(small(Class::block));
+    let mut tally = Tally::default();
+    let mut first = site.client();
+    first.send(&xadds("small", "a", 0, 4));
+    first.take("small", 4, &mut tally);
+    let mut gone = std::net::TcpStream::connect(&site.address).unwrap();
+    std::io::Write::write_all(&mut gone, &xadds("small", "b", 0, 3)).unwrap();
+    site.until("it waits", |counts| counts.waits == 1);
+    reset(gone);
+    site.until("it is let go", |counts| counts.ended(End::Broken) == 1);
+    site.door.open();
+    first.send(&xadd("small", "a", 4));
+    first.take("small", 1, &mut tally);
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.streams[0].accepted, 5);
+}
+
+#[test]
+fn ids_are_unique_over_threads_and_increase_on_each_connection() {
+    const CLIENTS: usize = 8;
+    const EACH: u64 = 3_000;
+    let _dog = watchdog();
+    let site = Site::open(options(2, 2, [class("s", 256)]));
+    let mut tally = Tally::default();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| site.client()).collect();
+    let mut numbers = BTreeSet::new();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let Reply::Integer(number) = client.ask(&["CLIENT", "ID"]) else { panic!("no number") };
+        assert!(numbers.insert(number));
+        assert_eq!(client.ask(&["CLIENT", "SETNAME", &format!("c{at}")]).text(), "OK");
+        assert_eq!(client.ask(&["HELLO", "3"]).of("id"), &Reply::Integer(number));
+    }
+    let list = clients[0].ask(&["CLIENT", "LIST"]).text();
+    let word = |line: &str, name: &str| {
+        line.split(' ')
+            .find_map(|word| word.strip_prefix(name))
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_string()
+    };
+    let listed: BTreeMap<i64, _> =
+        list.lines().map(|line| (word(line, "id=").parse().unwrap(), word(line, "name="))).collect();
+    assert_eq!(listed.keys().copied().collect::<BTreeSet<_>>(), numbers);
+    assert_eq!(listed.values().collect::<BTreeSet<_>>().len(), CLIENTS);
+    let threads: BTreeSet<_> = list.lines().map(|line| word(line, "io-thread=")).collect();
+    assert_eq!(threads.len(), 2, "{list}");
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let told: Vec<_> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(at, client)| {
+                scope.spawn(move || {
+                    let mut tally = Tally::default();
+                    for first in (0..EACH).step_by(100) {
+                        client.send(&xadds("s", &format!("c{at}"), first, 100));
+                        client.take("s", 100, &mut tally);
+                    }
+                    tally
+                })
+            })
+            .collect();
+        told.into_iter().map(|told| told.join().unwrap()).collect()
+    });
+    told.into_iter().for_each(|told| tally.add(told));
+    assert_eq!(tally.of("s").ids.len() as u64, CLIENTS as u64 * EACH);
+    drop(clients);
+    site.until("all have left", |counts| counts.connections() == 0);
+    site.settle(&tally);
+}
+
+/// What a subscriber was told: ids of events, and how many it lost.
+#[derive(Default)]
+struct Heard {
+    ids: Vec<pelton::gateway::Id>,
+    lost: u64,
+}
+
+impl Heard {
+    #[track_caller]
+    fn note(&mut self, reply: &Reply) {
+        let items = reply.items();
+        assert!(["message", "pmessage"].contains(&items[0].text().as_str()), "{reply:?}");
+        let message: serde_json::Value = serde_json::from_str(&items.last().unwrap().text()).unwrap();
+        match message["lost"].as_u64() {
+            Some(lost) => {
+                assert!(lost > 0);
+                self.lost += lost;
+            }
+            None => self.ids.push(id(message["id"].as_str().unwrap())),
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.ids.len() as u64 + self.lost
+    }
+}
+
+#[test]
+fn subscribers_are_told_each_event_once_in_order() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 2, [class("one", 256), class("two", 256)]));
+    let mut tally = Tally::default();
+    let (mut by_name, mut by_pattern) = (site.client(), site.client());
+    let told = by_name.ask(&["SUBSCRIBE", "stream:one"]);
+    assert_eq!(told.items()[2], Reply::Integer(1));
+    assert_eq!(by_pattern.ask(&["HELLO", "3"]).of("proto"), &Reply::Integer(3));
+    let told = by_pattern.ask(&["PSUBSCRIBE", "stream:*"]);
+    assert!(matches!(&told, Reply::Push(items) if items[0].text() == "psubscribe"), "{told:?}");
+    assert_eq!(site.server.counts().subscriptions, 2);
+    let mut client = site.client();
+    let mut ids = Vec::new();
+    for n in 0..500 {
+        let stream = if n % 2 == 0 { "one" } else { "two" };
+        client.send(&xadd(stream, "a\u{1F600}\"", n));
+        let reply = client.read();
+        client.note(stream, &reply, &mut tally);
+        ids.push(id(&reply.text()));
+    }
+    let mut heard = Heard::default();
+    for n in 0..250u64 {
+        let message = by_name.read();
+        assert!(
+            matches!(&message, Reply::Array(items) if items.len() == 3 && items[1].text() == "stream:one")
+        );
+        let json: serde_json::Value = serde_json::from_str(&message.items()[2].text()).unwrap();
+        assert_eq!(json["fields"], serde_json::json!({"who": "a\u{1F600}\"", "n": (2 * n).to_string()}));
+        heard.note(&message);
+    }
+    assert_eq!(heard.ids, ids.iter().copied().step_by(2).collect::<Vec<_>>());
+    // Classes apart keep no order among each other.
+    let mut heard: BTreeMap<String, Heard> = BTreeMap::new();
+    for _ in 0..500 {
+        let message = by_pattern.read();
+        assert!(matches!(&message, Reply::Push(items) if items.len() == 4 && items[1].text() == "stream:*"));
+        heard.entry(message.items()[2].text()).or_default().note(&message);
+    }
+    assert_eq!(heard["stream:one"].ids, ids.iter().copied().step_by(2).collect::<Vec<_>>());
+    assert_eq!(heard["stream:two"].ids, ids.iter().copied().skip(1).step_by(2).collect::<Vec<_>>());
+    // One who speaks RESP3 goes on as it likes.
+    by_pattern.ping();
+    by_pattern.send(&xadd("one", "b", 0));
+    let replies = [by_pattern.read(), by_pattern.read()];
+    let at = replies.iter().position(|reply| matches!(reply, Reply::Bulk(_))).expect("an id");
+    by_pattern.note("one", &replies[at], &mut tally);
+    assert!(matches!(&replies[1 - at], Reply::Push(_)));
+    heard.entry("stream:one".into()).or_default().note(&by_name.read());
+    // Who unsubscribes is told nothing more.
+    assert_eq!(by_name.ask(&["UNSUBSCRIBE"]).items()[2], Reply::Integer(0));
+    assert_eq!(by_pattern.ask(&["PUNSUBSCRIBE", "stream:*"]).items()[2], Reply::Integer(0));
+    assert_eq!(site.server.counts().subscriptions, 0);
+    client.send(&xadd("one", "a", 1_000));
+    client.take("one", 1, &mut tally);
+    by_name.ping();
+    by_pattern.ping();
+    assert_eq!((by_name.within(MOMENT), by_pattern.within(MOMENT)), (None, None));
+    assert_eq!(site.server.counts().messages_lost, 0);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_subscriber_may_say_little_and_is_counted_out_when_it_goes() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 2, [class("one", 64), class("two", 64)]));
+    let mut client = site.client();
+    assert!(client.ask(&["SUBSCRIBE", "stream:none"]).is_error("NOCHANNEL "));
+    client.ping();
+    client.send(&request(&["SUBSCRIBE", "stream:one", "stream:two", "stream:one"]));
+    for count in [1, 2, 2] {
+        assert_eq!(client.read().items()[2], Reply::Integer(count));
+    }
+    for refused in [&["XADD", "one", "*", "who", "a"][..], &["ECHO", "x"], &["HELLO", "3"], &["CLIENT", "ID"]]
+    {
+        let reply = client.ask(refused);
+        assert!(reply.is_error("ERR Can't execute '"), "{refused:?}: {reply:?}");
+    }
+    assert_eq!(
+        client.ask(&["PING", "x"]),
+        Reply::Array(vec![Reply::Bulk("pong".into()), Reply::Bulk("x".into())])
+    );
+    assert_eq!(site.server.counts().subscriptions, 2);
+    assert_eq!(client.ask(&["RESET"]).text(), "RESET");
+    assert_eq!(site.server.counts().subscriptions, 0);
+    client.ping();
+    assert_eq!(client.ask(&["PSUBSCRIBE", "*"]).items()[2], Reply::Integer(1));
+    let mut other = site.client();
+    assert_eq!(other.ask(&["SUBSCRIBE", "stream:one"]).items()[2], Reply::Integer(1));
+    assert_eq!(site.server.counts().subscriptions, 2);
+    drop(client);
+    site.until("it is counted out", |counts| counts.subscriptions == 1);
+    assert_eq!(other.ask(&["QUIT"]).text(), "OK");
+    assert_eq!(other.next(), None);
+    site.until("so is the other", |counts| counts.subscriptions == 0);
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    client.send(&xadd("one", "a", 0));
+    client.take("one", 1, &mut tally);
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.messages, 0);
+}
+
+#[test]
+fn a_slow_subscriber_loses_its_own_messages_alone_and_is_told_how_many() {
+    const EVENTS: u64 = 20_000;
+    let _dog = watchdog();
+    let options =
+        Options { subscriber_bytes_max: 16 << 10, tap_slots: 1 << 15, ..options(1, 1, [class("s", 1_024)]) };
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut quick = site.client();
+    quick.ask(&["SUBSCRIBE", "stream:s"]);
+    let mut slow = Client::narrow(&site.address);
+    slow.ask(&["SUBSCRIBE", "stream:s"]);
+    let reader = std::thread::spawn(move || {
+        let mut heard = Heard::default();
+        while heard.total() < EVENTS {
+            heard.note(&quick.read());
+        }
+        heard
+    });
+    let mut client = site.client();
+    let padding = "x".repeat(400);
+    for first in (0..EVENTS).step_by(50) {
+        let event = |n: u64| request(&["XADD", "s", "*", "who", "a", "n", &n.to_string(), "p", &padding]);
+        client.send(&(first..first + 50).flat_map(event).collect::<Vec<_>>());
+        client.take("s", 50, &mut tally);
+    }
+    let counts = site.until("a message is lost", |counts| counts.messages_lost > 0);
+    assert_eq!(counts.ended(End::Stalled), 0);
+    let mut heard = Heard::default();
+    while heard.total() < EVENTS {
+        heard.note(&slow.read());
+    }
+    assert_eq!(heard.total(), EVENTS);
+    assert!(heard.lost > 0 && heard.ids.is_sorted());
+    let quick = reader.join().unwrap();
+    assert_eq!(quick.total(), EVENTS);
+    assert!(quick.ids.is_sorted());
+    // Nothing more is to come.
+    slow.send(&request(&["PING"]));
+    assert_eq!(slow.read().items()[0].text(), "pong");
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.messages_lost, heard.lost + quick.lost);
+}
+
+#[test]
+fn a_message_that_never_fits_is_told_as_lost_at_once() {
+    let _dog = watchdog();
+    let site = Site::open(Options { subscriber_bytes_max: 1 << 10, ..options(1, 1, [class("s", 64)]) });
+    let mut tally = Tally::default();
+    let mut subscriber = site.client();
+    subscriber.ask(&["SUBSCRIBE", "stream:s"]);
+    let mut client = site.client();
+    let reply = client.ask(&["XADD", "s", "*", "who", "a", "value", &"x".repeat(2_000)]);
+    client.note("s", &reply, &mut tally);
+    let mut heard = Heard::default();
+    heard.note(&subscriber.read());
+    assert_eq!((heard.lost, heard.ids.len()), (1, 0));
+    client.send(&xadd("s", "a", 1));
+    client.take("s", 1, &mut tally);
+    heard.note(&subscriber.read());
+    assert_eq!((heard.lost, heard.ids.len()), (1, 1));
+    site.settle(&tally);
+}
+
+/// The resident memory of this process, in bytes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
+
+#[test]
+fn a_subscriber_that_never_catches_up_costs_no_more_than_its_bound() {
+    const HEARD_BYTES: usize = 64 << 20;
+    let _dog = watchdog_for(Duration::from_secs(150));
+    let options =
+        Options { subscriber_bytes_max: 4 << 20, ..options(1, 1, [class("s", 1_024).drop_newest()]) };
+    let server = Server::start(options).unwrap();
+    let address = server.places()[0].address.clone();
+    let mut slow = Client::new(&address);
+    slow.ask(&["SUBSCRIBE", "stream:s"]);
+    let stop = AtomicBool::new(false);
+    let (before, most) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = Client::new(&address);
+            let add = request(&["XADD", "s", "*", "who", "a", "p", &"x".repeat(4_000)]).repeat(32);
+            while !stop.load(Ordering::Relaxed) {
+                client.send(&add);
+                (0..32).for_each(|_| drop(client.read()));
+            }
+        });
+        let (mut before, mut most, mut heard) = (0, 0, 0);
+        let mut lost = 0;
+        while heard < HEARD_BYTES {
+            // As much is pending as may be, and it does not come to an end.
+            while server.counts().messages_lost == lost {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            heard += slow.sip(256 << 10, DEADLINE).expect("messages come");
+            slow.whole();
+            if before == 0 && heard > 8 << 20 {
+                before = resident();
+            }
+            most = most.max(resident());
+            lost = server.counts().messages_lost;
+        }
+        stop.store(true, Ordering::Relaxed);
+        (before, most)
+    });
+    assert!(most - before < 24 << 20, "{} more bytes", most - before);
+    assert!(server.counts().messages_lost > 0, "it did catch up");
+    let mut server = server;
+    let report = server.stop(DEADLINE).unwrap();
+    assert!(report.engine.ledger.is_closed());
+}
+
+#[test]
+fn what_finds_no_room_on_its_way_to_subscribers_is_told_too() {
+    let _dog = watchdog();
+    let options = Options { tap_slots: 64, ..options(1, 1, [class("s", 4_096)]) };
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut subscriber = site.client();
+    subscriber.ask(&["SUBSCRIBE", "stream:s"]);
+    let mut client = site.client();
+    let (mut heard, mut sent) = (Heard::default(), 0);
+    // How much finds room is a matter of luck; not that it comes to nothing more than there is.
+    while heard.lost == 0 {
+        client.send(&xadds("s", "a", sent, 2_000));
+        client.take("s", 2_000, &mut tally);
+        sent += 2_000;
+        while heard.total() < sent {
+            heard.note(&subscriber.read());
+        }
+        assert_eq!(heard.total(), sent);
+    }
+    assert!(heard.ids.is_sorted());
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.messages_lost, heard.lost);
+}
+
+fn viewed(shards: u16, views: impl IntoIterator<Item = View>) -> Options {
+    let mut options = options(shards, 1, [class("s", 256)]);
+    options.views = views.into_iter().collect();
+    options.plan = options.reserve(options.plan.clone());
+    options
+}
+
+#[test]
+fn a_view_is_answered_in_its_place_of_the_pipeline() {
+    let _dog = watchdog();
+    let views = [
+        View::count("all").over("s"),
+        View::count("each").over("s").by("who"),
+        View::sum("sums", "n").over("s").by("who"),
+        View::count("now").over("s").tumbling(Duration::from_secs(3_600)),
+    ];
+    let site = Site::open(viewed(2, views));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    for who in 0..10u64 {
+        client.send(&xadds("s", &format!("c{who}"), 0, who + 1));
+        client.take("s", who + 1, &mut tally);
+    }
+    // What was accepted is handled a little later.
+    assert!(site.server.engine().drain(DEADLINE));
+    let mut pipeline = Vec::new();
+    for (at, args) in [
+        &["PELTON.VIEW", "all"][..],
+        &["PELTON.VIEW", "each", "KEY", "c9"],
+        &["PELTON.VIEW", "each", "TOP", "3"],
+        &["PELTON.VIEW", "none"],
+        &["PELTON.VIEW", "all", "TOP", "many"],
+        &["PELTON.VIEW", "all", "WINDOW", "x"],
+        &["PELTON.VIEW", "all", "KEY"],
+        &["PELTON.VIEW", "now", "WINDOW", "12345"],
+        &["PELTON.VIEW", "sums", "KEY", "c3", "TOP", "1", "WINDOW", "CURRENT"],
+        &["PELTON.VIEW", "each", "KEY", "nobody"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        pipeline.extend(request(&["ECHO", &at.to_string()]));
+        pipeline.extend(request(args));
+        pipeline.extend(xadd("s", "late", at as u64));
+    }
+    client.send(&pipeline);
+    let mut answers = Vec::new();
+    for at in 0..10 {
+        assert_eq!(client.read().text(), at.to_string());
+        answers.push(client.read());
+        client.take("s", 1, &mut tally);
+    }
+    let rows = |at: usize| answers[at].of("rows").items().to_vec();
+    let row = |key: &str, value: i64| Reply::Array(vec![Reply::Bulk(key.into()), Reply::Integer(value)]);
+    assert!(
+        matches!(&rows(0)[..], [Reply::Array(row)] if row[0] == Reply::Null && matches!(row[1], Reply::Integer(55..)))
+    );
+    assert_eq!(rows(1), [row("c9", 10)]);
+    assert_eq!(rows(2), [row("c9", 10), row("c8", 9), row("c7", 8)]);
+    for (at, begins) in [(3, "NOVIEW "), (4, "ERR "), (5, "ERR "), (6, "ERR "), (7, "NOWINDOW ")] {
+        assert!(answers[at].is_error(begins), "{at}: {:?}", answers[at]);
+    }
+    assert_eq!(rows(8), [row("c3", 6)]);
+    // RESP3 has maps for it.
+    client.ask(&["HELLO", "3"]);
+    let answer = client.ask(&["PELTON.VIEW", "each", "KEY", "c0"]);
+    assert!(matches!(&answer, Reply::Map(_)) && *answer.of("open") == Reply::Boolean(true), "{answer:?}");
+    site.settle(&tally);
+}
+
+#[test]
+fn subscribers_of_a_view_are_told_each_closed_window_once() {
+    const WINDOW_MS: u64 = 250;
+    let _dog = watchdog();
+    let views =
+        [View::count("w").over("s").tumbling(Duration::from_millis(WINDOW_MS)), View::count("all").over("s")];
+    let site = Site::open(viewed(1, views));
+    let mut tally = Tally::default();
+    let mut listeners = [site.client(), site.client()];
+    listeners.iter_mut().for_each(|client| {
+        client.ask(&["SUBSCRIBE", "view:w"]);
+    });
+    let stop = AtomicBool::new(false);
+    let windows = std::thread::scope(|scope| {
+        // Others ask all the time, and keep nobody from being told.
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut client = site.client();
+                while !stop.load(Ordering::Relaxed) {
+                    client.send(&request(&["PELTON.VIEW", "all"]).repeat(16));
+                    (0..16).for_each(|_| drop(client.read()));
+                }
+            });
+        }
+        let told = scope.spawn(|| {
+            let mut client = site.client();
+            let (mut tally, mut n) = (Tally::default(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                client.send(&xadd("s", "a", n));
+                client.take("s", 1, &mut tally);
+                n += 1;
+            }
+            tally
+        });
+        let windows = listeners.each_mut().map(|client| {
+            let next = |_| {
+                let message = client.read();
+                assert_eq!(message.items()[1].text(), "view:w");
+                let json: serde_json::Value = serde_json::from_str(&message.items()[2].text()).unwrap();
+                let count = json["rows"][0][1].as_u64().unwrap_or(0);
+                assert_eq!(json["events"], count);
+                (json["end"].as_u64().unwrap(), count)
+            };
+            (0..8).map(next).collect::<Vec<_>>()
+        });
+        stop.store(true, Ordering::Relaxed);
+        tally.add(told.join().unwrap());
+        windows
+    });
+    for windows in &windows {
+        assert!(windows.windows(2).all(|two| two[1].0 == two[0].0 + WINDOW_MS), "{windows:?}");
+    }
+    let [one, other] = windows.map(BTreeMap::from_iter);
+    for (end, count) in &one {
+        assert!(other.get(end).is_none_or(|others| others == count), "{one:?} {other:?}");
+    }
+    assert!(one.values().sum::<u64>() <= tally.of("s").ids.len() as u64);
+    site.settle(&tally);
+}
+
+#[test]
+fn publishing_allocates_nothing_once_everybody_has_spoken() {
+    const CLIENTS: u64 = 8;
+    const PIPELINE: u64 = 64;
+    const EACH: u64 = 200_000 / CLIENTS / PIPELINE + 1;
+    let _dog = watchdog_for(Duration::from_secs(180));
+    let handler = |_: ShardId| |_: &mut Event<'_, Record>, _: &mut Context<'_, Record>| ();
+    let mut server = Server::start_with(options(2, 1, [class("s", 256)]), handler).unwrap();
+    let address = server.places()[0].address.clone();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::new(&address)).collect();
+    let mut rounds = |count: u64| {
+        std::thread::scope(|scope| {
+            for (at, client) in clients.iter_mut().enumerate() {
+                scope.spawn(move || {
+                    let pipeline = xadds("s", &at.to_string(), 0, PIPELINE);
+                    for _ in 0..count {
+                        client.send(&pipeline);
+                        (0..PIPELINE).for_each(|_| assert!(matches!(client.read(), Reply::Bulk(_))));
+                    }
+                });
+            }
+        });
+    };
+    rounds(200);
+    server.engine().seal(Seal::Count).unwrap();
+    // The count is of the last round.
+    std::thread::sleep(Duration::from_millis(600));
+    let before = server.counts();
+    assert!(before.allocations > 0, "nobody counts");
+    rounds(EACH);
+    std::thread::sleep(Duration::from_millis(600));
+    let after = server.counts();
+    assert_eq!(after.allocations - before.allocations, 0);
+    assert!(after.streams[0].accepted - before.streams[0].accepted >= 200_000);
+    let report = server.stop(DEADLINE).unwrap();
+    report.engine.assert_sealed();
+    assert_closed(&report.engine);
+    assert_eq!(report.engine.ledger.total().handled, after.streams[0].accepted);
+}
+
+/// Clients that publish until their connection ends: what each was told.
+fn publish_until_the_end(site: &mut Site, is_drained: bool, stop: impl FnOnce(&mut Server) -> ServerReport) {
+    const CLIENTS: usize = 6;
+    let clients: Vec<_> = (0..CLIENTS).map(|_| site.client()).collect();
+    let running = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let threads: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(at, mut client)| {
+            let running = running.clone();
+            std::thread::spawn(move || {
+                let (mut tally, mut n) = (Tally::default(), 0);
+                loop {
+                    if !client.try_send(&xadds("s", &at.to_string(), n, 64)) {
+                        break;
+                    }
+                    n += 64;
+                    for _ in 0..64 {
+                        let Some(reply) = client.next() else { return tally };
+                        client.note("s", &reply, &mut tally);
+                    }
+                    if n == 640 {
+                        running.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                while let Some(reply) = client.next() {
+                    client.note("s", &reply, &mut tally);
+                }
+                tally
+            })
+        })
+        .collect();
+    while running.load(Ordering::Relaxed) < CLIENTS {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut report = stop(&mut site.server);
+    assert_closed(&report.engine);
+    let mut told = BTreeSet::new();
+    for thread in threads {
+        told.extend(thread.join().unwrap().of("s").ids);
+    }
+    let seen: BTreeSet<_> =
+        report.engine.outputs::<Seen>().into_iter().flatten().map(|(_, id, _, _)| id).collect();
+    let total = report.engine.ledger.total();
+    assert_eq!(total.accepted, report.gateway.streams[0].accepted);
+    assert_eq!(seen.len() as u64, total.handled);
+    // What is not handled in a hurry was accepted all the same.
+    let unseen = told.difference(&seen).count() as u64;
+    assert!(unseen <= total.in_flight, "{unseen} ids were given to clients and not accepted: {total:?}");
+    assert!(told.len() as u64 <= total.accepted);
+    is_drained.then(|| assert!(report.engine.drained && total.in_flight == 0, "{total:?}"));
+    assert_eq!(report.gateway.connections(), 0);
+}
+
+#[test]
+fn every_id_that_a_client_has_when_the_server_stops_was_accepted() {
+    let _dog = watchdog();
+    for threads in [1, 2] {
+        let mut site = Site::open(options(2, threads, [class("s", 256)]));
+        publish_until_the_end(&mut site, true, |server| server.stop(DEADLINE).unwrap());
+    }
+}
+
+#[test]
+fn a_stop_that_is_hurried_accounts_for_everything_too() {
+    let _dog = watchdog();
+    let mut site = Site::open(options(2, 2, [class("s", 256)]));
+    publish_until_the_end(&mut site, false, |server| {
+        server.hurry().now();
+        server.stop(DEADLINE).unwrap()
+    });
+}
+
+#[test]
+fn a_stop_answers_what_a_slow_reader_has_not_taken_yet() {
+    let _dog = watchdog();
+    let mut site = Site::open(options(1, 1, [class("s", 1_024)]));
+    let mut client = Client::narrow(&site.address);
+    let echo = "x".repeat(64 << 10);
+    client.send(&request(&["ECHO", &echo]).repeat(16));
+    site.until("all is answered", |counts| counts.commands == 16);
+    let reader = std::thread::spawn(move || {
+        let replies = client.rest();
+        replies.iter().filter(|reply| reply.text().len() == 64 << 10).count()
+    });
+    let report = site.server.stop(DEADLINE).unwrap();
+    assert!(report.engine.ledger.is_closed());
+    assert_eq!(reader.join().unwrap(), 16);
+    assert_eq!(report.gateway.ended(End::Stopped), 1);
+}
+
+#[test]
+fn a_stop_is_bounded_whatever_shards_and_clients_do() {
+    const DEADLINE: Duration = Duration::from_millis(300);
+    let _dog = watchdog();
+    let mut options = viewed(1, [View::count("all").over("s")]);
+    options.plan.class(class("unused", 64));
+    let mut site = Site::closed(options);
+    // One reads nothing, one waits for room, some ask for a view: nobody lets the server go.
+    let mut deaf = Client::narrow(&site.address);
+    deaf.send(&request(&["ECHO", &"x".repeat(32 << 10)]).repeat(20));
+    let mut blocked = site.client();
+    blocked.send(&xadds("s", "a", 0, 1_000));
+    site.until("it waits", |counts| counts.waits == 1);
+    let mut asking: Vec<_> = (0..4).map(|_| site.client()).collect();
+    asking.iter_mut().for_each(|client| client.send(&request(&["PELTON.VIEW", "all"])));
+    site.until("all is said", |counts| counts.commands == 20 + 256 + 4);
+    let begun = Instant::now();
+    let report = site.server.stop(DEADLINE).unwrap();
+    let took = begun.elapsed();
+    site.door.open();
+    assert_closed(&report.engine);
+    assert!(!report.engine.drained);
+    assert_eq!(report.engine.ledger.total().in_flight, 256);
+    let most = DEADLINE + pelton::engine::STOP_GRACE + Duration::from_secs(1);
+    assert!(took < most, "{took:?}, and at most {most:?}");
+}
+
+#[test]
+fn a_second_word_ends_a_stop_that_waits_for_a_shard() {
+    let _dog = watchdog();
+    let mut site = Site::closed(options(1, 1, [class("s", 64)]));
+    let mut client = site.client();
+    client.send(&xadds("s", "a", 0, 10));
+    let mut tally = Tally::default();
+    client.take("s", 10, &mut tally);
+    let hurry = site.server.hurry();
+    let begun = Instant::now();
+    let stopping = std::thread::spawn(move || {
+        let report = site.server.stop(Duration::from_secs(50)).unwrap();
+        (site, report)
+    });
+    assert_eq!(client.next(), None);
+    hurry.now();
+    let (site, report) = stopping.join().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    site.door.open();
+    assert_closed(&report.engine);
+    assert_eq!((report.engine.ledger.total().in_flight, report.gateway.streams[0].accepted), (10, 10));
+}

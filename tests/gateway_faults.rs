@@ -1,0 +1,992 @@
+//! Clients that break the rules, and a system that has nothing left: one bad connection never affects another, each that
+//! is ended is counted with its reason, and what was accepted stays accounted for.
+#![cfg(feature = "gateway")]
+
+#[path = "support/gateway.rs"]
+mod gateway;
+#[cfg(feature = "cli")]
+#[path = "support/program.rs"]
+mod program;
+#[cfg(feature = "cli")]
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use gateway::*;
+use pelton::engine::Secret;
+use pelton::gateway::{Counts, End, Options, ServeError, Server};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+use support::*;
+
+/// Long enough for an answer that must not come.
+const MOMENT: Duration = Duration::from_millis(150);
+
+/// The largest request of these servers.
+const FRAME_BYTES_MAX: u32 = 256 << 10;
+
+fn roomy() -> Options {
+    let class = class("s", 4_096).payload_bytes(4 << 20);
+    Options { frame_bytes_max: FRAME_BYTES_MAX, args_max: 64, ..options(1, 1, [class]) }
+}
+
+/// What a server is to say to one who sends `bytes`, and then waits.
+enum Fate {
+    /// This error, and the end.
+    Ends(&'static str),
+    /// Nothing, as more may come.
+    Waits,
+}
+
+#[test]
+fn what_is_no_request_ends_its_connection_and_no_other() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut tally = Tally::default();
+    let mut other = site.client();
+    let large = format!("*2\r\n$4\r\nECHO\r\n${FRAME_BYTES_MAX}\r\n");
+    let wide = "*65\r\n";
+    let cases: Vec<(&[u8], Fate)> = vec![
+        (b"\x16\x03\x01\x02\x00\x01\x00", Fate::Ends("NUL in an inline request")),
+        (b"\xff\xfe\xfd\x00", Fate::Ends("NUL in an inline request")),
+        (b"*x\r\n", Fate::Ends("invalid multibulk length")),
+        (b"*+1\r\n", Fate::Ends("invalid multibulk length")),
+        (b"*2147483648\r\n", Fate::Ends("invalid multibulk length")),
+        (b"*9223372036854775808\r\n", Fate::Ends("invalid multibulk length")),
+        (b"*1\r\n$-1\r\n", Fate::Ends("invalid bulk length")),
+        (b"*1\r\n$-9223372036854775808\r\n", Fate::Ends("invalid bulk length")),
+        (b"*1\r\n$9223372036854775808\r\n", Fate::Ends("invalid bulk length")),
+        (b"*1\r\n$536870913\r\n", Fate::Ends("invalid bulk length")),
+        (b"*1\r\n$536870912\r\n", Fate::Ends("too big request")),
+        (large.as_bytes(), Fate::Ends("too big request")),
+        (wide.as_bytes(), Fate::Ends("too many arguments")),
+        (b"*1000000\r\n", Fate::Ends("too many arguments")),
+        (b"*2\r\n*1\r\n$4\r\nPING\r\n$1\r\nx\r\n", Fate::Ends("expected '$', got '*'")),
+        (b"*1\r\n:1\r\n", Fate::Ends("expected '$', got ':'")),
+        (b"*1\r\n$4\r\nPINGPONG", Fate::Ends("expected CRLF after a bulk string")),
+        (b"ECHO \"x\r\n", Fate::Ends("unbalanced quotes in request")),
+        (b"*1\r\n$4\r\nPI", Fate::Waits),
+        (b"*9\r\n", Fate::Waits),
+        (b"PIN", Fate::Waits),
+        (b"\r\n\r\n*0\r\n*-1\r\n", Fate::Waits),
+    ];
+    let ends = cases.iter().filter(|(_, fate)| matches!(fate, Fate::Ends(_))).count() as u64;
+    let mut held = Vec::new();
+    for (n, (bytes, fate)) in cases.iter().enumerate() {
+        // What is good before it is answered.
+        let mut client = site.client();
+        client.send(&[&xadd("s", "bad", n as u64)[..], bytes].concat());
+        client.take("s", 1, &mut tally);
+        match fate {
+            Fate::Ends(why) => {
+                assert_eq!(
+                    client.rest(),
+                    [Reply::Error(format!("ERR Protocol error: {why}"))],
+                    "{}",
+                    bytes.escape_ascii()
+                );
+            }
+            Fate::Waits => {
+                assert_eq!(client.within(MOMENT), None, "{}", bytes.escape_ascii());
+                held.push(client);
+            }
+        }
+        other.send(&xadd("s", "good", n as u64));
+        other.take("s", 1, &mut tally);
+    }
+    let counts = site.until("all are ended", |counts| counts.ended(End::Protocol) == ends);
+    assert_eq!(counts.connections(), 1 + held.len() as u64);
+    held.pop().unwrap().ping();
+    site.settle(&tally);
+}
+
+#[test]
+fn an_error_reaches_one_who_goes_on_sending() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    for _ in 0..20 {
+        let mut client = site.client();
+        // Much more than is read in one go lies behind what is wrong.
+        client.try_send(&[b"*x\r\n", &vec![b'y'; 200 << 10][..]].concat());
+        assert_eq!(client.rest(), [Reply::Error("ERR Protocol error: invalid multibulk length".into())]);
+        let mut client = site.client();
+        client.try_send(&[&request(&["QUIT"])[..], &vec![b'y'; 200 << 10][..]].concat());
+        assert_eq!(client.rest(), [Reply::Simple("OK".into())]);
+    }
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn lengths_of_nothing_and_of_the_most_are_taken() {
+    let _dog = watchdog();
+    let mut options = roomy();
+    options.read_budget_bytes = 4 << 10;
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    assert_eq!(client.ask(&["ECHO", ""]).text(), "");
+    let reply = client.ask(&["XADD", "s", "*", "who", "", "", ""]);
+    client.note("s", &reply, &mut tally);
+    let around = |args: &[&str]| request(args).len();
+    for more in [0, 1] {
+        // To the byte, and one beyond.
+        let head = around(&["ECHO", &"x".repeat(100_000)]) - 100_000;
+        let text = "x".repeat(FRAME_BYTES_MAX as usize - head + more);
+        let bytes = request(&["ECHO", &text]);
+        assert_eq!(bytes.len(), FRAME_BYTES_MAX as usize + more);
+        let mut client = site.client();
+        client.try_send(&bytes);
+        match more {
+            0 => assert!(client.read().text() == text),
+            _ => assert_eq!(client.rest(), [Reply::Error("ERR Protocol error: too big request".into())]),
+        }
+    }
+    for size in [4_000, 4_096, 5_000, 8_192, 100_000, 250_000] {
+        let value = "v".repeat(size);
+        // One large one between small ones.
+        let mut bytes = xadd("s", "before", size as u64);
+        bytes.extend(request(&["XADD", "s", "*", "who", "large", "n", &size.to_string(), "v", &value]));
+        bytes.extend(xadd("s", "behind", size as u64));
+        client.send(&bytes);
+        client.take("s", 3, &mut tally);
+    }
+    let args: Vec<_> = (0..64).map(|at| at.to_string()).collect();
+    let mut words: Vec<_> = args.iter().map(String::as_str).collect();
+    words[..5].copy_from_slice(&["XADD", "s", "*", "who", "args"]);
+    assert!(client.ask(&words).is_error("ERR wrong number of arguments"), "an odd one");
+    tally.note("s", &Reply::Error("ERR".into()));
+    words.pop();
+    let reply = client.ask(&words);
+    client.note("s", &reply, &mut tally);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_frame_cut_at_any_byte_is_one_frame() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut tally = Tally::default();
+    let frame = |n: u64| [&xadd("s", "cut", n)[..], b"PING\r\n", &request(&["ECHO", "xyz"])].concat();
+    let mut client = site.client();
+    for (n, cut) in (1..frame(1_000).len()).enumerate() {
+        let frame = frame(1_000 + n as u64);
+        let reads = site.server.counts().reads;
+        client.send(&frame[..cut]);
+        // The first part has been looked at before the second comes.
+        site.until("it is read", |counts| counts.reads > reads);
+        client.send(&frame[cut..]);
+        client.take("s", 1, &mut tally);
+        assert_eq!(client.read().text(), "PONG");
+        assert_eq!(client.read().text(), "xyz");
+    }
+    let mut slow = site.client();
+    for byte in xadds("s", "slow", 0, 20) {
+        slow.send(&[byte]);
+        // Others are served between any two bytes.
+        client.ping();
+    }
+    slow.take("s", 20, &mut tally);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_large_request_byte_by_byte_costs_no_more_than_its_length() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut client = site.client();
+    let text = "x".repeat(200_000);
+    let bytes = request(&["ECHO", &text]);
+    let (most, few) = bytes.split_at(bytes.len() - 3_000);
+    client.send(most);
+    let mut other = site.client();
+    for byte in few {
+        client.send(&[*byte]);
+        other.ping();
+    }
+    assert!(client.read().text() == text);
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn inline_requests_and_quit_are_carried_out() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    client.send(b"  PING  \r\nECHO \"a\\x41 b\"\nXADD s * who inline n 7\r\n\r\nXADD s * who 'in line' n 8 text \"\\r\\n\"\n");
+    assert_eq!(client.read().text(), "PONG");
+    assert_eq!(client.read().text(), "aA b");
+    client.take("s", 2, &mut tally);
+    // What stands behind a QUIT is not carried out.
+    client.send(b"QUIT\r\nXADD s * who inline n 9\r\n");
+    assert_eq!(client.rest(), [Reply::Simple("OK".into())]);
+    let mut client = site.client();
+    client.try_send(&vec![b'x'; 70 << 10]);
+    assert_eq!(client.rest(), [Reply::Error("ERR Protocol error: too big inline request".into())]);
+    let counts = site.until("both have left", |counts| counts.connections() == 0);
+    assert_eq!((counts.ended(End::Client), counts.ended(End::Protocol)), (1, 1));
+    site.settle(&tally);
+}
+
+#[test]
+fn ten_thousand_requests_in_one_write_are_answered_in_order() {
+    const REQUESTS: u64 = 10_000;
+    let _dog = watchdog();
+    let site = Site::open(Options { output_bytes_max: 1 << 10, ..roomy() });
+    let mut tally = Tally::default();
+    // Many more answers than are kept at once: they are read while the rest is still being said.
+    let bytes: Vec<u8> = (0..REQUESTS)
+        .flat_map(|n| [xadd("s", "many", n), request(&["ECHO", &n.to_string()]), b"PING\r\n".into()].concat())
+        .collect();
+    let tcp = TcpStream::connect(&site.address).unwrap();
+    let mut writer = tcp.try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(&bytes).unwrap());
+    let mut client = Client::over(tcp);
+    for n in 0..REQUESTS {
+        client.take("s", 1, &mut tally);
+        assert_eq!(client.read().text(), n.to_string());
+        assert_eq!(client.read().text(), "PONG");
+    }
+    writing.join().unwrap();
+    site.settle(&tally);
+}
+
+#[test]
+fn one_who_never_reads_is_kept_within_bounds_and_ended() {
+    const OUTPUT_BYTES_MAX: u32 = 64 << 10;
+    let _dog = watchdog();
+    let site =
+        Site::open(Options { output_bytes_max: OUTPUT_BYTES_MAX, stall: Duration::from_secs(2), ..roomy() });
+    let mut tally = Tally::default();
+    let mut deaf = narrow(&site.address);
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let echo = request(&["ECHO", &"x".repeat(8 << 10)]);
+    let mut sent = 0;
+    // Until the server takes nothing more of it.
+    while deaf.write_all(&echo).is_ok() {
+        sent += 1;
+        assert!(sent < 100_000, "it is read for ever");
+    }
+    let counts = site.server.counts();
+    // What it was answered is what its system took, and what is kept for it: the bound and one reply.
+    let answered = counts.commands * (8 << 10);
+    assert!(answered <= counts.bytes_out + u64::from(OUTPUT_BYTES_MAX) + (9 << 10), "{counts:?}");
+    let mut other = site.client();
+    let mut n = 0;
+    while site.server.counts().ended(End::Stalled) == 0 {
+        other.send(&xadd("s", "other", n));
+        other.take("s", 1, &mut tally);
+        n += 1;
+    }
+    other.ping();
+    drop(deaf);
+    site.settle(&tally);
+}
+
+#[test]
+fn one_who_reads_slowly_is_not_taken_for_one_who_does_not() {
+    let _dog = watchdog();
+    let site = Site::open(Options { stall: Duration::from_secs(1), output_bytes_max: 64 << 10, ..roomy() });
+    let mut client = Client::narrow(&site.address);
+    const ECHOES: usize = 40;
+    client.send(&request(&["ECHO", &"x".repeat(8 << 10)]).repeat(ECHOES));
+    let mut read = 0;
+    let begun = Instant::now();
+    // A little at a time, for several times as long as one may take nothing.
+    while read < ECHOES {
+        let pause = Duration::from_millis(if begun.elapsed() < Duration::from_secs(4) { 50 } else { 0 });
+        std::thread::sleep(pause);
+        assert_ne!(client.sip(4 << 10, DEADLINE), Some(0), "ended after {read}");
+        read += client.whole().len();
+    }
+    assert_eq!(site.server.counts().ended(End::Stalled), 0);
+    client.ping();
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn one_who_was_kept_waiting_is_not_idle() {
+    let _dog = watchdog();
+    let slow = class("slow", 4);
+    let site = Site::closed(Options { idle: Some(Duration::from_secs(2)), ..options(1, 1, [slow]) });
+    let mut tally = Tally::default();
+    let mut blocked = site.client();
+    blocked.send(&xadds("slow", "a", 0, 6));
+    blocked.take("slow", 4, &mut tally);
+    let mut idle = site.client();
+    idle.ping();
+    // A part of a request is nothing said to the end, and no excuse.
+    idle.send(b"*1\r\n$4\r\nPI");
+    let begun = Instant::now();
+    assert_eq!(idle.next(), None);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    site.until("it is counted", |counts| counts.ended(End::Idle) == 1);
+    std::thread::sleep(Duration::from_secs(1));
+    // It waits for longer than one may be idle.
+    site.door.open();
+    blocked.take("slow", 2, &mut tally);
+    // Twice as long as between two looks for the idle.
+    std::thread::sleep(Duration::from_millis(1_100));
+    blocked.ping();
+    assert_eq!(site.server.counts().ended(End::Idle), 1);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_second_of_silence_is_a_second() {
+    let _dog = watchdog();
+    let site = Site::open(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    // Whenever in a second it begins.
+    for at in 0..8 {
+        let mut client = site.client();
+        client.ping();
+        let begun = Instant::now();
+        assert_eq!(client.next(), None);
+        assert!(begun.elapsed() >= Duration::from_millis(990), "{at}: {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(130));
+    }
+    // A subscriber may be silent.
+    let mut subscriber = site.client();
+    subscriber.ask(&["SUBSCRIBE", "stream:s"]);
+    let mut idle = site.client();
+    assert_eq!(idle.next(), None);
+    subscriber.send(&request(&["PING"]));
+    assert_eq!(subscriber.read().items()[0].text(), "pong");
+    assert_eq!(site.server.counts().ended(End::Idle), 9);
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn half_open_peers_are_let_go() {
+    let _dog = watchdog();
+    let site = Site::open(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    let mut tally = Tally::default();
+    // They say nothing, or half of something, or that they will say nothing more.
+    let silent: Vec<_> = (0..20).map(|_| site.client()).collect();
+    let mut halves: Vec<_> = (0..20).map(|_| site.client()).collect();
+    halves.iter_mut().for_each(|client| client.send(b"*5\r\n$4\r\nXA"));
+    let mut ended: Vec<_> = (0..20).map(|_| site.client()).collect();
+    for (at, client) in ended.iter_mut().enumerate() {
+        client.send(&[&xadd("s", &at.to_string(), 0)[..], b"*5\r\n$4\r\nXA"].concat());
+        client.end();
+        client.take("s", 1, &mut tally);
+        assert_eq!(client.next(), None);
+    }
+    let counts = site.until("all are let go", |counts| counts.connections() == 0);
+    assert_eq!((counts.ended(End::Idle), counts.ended(End::Client)), (40, 20));
+    drop((silent, halves));
+    site.settle(&tally);
+}
+
+/// Connects and resets, so often a second, while another client is served.
+fn resets(site: &Site, count: u64, a_second: u64) -> Tally {
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let begun = Instant::now();
+    for n in 0..count {
+        let tcp = TcpStream::connect(&site.address).unwrap();
+        match n % 3 {
+            0 => {}
+            1 => drop((&tcp).write(b"*5\r\n$4\r\nXA")),
+            _ => drop((&tcp).write(b"PING\r\n")),
+        }
+        reset(tcp);
+        if n % 50 == 0 {
+            client.send(&xadd("s", "served", n));
+            client.take("s", 1, &mut tally);
+            let due = Duration::from_secs_f64(n as f64 / a_second as f64);
+            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+    }
+    println!("{count} resets in {:?}", begun.elapsed());
+    let counts = site.until("all are gone", |counts| counts.connections() == 1);
+    let gone = counts.ended(End::Broken) + counts.ended(End::Client);
+    // One that was gone before it was taken was never there.
+    assert_eq!(gone, counts.connected - 1);
+    assert!(gone <= count);
+    client.ping();
+    tally
+}
+
+#[test]
+fn who_connects_and_resets_leaves_nothing_behind() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let tally = resets(&site, 5_000, u64::MAX);
+    site.settle(&tally);
+    let site = Site::open(options(1, 2, [class("s", 64)]));
+    let tally = resets(&site, 2_000, u64::MAX);
+    site.until("the last has left", |counts| counts.connections() == 0);
+    site.settle(&tally);
+}
+
+#[test]
+fn five_thousand_resets_a_second_for_a_minute() {
+    if std::env::var_os("PELTON_SOAK_RESETS").is_none() {
+        println!("skipped: PELTON_SOAK_RESETS is not set");
+        return;
+    }
+    let _dog = watchdog_for(Duration::from_secs(300));
+    let site = Site::open(roomy());
+    let tally = resets(&site, 300_000, 5_000);
+    site.settle(&tally);
+}
+
+#[test]
+fn those_beyond_the_most_connections_are_told_and_counted() {
+    let _dog = watchdog();
+    for threads in [1, 2] {
+        let site = Site::open(Options { connections_max: 8, ..options(1, threads, [class("s", 64)]) });
+        let mut tally = Tally::default();
+        let mut clients: Vec<_> = (0..8).map(|_| site.client()).collect();
+        clients.iter_mut().for_each(Client::ping);
+        for n in 0..10u64 {
+            assert_eq!(site.client().rest(), [Reply::Error("ERR max number of clients reached".into())]);
+            clients[0].send(&xadd("s", "a", n));
+            clients[0].take("s", 1, &mut tally);
+        }
+        let counts = site.server.counts();
+        assert_eq!((counts.ended(End::Full), counts.connected, counts.connections()), (10, 8, 8));
+        // Whoever leaves makes room.
+        clients.pop();
+        site.until("one has left", |counts| counts.connections() == 7);
+        let mut next = site.client();
+        next.ping();
+        let report = site.settle(&tally);
+        assert_eq!((report.gateway.connections(), report.gateway.connected), (0, 9));
+    }
+}
+
+#[test]
+fn wrong_passwords_are_limited_and_nothing_is_done_before_the_right_one() {
+    let _dog = watchdog();
+    let site =
+        Site::open(Options { password: Some(Secret::new("open sesame")), auth_tries_max: 3, ..roomy() });
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let requests: &[&[&str]] = &[
+        &["PING"],
+        &["XADD", "s", "*", "who", "a"],
+        &["SUBSCRIBE", "stream:s"],
+        &["PELTON.VIEW", "x"],
+        &["CLIENT", "LIST"],
+        &["CONFIG", "GET", "*"],
+        &["INFO"],
+        &["XLEN", "s"],
+        &["NONSENSE"],
+        &["HELLO", "3"],
+        &["COMMAND"],
+    ];
+    for args in requests {
+        assert!(client.ask(args).is_error("NOAUTH "), "{args:?}");
+    }
+    assert!(client.ask(&["AUTH", "open"]).is_error("WRONGPASS "));
+    assert!(client.ask(&["AUTH", "nobody", "open sesame"]).is_error("WRONGPASS "));
+    assert!(client.ask(&["PING"]).is_error("NOAUTH "));
+    assert_eq!(client.ask(&["AUTH", "open sesame"]).text(), "OK");
+    client.ping();
+    client.send(&xadd("s", "a", 0));
+    client.take("s", 1, &mut tally);
+    assert_eq!(client.ask(&["RESET"]).text(), "RESET");
+    assert!(client.ask(&["PING"]).is_error("NOAUTH "));
+    // All of one pipeline: the last is not even looked at.
+    let mut guessing = site.client();
+    let mut guesses: Vec<u8> = ["a", "b", "c"].iter().flat_map(|guess| request(&["AUTH", guess])).collect();
+    guesses.extend(request(&["AUTH", "open sesame"]));
+    guesses.extend(xadd("s", "b", 0));
+    guessing.send(&guesses);
+    let told = guessing.rest();
+    assert!(told.len() == 3 && told.iter().all(|reply| reply.is_error("WRONGPASS ")), "{told:?}");
+    let mut guessing = site.client();
+    for _ in 0..3 {
+        assert!(guessing.ask(&["HELLO", "3", "AUTH", "default", "x"]).is_error("WRONGPASS "));
+    }
+    assert_eq!(guessing.next(), None);
+    site.until("both are counted", |counts| counts.ended(End::Auth) == 2);
+    let mut client = site.client();
+    let hello = client.ask(&["HELLO", "3", "AUTH", "default", "open sesame", "SETNAME", "me"]);
+    assert_eq!(hello.of("proto"), &Reply::Integer(3));
+    assert_eq!(client.ask(&["CLIENT", "GETNAME"]).text(), "me");
+    site.settle(&tally);
+}
+
+#[test]
+fn an_address_in_use_is_an_error_and_leaves_nothing_behind() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let taken = Options { listen: vec![site.address.clone()], unix_socket: Some(path.clone()), ..roomy() };
+    let error = Server::start(taken).err().expect("it is taken");
+    assert!(matches!(error, ServeError::Listen(_)) && error.to_string().contains(&site.address), "{error}");
+    assert!(!path.exists());
+    site.client().ping();
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn a_socket_path_is_taken_only_where_nobody_listens() {
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let here = || Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+    // A file.
+    std::fs::write(&path, "mine").unwrap();
+    let error = Server::start(here()).err().expect("a file is no socket").to_string();
+    assert!(error.contains("is no socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    std::fs::remove_file(&path).unwrap();
+    // A folder, and a link to nowhere.
+    std::fs::create_dir(&path).unwrap();
+    assert!(Server::start(here()).is_err() && path.is_dir());
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/nowhere/at/all", &path).unwrap();
+    assert!(Server::start(here()).is_err() && path.symlink_metadata().unwrap().is_symlink());
+    std::fs::remove_file(&path).unwrap();
+    // One where somebody listens.
+    let other = UnixListener::bind(&path).unwrap();
+    let error = Server::start(here()).err().expect("somebody listens").to_string();
+    assert!(error.contains("another server listens there"), "{error}");
+    let knocked = UnixStream::connect(&path).unwrap();
+    drop((knocked, other));
+    // One that somebody has left behind.
+    assert!(path.exists());
+    let mut server = Server::start(here()).unwrap();
+    let there = path.metadata().unwrap();
+    assert!(there.file_type().is_socket());
+    assert_eq!(there.permissions().mode() & 0o777, 0o600);
+    Client::new(path.to_str().unwrap()).ping();
+    assert!(Server::start(here()).is_err());
+    assert!(server.stop(DEADLINE).unwrap().engine.ledger.is_closed());
+    assert!(!path.exists());
+    // Nothing else is left.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    for mode in [0o660, 0o666] {
+        let server = Server::start(Options { unix_mode: mode, ..here() }).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_socket_path_may_be_as_long_as_the_system_takes() {
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let room = 107 - folder.path().as_os_str().len() - 1;
+    let path = folder.path().join("s".repeat(room));
+    assert_eq!(path.as_os_str().len(), 107);
+    let options = Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+    let server = Server::start(options).unwrap_or_else(|error| panic!("{error}"));
+    Client::new(path.to_str().unwrap()).ping();
+    drop(server);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn every_address_that_is_named_is_served() {
+    let _dog = watchdog();
+    // As many as there may be, or an error that says how many that is.
+    let many = |n: usize| Options { listen: vec!["127.0.0.1:0".into(); n], ..roomy() };
+    for n in [63, 64, 65, 80] {
+        match Server::start(many(n)) {
+            Ok(server) => {
+                assert_eq!(server.places().len(), n);
+                server.places().iter().for_each(|place| Client::new(&place.address).ping());
+            }
+            Err(ServeError::Options(errors)) => {
+                assert!(n > 64 && errors.to_string().contains("listen"), "{n}: {errors}");
+            }
+            Err(error) => panic!("{n}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn critical_connections_are_all_served_however_many_they_are() {
+    const CRITICAL: usize = 1_500;
+    let _dog = watchdog();
+    let options = Options { listen_critical: vec!["127.0.0.1:0".into()], ..roomy() };
+    let mut site = Site::open(options);
+    let place = |kind: &str| {
+        let place = site.server.places().iter().find(|place| place.kind.name() == kind);
+        place.unwrap().address.clone()
+    };
+    let (critical, usual) = (place("critical"), place("tcp"));
+    site.address = usual;
+    let mut clients: Vec<_> = (0..CRITICAL).map(|_| TcpStream::connect(&critical).unwrap()).collect();
+    site.until("all are there", |counts| counts.connected == CRITICAL as u64);
+    let mut slowest = Duration::ZERO;
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.write_all(b"PING\r\n").unwrap();
+        }
+        let begun = Instant::now();
+        for client in &mut clients {
+            let mut answer = [0; 7];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"+PONG\r\n");
+        }
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!("slowest: {slowest:?}");
+    site.client().ping();
+    drop(clients);
+    site.settle(&Tally::default());
+}
+
+/// All that a server counts agrees with itself.
+fn consistent(counts: &Counts) {
+    let by_reason: BTreeMap<_, _> = End::ALL.iter().map(|end| (end.name(), counts.ended(*end))).collect();
+    let never = counts.ended(End::Full) + counts.ended(End::Descriptors);
+    let ended: u64 = counts.ended.iter().sum();
+    assert_eq!(counts.connected + never, ended + counts.connections(), "{by_reason:?}");
+}
+
+#[test]
+fn many_clients_of_all_kinds_leave_the_books_in_order() {
+    const CLIENTS: u64 = 24;
+    let _dog = watchdog();
+    let classes = [class("block", 16).block(), class("reject", 16).reject(), class("drop", 16).drop_newest()];
+    let site = Site::open(options(2, 2, classes));
+    let mut tally = Tally::default();
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|at| {
+                let site = &site;
+                scope.spawn(move || {
+                    let mut dice = Dice::new(at + 1);
+                    let mut tally = Tally::default();
+                    let stream = ["block", "reject", "drop"][at as usize % 3];
+                    let mut n = 0;
+                    for round in 0..6 {
+                        // The next connection may be another thread's: order is kept on each.
+                        let who = format!("{at}.{round}");
+                        let mut client = site.client();
+                        for _ in 0..dice.below(20) {
+                            let count = dice.below(200);
+                            client.send(&xadds(stream, &who, n, count));
+                            client.take(stream, count, &mut tally);
+                            n += count;
+                        }
+                        match dice.below(4) {
+                            0 => drop(client.ask(&["QUIT"])),
+                            1 => {
+                                client.send(b"*x\r\n");
+                                assert_eq!(client.rest().len(), 1);
+                            }
+                            2 => client.end(),
+                            _ => {}
+                        }
+                    }
+                    tally
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    told.into_iter().for_each(|told| tally.add(told));
+    let counts = site.until("all have left", |counts| counts.connections() == 0);
+    consistent(&counts);
+    assert_eq!(counts.connected, CLIENTS * 6);
+    let report = site.settle(&tally);
+    consistent(&report.gateway);
+}
+
+/// The same against the program.
+#[cfg(feature = "cli")]
+mod real {
+    use super::*;
+    use crate::program::{alone, end, pelton};
+    use crate::server::Server;
+    use serde_json::Value;
+    use std::process::Command;
+
+    const FILE: &str = r#"
+profile = "dev"
+shards = 1
+[gateway]
+listen = ["127.0.0.1:0"]
+frame_max_bytes = 262_144
+args_max = 64
+MORE
+[[class]]
+name = "s"
+share = "weighted"
+capacity_slots = 256
+payload_ring_bytes = 1_048_576
+overflow = "block"
+[[stream]]
+name = "s"
+class = "s"
+key = "field:who"
+"#;
+
+    fn file(more: &str) -> String {
+        FILE.replace("MORE", more)
+    }
+
+    /// Stops it: what clients were told is in its report.
+    #[track_caller]
+    fn settle(server: Server, tally: &Tally, ended: &[(&str, u64)]) {
+        let report = server.stop();
+        let count = |of: &Value, key: &str| of[key].as_u64().unwrap_or_else(|| panic!("{key}: {report:#}"));
+        let (told, stream, ledger) = (tally.of("s"), &report["gateway"]["streams"][0], &report["ledger"]);
+        let ids = told.ids.len() as u64;
+        assert_eq!(
+            [count(stream, "accepted"), count(ledger, "accepted"), count(ledger, "handled")],
+            [ids; 3]
+        );
+        assert_eq!(count(stream, "refused"), told.refused);
+        assert_eq!((count(stream, "busy"), count(stream, "dropped"), count(ledger, "rejected")), (0, 0, 0));
+        assert_eq!(count(&report["gateway"], "connections"), 0);
+        for (reason, wanted) in ended {
+            assert_eq!(count(&report["gateway"]["ended_by"], reason), *wanted, "{reason}: {report:#}");
+        }
+    }
+
+    /// Publishes one event, and is answered: it is served.
+    #[track_caller]
+    fn served(client: &mut Client, who: &str, n: u64, tally: &mut Tally) {
+        client.send(&xadd("s", who, n));
+        client.take("s", 1, tally);
+    }
+
+    #[test]
+    fn bad_input_costs_its_own_connection() {
+        let _dog = watchdog();
+        let server = Server::start(&file(""));
+        let address = server.address().to_owned();
+        let mut tally = Tally::default();
+        let mut good = Client::new(&address);
+        let large = format!("*2\r\n$4\r\nECHO\r\n${}\r\n", 1 << 18);
+        let bad: &[&[u8]] = &[
+            b"\x16\x03\x01\x02\x00\x01",
+            b"*x\r\n",
+            b"*9223372036854775808\r\n",
+            b"*1\r\n$-1\r\n",
+            b"*1\r\n$9223372036854775808\r\n",
+            large.as_bytes(),
+            b"*65\r\n",
+            b"*1\r\n*1\r\n$4\r\nPING\r\n",
+            b"ECHO 'x\r\n",
+        ];
+        for (n, bytes) in bad.iter().enumerate() {
+            let mut client = Client::new(&address);
+            client.send(bytes);
+            let told = client.rest();
+            assert!(told.len() == 1 && told[0].is_error("ERR Protocol error: "), "{told:?}");
+            served(&mut good, "good", n as u64, &mut tally);
+        }
+        // A frame cut at every byte, and one byte at a time.
+        let frame = |n: u64| [&xadd("s", "cut", n)[..], b"PING\r\n"].concat();
+        for (n, cut) in (1..frame(1_000).len()).enumerate() {
+            let frame = frame(1_000 + n as u64);
+            good.send(&frame[..cut]);
+            good.send(&frame[cut..]);
+            good.take("s", 1, &mut tally);
+            assert_eq!(good.read().text(), "PONG");
+        }
+        for byte in xadds("s", "slow", 0, 5) {
+            good.send(&[byte]);
+        }
+        good.take("s", 5, &mut tally);
+        // Lengths of nothing and of the most; lines; and a word for the end.
+        let head = request(&["ECHO", &"x".repeat(100_000)]).len() - 100_000;
+        let text = "x".repeat((1 << 18) - head);
+        assert_eq!(good.ask(&["ECHO", &text]).text(), text);
+        assert_eq!(good.ask(&["ECHO", ""]).text(), "");
+        good.send(b"xadd s * who inline n 1\r\n");
+        good.take("s", 1, &mut tally);
+        good.send(&b"PING\r\n".repeat(10_000));
+        (0..10_000).for_each(|_| assert_eq!(good.read().text(), "PONG"));
+        good.send(b"QUIT\r\n");
+        assert_eq!(good.rest(), [Reply::Simple("OK".into())]);
+        settle(server, &tally, &[("protocol", bad.len() as u64), ("client", 1), ("stopped", 0)]);
+    }
+
+    #[test]
+    fn those_who_keep_a_connection_for_nothing_are_ended() {
+        let _dog = watchdog();
+        let server = Server::start(&file("output_max_bytes = 65_536\nstall_s = 2\nidle_s = 1"));
+        let address = server.address().to_owned();
+        let mut tally = Tally::default();
+        let mut good = Client::new(&address);
+        let mut deaf = narrow(&address);
+        deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let echo = request(&["ECHO", &"x".repeat(8 << 10)]);
+        while deaf.write_all(&echo).is_ok() {}
+        let mut half = Client::new(&address);
+        half.send(b"*5\r\n$4\r\nXADD\r\n$1");
+        let begun = Instant::now();
+        let mut n = 0;
+        // They are ended while another is served.
+        while half.within(Duration::from_millis(20)).is_none() {
+            served(&mut good, "good", n, &mut tally);
+            n += 1;
+            if begun.elapsed() > Duration::from_secs(6) {
+                break;
+            }
+        }
+        assert_eq!(half.next(), None);
+        served(&mut good, "good", n, &mut tally);
+        drop(deaf);
+        settle(server, &tally, &[("stalled", 1), ("idle", 1), ("stopped", 1)]);
+    }
+
+    #[test]
+    fn resets_without_end_leave_nothing_behind() {
+        let _dog = watchdog();
+        let server = Server::start(&file("threads = 2"));
+        let mut tally = Tally::default();
+        let mut good = Client::new(server.address());
+        for n in 0..3_000u64 {
+            let tcp = TcpStream::connect(server.address()).unwrap();
+            if n % 2 == 0 {
+                let _ = (&tcp).write(b"*5\r\n$4\r\nXA");
+            }
+            reset(tcp);
+            if n % 50 == 0 {
+                served(&mut good, "good", n, &mut tally);
+            }
+        }
+        // The next is let in behind all of them.
+        let mut next = Client::new(server.address());
+        served(&mut next, "next", 0, &mut tally);
+        let begun = Instant::now();
+        while next.ask(&["CLIENT", "LIST"]).text().lines().count() > 2 {
+            assert!(begun.elapsed() < DEADLINE);
+        }
+        let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+        assert!(files < 40, "{files} descriptors");
+        settle(server, &tally, &[("stopped", 2), ("protocol", 0), ("descriptors", 0), ("full", 0)]);
+    }
+
+    #[test]
+    fn without_descriptors_those_within_go_on_and_those_without_are_told() {
+        const FILES: usize = 64;
+        let _dog = watchdog();
+        if end(alone(Command::new("sh")).args(["-c", "command -v prlimit"]).spawn().unwrap()).code != Some(0)
+        {
+            println!("skipped: there is no prlimit");
+            return;
+        }
+        let server = Server::start_by(&file("threads = 2"), |command| {
+            let mut limited = alone(Command::new("prlimit"));
+            limited
+                .arg(format!("--nofile={FILES}:{FILES}"))
+                .arg(command.get_program())
+                .args(command.get_args());
+            *command = limited;
+        });
+        let mut tally = Tally::default();
+        let (mut within, mut told) = (Vec::new(), 0);
+        for round in 0..3 {
+            let before = told;
+            while told < before + 20 {
+                let mut client = Client::new(server.address());
+                client.try_send(b"PING\r\n");
+                match client.next() {
+                    Some(Reply::Simple(_)) => within.push(client),
+                    Some(other) => {
+                        assert_eq!(other, Reply::Error("ERR no file descriptor is left".into()));
+                        assert_eq!(client.next(), None);
+                        told += 1;
+                    }
+                    None => told += 1,
+                }
+                assert!(within.len() < FILES);
+            }
+            assert!(within.len() > 20, "{}", within.len());
+            for (at, client) in within.iter_mut().enumerate() {
+                served(client, &at.to_string(), round, &mut tally);
+            }
+            // Those who leave make room, for as many.
+            within.truncate(within.len() - 10);
+            let begun = Instant::now();
+            let mut back = 0;
+            while back < 10 {
+                let mut client = Client::new(server.address());
+                client.try_send(b"PING\r\n");
+                match client.next() {
+                    Some(Reply::Simple(_)) => {
+                        within.push(client);
+                        back += 1;
+                    }
+                    // They may not have left yet.
+                    _ => told += 1,
+                }
+                assert!(begun.elapsed() < DEADLINE, "there is no room again");
+            }
+        }
+        settle(server, &tally, &[("descriptors", told), ("full", 0), ("protocol", 0)]);
+    }
+
+    #[test]
+    fn those_beyond_the_most_and_those_who_guess_are_ended() {
+        let _dog = watchdog();
+        let server = Server::start(&file("connections_max = 4\npassword = \"sesame\"\nauth_tries_max = 2"));
+        let mut tally = Tally::default();
+        let mut clients: Vec<_> = (0..3).map(|_| Client::new(server.address())).collect();
+        for (at, client) in clients.iter_mut().enumerate() {
+            assert!(client.ask(&["XADD", "s", "*", "who", "a"]).is_error("NOAUTH "));
+            assert_eq!(client.ask(&["AUTH", "sesame"]).text(), "OK");
+            served(client, &at.to_string(), 0, &mut tally);
+        }
+        let mut guessing = Client::new(server.address());
+        assert!(guessing.ask(&["AUTH", "x"]).is_error("WRONGPASS "));
+        for _ in 0..5 {
+            assert_eq!(
+                Client::new(server.address()).rest(),
+                [Reply::Error("ERR max number of clients reached".into())]
+            );
+        }
+        assert!(guessing.ask(&["HELLO", "3", "AUTH", "default", "y"]).is_error("WRONGPASS "));
+        assert_eq!(guessing.next(), None);
+        served(&mut clients[0], "0", 1, &mut tally);
+        settle(server, &tally, &[("full", 5), ("auth", 1), ("stopped", 3)]);
+    }
+
+    #[test]
+    fn what_stands_where_it_would_listen_is_an_error_or_its_own() {
+        let _dog = watchdog();
+        let server = Server::start(&file("unix_socket = \"FOLDER/socket\""));
+        let path = server.unix[0].clone();
+        let start = |text: &str| {
+            let folder = tempfile::TempDir::new().unwrap();
+            let file = folder.path().join("pelton.toml");
+            std::fs::write(&file, text).unwrap();
+            end(pelton().args(["run", "--json", "--config"]).arg(file).spawn().unwrap())
+        };
+        let taken = format!("listen = [{:?}]", server.address());
+        let done = start(&file("").replace("listen = [\"127.0.0.1:0\"]", &taken));
+        assert!(done.code != Some(0) && done.err.contains(server.address()), "{:?} {}", done.code, done.err);
+        let done = start(&file(&format!("unix_socket = {path:?}")));
+        assert!(done.code != Some(0) && done.err.contains("another server listens there"), "{}", done.err);
+        let place = tempfile::TempDir::new().unwrap();
+        let own = place.path().join("socket");
+        std::fs::write(&own, "mine").unwrap();
+        let done = start(&file(&format!("unix_socket = {own:?}")));
+        assert!(done.code != Some(0) && done.err.contains("no socket"), "{}", done.err);
+        assert_eq!(std::fs::read_to_string(&own).unwrap(), "mine");
+        std::fs::remove_file(&own).unwrap();
+        // One that was killed leaves its socket, and the next takes its place.
+        let killed = Server::start(&file(&format!("unix_socket = {own:?}")));
+        killed.signal("KILL");
+        assert_eq!(killed.wait().code, None);
+        assert!(own.exists());
+        let next = Server::start(&file(&format!("unix_socket = {own:?}\nunix_mode = \"0660\"")));
+        assert_eq!(own.metadata().unwrap().permissions().mode() & 0o777, 0o660);
+        let mut tally = Tally::default();
+        served(&mut Client::new(own.to_str().unwrap()), "a", 0, &mut tally);
+        settle(next, &tally, &[("protocol", 0)]);
+        assert!(!own.exists());
+        // Nobody who was turned away did harm to the one that was there.
+        let mut tally = Tally::default();
+        served(&mut Client::new(&path), "a", 0, &mut tally);
+        settle(server, &tally, &[("protocol", 0)]);
+    }
+}
