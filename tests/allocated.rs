@@ -188,3 +188,76 @@ fn start_takes_what_was_planned_to_the_byte() {
     }
     assert_eq!(Wide::default().0, [0; 32]);
 }
+
+#[test]
+fn a_lane_of_its_own_takes_what_it_says() {
+    const ALONE: &str = "PELTON_TEST_ALLOCATED_LANE";
+    if std::env::var_os(ALONE).is_none() {
+        print!("{}", in_a_process_of_its_own("a_lane_of_its_own_takes_what_it_says", ALONE, &[]));
+        return;
+    }
+    let _dog = watchdog();
+    fn taken<E: Default + Send + 'static>(class: &Class) {
+        let before = ALIVE.load(Relaxed);
+        let (mut tx, mut rx) = pelton::lane::lane(class, E::default).unwrap();
+        let taken = ALIVE.load(Relaxed) - before;
+        assert_eq!(taken, pelton::lane::bytes_for::<E>(class) as i64, "{class:?}");
+        tx.publish(1, |_| ()).unwrap();
+        assert_eq!(rx.poll(2, |_| ()), 1);
+        assert!(rx.counts().is_closed());
+    }
+    // What a process takes once.
+    drop(pelton::lane::lane(&Class::strict("warm").capacity(1), || ()));
+    drop(pelton::lane::lane(&Class::strict("warm").capacity(1).stamp(Stamp::Every), || ()));
+    for stamp in [Stamp::Never, Stamp::Every] {
+        for payload in [0, 64, 1 << 19] {
+            for capacity in [1, 64, 4_096] {
+                let class = Class::strict("lane").capacity(capacity).payload_bytes(payload).stamp(stamp);
+                taken::<()>(&class);
+                taken::<[u64; 3]>(&class);
+                taken::<Wide>(&class);
+            }
+        }
+    }
+}
+
+/// What a gateway takes more for larger taps is what its plan names more.
+#[cfg(feature = "gateway")]
+#[test]
+fn taps_take_what_was_planned_to_the_byte() {
+    use pelton::gateway::{EVENT, Options, Server, Stream};
+    const ALONE: &str = "PELTON_TEST_ALLOCATED_TAPS";
+    if std::env::var_os(ALONE).is_none() {
+        print!("{}", in_a_process_of_its_own("taps_take_what_was_planned_to_the_byte", ALONE, &[]));
+        return;
+    }
+    let _dog = watchdog();
+    let run = |threads: u16, tap_slots: u32, payload: u32| {
+        let class = Class::strict("only").capacity(16).payload_bytes(payload);
+        let mut options = Options::new(shape(2, threads, [class]).scratch_bytes(0));
+        options.streams = vec![Stream::new("one", "only"), Stream::new("two", "only")];
+        (options.threads, options.tap_slots) = (threads, tap_slots);
+        options.listen = vec!["127.0.0.1:0".into()];
+        let planned = options.reserve(options.plan.clone()).footprint_of(EVENT);
+        let before = ALIVE.load(Relaxed);
+        let mut server = Server::start(options).unwrap();
+        settle(server.engine());
+        let grown = ALIVE.load(Relaxed) - before;
+        assert_eq!(server.engine().footprint(), planned, "it is started from what was planned");
+        assert!(server.stop(Duration::from_secs(10)).unwrap().engine.ledger.is_closed());
+        (grown, planned.total_bytes() as i64, planned)
+    };
+    run(1, 64, 64);
+    for threads in [1, 3] {
+        let (least, planned, _) = run(threads, 64, 64);
+        // The last two have room for a payload that is larger than what their slots bring.
+        for (slots, payload) in [(128, 64), (4_096, 64), (64, 1 << 16), (4_096, 1 << 20)] {
+            let (more, more_planned, footprint) = run(threads, slots, payload);
+            assert_eq!(
+                more - least,
+                more_planned - planned,
+                "{threads} threads, {slots} slots:\n{footprint}"
+            );
+        }
+    }
+}

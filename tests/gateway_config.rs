@@ -12,7 +12,7 @@ use cases::Case;
 use configs::{Dice, any_value};
 use pelton::Profile;
 use pelton::config::{Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
-use pelton::engine::{Against, Secret, Setting};
+use pelton::engine::{Against, CLASS, Secret, Setting};
 use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, configure, streams, views};
 use pelton::host::Host;
 use pelton::views::{VIEW, View};
@@ -111,13 +111,56 @@ fn a_gateway_is_read_with_its_streams() {
         (producers.value.to_string(), producers.origin.to_string()),
         ("3".into(), "this command: as many as the gateway's threads".into())
     );
-    // What the views take is a term of the footprint.
+    // What views and taps take are terms of the footprint.
     let footprint = options.plan.footprint_of(options.plan.event_layout());
-    let view = footprint.terms.iter().find(|term| term.name.contains("view 'per_user'")).unwrap();
-    assert_eq!(view.bytes(), 2 * pelton::views::Tally::bytes(&options.views[0]));
+    let term = |part: &str| footprint.terms.iter().find(|term| term.name.contains(part)).unwrap();
+    assert_eq!(term("view 'per_user'").bytes(), 2 * pelton::views::Tally::bytes(&options.views[0]));
+    // A slot is a line, and has 128 bytes of payload; there are three threads.
+    let rings = 3 * u64::from(options.tap_slots) * (64 + 128);
+    let taps = term("taps: events for subscribers");
+    assert_eq!(taps.count, 2);
+    assert!((rings..rings + 3 * 8_192).contains(&taps.bytes_each), "{} for {rings}", taps.bytes_each);
     // The plan that is started is the one that was checked.
     assert_eq!(format!("{:?}", options.plan), format!("{:?}", config.plan()));
     assert!(options.plan.check::<[u64; 3]>().is_ok());
+}
+
+#[test]
+fn what_a_command_declares_stands_where_nobody_else_does() {
+    fn base(profile: Profile) -> pelton::Plan {
+        let mut plan = Options::base(profile);
+        plan.class(pelton::Class::strict("own").capacity(64).payload_bytes(4_096));
+        plan
+    }
+    let read = |text: &str| {
+        let mut options = Options::new(base(Profile::Dev));
+        options.streams = vec![Stream::new("one", "own")];
+        options.views = vec![View::count("all").over("one")];
+        let config = configure(&of_text(text), &mut options, &base, &[], &mut [], None);
+        (config, options)
+    };
+    let names = |options: &Options| {
+        let streams: Vec<_> = options.streams.iter().map(|stream| stream.name.clone()).collect();
+        (streams.join(" "), options.views.iter().map(|view| view.name.clone()).collect::<Vec<_>>().join(" "))
+    };
+    let class = "profile = \"dev\"\n[[class]]\nname = \"own\"\ncapacity_slots = 128\n";
+    let view = "[[view]]\nname = \"few\"\nstream = \"one\"\nmeasure = \"count\"\n";
+    let stream = "[[stream]]\nname = \"two\"\nclass = \"own\"\nkey = \"first\"\n";
+    for (more, streams, views) in [("", "one", "all"), (view, "one", "few"), (stream, "two", "")] {
+        let (config, options) = read(&format!("{class}{more}"));
+        assert!(!config.problems().has_errors(), "{}", config.problems());
+        assert_eq!(names(&options), (streams.into(), views.into()));
+        assert_eq!((options.plan.classes()[0].name(), options.plan.classes().len()), ("own", 1));
+        let capacity = CLASS.iter().find(|row| row.key == "capacity_slots").unwrap();
+        assert_eq!((capacity.get)(&options.plan.classes()[0]).to_string(), "128");
+        assert!(options.plan.check::<[u64; 3]>().is_ok());
+    }
+    let (config, _) = read(&class.replace("\"own\"", "\"mine\""));
+    assert!(
+        config.problems().to_string().contains("this command has no class 'mine'"),
+        "{}",
+        config.problems()
+    );
 }
 
 #[test]

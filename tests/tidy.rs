@@ -133,6 +133,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "subscriptions",
             "shared",
             "tap",
+            "sizes",
             "handler",
             "publish",
             "desk",

@@ -75,9 +75,13 @@ pub fn views<B: BorrowMut<Vec<View>>>(of: B) -> Items<'static, View, B> {
 /// assert_eq!(options.streams[0].key, KeyFrom::Field("user".into()));
 /// ```
 ///
+/// # What is there at first
+/// Classes of the plan that `base` makes are the command's: they may be changed, and no others declared. Streams and views of
+/// `options` stand where nobody wrote any.
+///
 /// # Producers and memory
-/// Where nobody names `producers_max`, there are as many as `threads`. What the views take is reserved, so that it stands in
-/// the footprint and is checked with it.
+/// Where nobody names `producers_max`, there are as many as `threads`. What views and taps take is reserved, so that it stands
+/// in the footprint and is checked with it ([`Options::reserve`]).
 pub fn configure(
     sources: &Sources,
     options: &mut Options,
@@ -86,24 +90,33 @@ pub fn configure(
     others: &mut [&mut dyn Table],
     host: Option<&Host>,
 ) -> Config {
+    let own = (options.streams.clone(), options.views.clone());
+    let fixed_classes = !base(Profile::Dev).classes().is_empty();
     let mut read = |options: &mut Options, plan: &dyn Fn(Profile) -> Plan, why: &[(&str, &str)], scope| {
         let mut of_streams = std::mem::take(&mut options.streams);
         let mut of_views = std::mem::take(&mut options.views);
         let config = {
             let (mut streams, mut views) = (streams(&mut of_streams), views(&mut of_views));
-            let mut own = Rows { name: "gateway", rows: GATEWAY, of: &mut *options };
-            let mut tables: Vec<&mut dyn Table> = vec![&mut own, &mut streams, &mut views];
+            let mut rows = Rows { name: "gateway", rows: GATEWAY, of: &mut *options };
+            let mut tables: Vec<&mut dyn Table> = vec![&mut rows, &mut streams, &mut views];
             for other in others.iter_mut() {
                 tables.push(&mut **other);
             }
-            let base = Base { plan, profile: Some(Profile::Dev), fixed_classes: false, why };
+            let base = Base { plan, profile: Some(Profile::Dev), fixed_classes, why };
             resolve(sources, &base, &mut tables, scope)
         };
         (options.streams, options.views) = (of_streams, of_views);
+        // Where nobody wrote any, the command's stand; its views are over its own streams.
+        if options.streams.is_empty() {
+            if options.views.is_empty() {
+                options.views.clone_from(&own.1);
+            }
+            options.streams.clone_from(&own.0);
+        }
         config
     };
-    // Twice: producers and memory at first follow from threads and views, which are known after the first time.
-    read(options, base, &[], Scope::default());
+    // Twice: producers and memory at first follow from threads, classes and views, which are known after the first time.
+    options.plan = read(options, base, &[], Scope::default()).plan().clone();
     let mut why: Vec<_> = Options::WHY.iter().chain(why).copied().collect();
     why.push(("producers_max", "as many as the gateway's threads"));
     let known = options.clone();

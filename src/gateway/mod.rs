@@ -102,6 +102,7 @@ mod conn;
 mod subscriptions;
 mod shared;
 mod tap;
+mod sizes;
 mod handler;
 mod publish;
 mod desk;

@@ -138,7 +138,8 @@ impl Server {
             // Each shard is made once.
             Front::new(handler(shard), &of_shards, taps.expect("a shard's taps are taken once"))
         };
-        let engine = Arc::new(shared.options.plan.clone().start(Record::default, front)?);
+        let plan = shared.options.reserve(shared.options.plan.clone());
+        let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
         let (questions, asked) = channel();
         let mut server = Server { engine, shared, places, threads: Vec::new(), reader: None, cpus };

@@ -8,7 +8,7 @@
 
 use super::stream::Stream;
 use crate::engine::{Kind, Plan, Profile, Range, Secret, Setting, Value};
-use crate::views::{Tally, View};
+use crate::views::View;
 use std::alloc::Layout;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -128,19 +128,6 @@ impl Options {
             tap_slots: 4_096,
             stop_deadline: Duration::from_secs(5),
         }
-    }
-}
-
-impl Options {
-    /// A plan with the memory of the views, in the place of what it had reserved for them.
-    #[must_use]
-    pub fn reserve(&self, mut plan: Plan) -> Plan {
-        for view in &self.views {
-            let name = format!("view '{}'", view.name);
-            plan.reserved.retain(|(known, _)| *known != name);
-            plan = plan.reserve(name, Tally::bytes(view));
-        }
-        plan
     }
 }
 

@@ -12,9 +12,11 @@
 #![forbid(unsafe_code)]
 
 use super::record::Record;
+use super::settings::Options;
 use super::shared::Shared;
 use crate::class::{Class, Stamp};
-use crate::lane::{LaneConsumer, LaneProducer, lane};
+use crate::lane::{LaneConsumer, LaneProducer, bytes_for, lane};
+use crate::memory::footprint::arc_bytes;
 use crate::ring::ShapeError;
 use crate::sync::Counter;
 use std::sync::Arc;
@@ -30,9 +32,12 @@ struct Missed {
     streams: Box<[Counter]>,
 }
 
+/// A shard's end of one tap.
+type TapIn = (LaneProducer<Record>, Arc<Missed>);
+
 /// A shard's ends of its taps, one for each gateway thread.
 pub(super) struct TapsIn {
-    threads: Vec<(LaneProducer<Record>, Arc<Missed>)>,
+    threads: Vec<TapIn>,
     shared: Arc<Shared>,
     /// Threads that have been given something in this batch, a bit for each.
     given: u64,
@@ -52,19 +57,32 @@ struct Tap {
     streams_told: Box<[u64]>,
 }
 
-/// Makes the taps of all shards and threads.
-pub(super) fn taps(shared: &Arc<Shared>) -> Result<(Vec<TapsIn>, Vec<TapsOut>), ShapeError> {
-    let options = &shared.options;
-    let streams = shared.streams.len();
+/// What the lane of a tap is.
+fn class_of(options: &Options) -> Class {
     let slots = options.tap_slots;
     // Room for the largest payload too.
     let largest = options.plan.classes().iter().map(|class| class.payload_bytes).max().unwrap_or(0);
     let bytes = slots.saturating_mul(PAYLOAD_BYTES_EACH).max(largest).max(64);
-    let class = Class::strict("tap").capacity(slots).payload_bytes(bytes).drop_newest().stamp(Stamp::Never);
-    let threads = usize::from(options.threads);
-    let mut outs: Vec<_> = (0..threads).map(|_| TapsOut { shards: Vec::new() }).collect();
+    Class::strict("tap").capacity(slots).payload_bytes(bytes).drop_newest().stamp(Stamp::Never)
+}
+
+/// Bytes of memory that the taps of one shard take, at both ends.
+pub(super) fn bytes_of_shard(options: &Options) -> u64 {
+    let (streams, threads) = (options.streams.len(), u64::from(options.threads));
+    let counted = streams * (size_of::<Counter>() + size_of::<u64>());
+    let ends = size_of::<TapIn>() + size_of::<Tap>() + arc_bytes::<Missed>();
+    bytes_for::<Record>(&class_of(options)).saturating_add((ends + counted) as u64).saturating_mul(threads)
+}
+
+/// Makes the taps of all shards and threads.
+pub(super) fn taps(shared: &Arc<Shared>) -> Result<(Vec<TapsIn>, Vec<TapsOut>), ShapeError> {
+    let options = &shared.options;
+    let streams = shared.streams.len();
+    let class = class_of(options);
+    let (shards, threads) = (usize::from(options.plan.shards), usize::from(options.threads));
+    let mut outs: Vec<_> = (0..threads).map(|_| TapsOut { shards: Vec::with_capacity(shards) }).collect();
     let mut ins = Vec::new();
-    for _ in 0..options.plan.shards {
+    for _ in 0..shards {
         let mut own = Vec::with_capacity(threads);
         for out in &mut outs {
             let (producer, consumer) = lane(&class, Record::default)?;

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
 use crate::ledger::LaneLedger;
 use crate::memory::footprint::arc_bytes;
-use crate::memory::region::Builder;
+use crate::memory::region::{Builder, REGION_BYTES, region_slack};
 use crate::ring::{self, Shape, ShapeError};
 use crate::sync::{Arc, forks};
 use crate::wait::{Bell, Doorbell, RoomWait};
@@ -88,6 +88,30 @@ impl LaneSpec<'_> {
     }
 }
 
+/// Bytes of the region of a lane of its own.
+fn region_need<E>(shape: &Shape) -> usize {
+    shape.slots_need(ring::event_layout::<E>()).saturating_add(shape.payload_need())
+}
+
+/// Bytes of memory that [`lane`] takes for a class: slots, payload ring, and what its two ends share. The ends themselves are
+/// not in it: they are where you put them.
+///
+/// # Examples
+/// ```
+/// use pelton::{Class, lane::bytes_for};
+/// let small = Class::strict("only").capacity(8);
+/// assert_eq!(bytes_for::<u64>(&small.clone().capacity(16)) - bytes_for::<u64>(&small), 8 * 64);
+/// ```
+#[must_use]
+pub fn bytes_for<E>(class: &Class) -> u64 {
+    let need = region_need::<E>(&shape_of(class));
+    // Where nothing is stamped the clock is a virtual one: a number.
+    let clock = if class.is_stamped() { 0 } else { arc_bytes::<u64>() };
+    let shared = ring::core_bytes::<E>() + arc_bytes::<LaneShared>();
+    let door = arc_bytes::<Bell>() + arc_bytes::<Doorbell>();
+    need.saturating_add(region_slack(need, false)).saturating_add(REGION_BYTES + shared + door + clock) as u64
+}
+
 /// Makes a lane of its own, for two threads: `class` says its capacity, payload bytes, policy and stamps.
 ///
 /// # Errors
@@ -113,7 +137,7 @@ pub fn lane<E: Send + 'static>(
     {
         return Err(ShapeError::Stamp(n));
     }
-    let mut region = Builder::new(shape.slots_need(ring::event_layout::<E>()) + shape.payload_need())?;
+    let mut region = Builder::new(region_need::<E>(&shape))?;
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
     let door = Doorbell::new(Arc::new(Bell::new()));
