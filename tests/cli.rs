@@ -460,7 +460,7 @@ fn policies_that_lose_events_account_for_them() {
 #[test]
 fn up_needs_no_arguments_and_shows_everything() {
     // No seconds: the stream is read once.
-    let done = run(&["up", "--seconds", "0"]);
+    let done = run(&["up", "--once", "--seconds", "0"]);
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{}", done.out);
     for part in [
         "This machine",
@@ -484,7 +484,7 @@ fn up_needs_no_arguments_and_shows_everything() {
     ] {
         assert!(done.out.contains(part), "no '{part}' in\n{}", done.out);
     }
-    let done = run(&["up", "--seconds", "0", "--shards", "0"]);
+    let done = run(&["up", "--once", "--seconds", "0", "--shards", "0"]);
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "told before anything is shown");
 }
 

@@ -63,7 +63,7 @@ fn has_two_cpus() -> bool {
 
 #[test]
 fn up_shows_every_setting_of_a_file_with_its_line() {
-    let (file, args) = (file(FILE), ["up", "--seconds", "0", "--producers", "1", "--config"]);
+    let (file, args) = (file(FILE), ["up", "--once", "--seconds", "0", "--producers", "1", "--config"]);
     let done = run(&[&args[..], &[name(&file)]].concat(), &[]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert_eq!(done.err, "");
@@ -86,7 +86,7 @@ fn up_shows_every_setting_of_a_file_with_its_line() {
 #[test]
 fn the_environment_goes_above_a_file_and_options_above_both() {
     let file = file(FILE);
-    let args = ["up", "--seconds", "0", "--config", name(&file)];
+    let args = ["up", "--once", "--seconds", "0", "--config", name(&file)];
     let environment = [
         ("PELTON_BURST_EVENTS", "16"),
         ("PELTON_WAIT", "park"),
@@ -234,11 +234,11 @@ fn tables_of_all_commands_are_checked_by_each() {
         (15, "bench: rounds is 'many'"),
         (16, "'shards' is no setting of [bench]"),
     ];
-    for command in [&["replay", log.as_str()][..], &["up"], &["bench", "lane"]] {
+    for command in [&["replay", log.as_str()][..], &["up", "--once"], &["bench", "lane"]] {
         refused(&text, command, &expected);
     }
     let nameless = file(&FILE.replace("profile = \"throughput\"", ""));
-    let done = run(&["up", "--config", name(&nameless)], &[]);
+    let done = run(&["up", "--once", "--config", name(&nameless)], &[]);
     assert_eq!((done.code, done.out.as_str()), (Some(2), ""));
     assert!(done.err.contains("no profile is named") && done.err.contains("would work"), "{}", done.err);
 }
@@ -246,7 +246,7 @@ fn tables_of_all_commands_are_checked_by_each() {
 #[test]
 fn a_service_s_classes_are_none_of_a_replay() {
     let service = FILE.replace("\"bulk\"", "\"orders\"");
-    for command in [&["replay", "-"][..], &["up"]] {
+    for command in [&["replay", "-"][..], &["up", "--once"]] {
         refused(&service, command, &[(6, "this command has no class 'orders'")]);
     }
     // A measurement starts no engine of a file, so its classes are not asked for.
@@ -263,8 +263,8 @@ fn what_a_file_asks_of_the_input_is_told_with_its_line() {
     refused(&text, &["replay", "-"], &[(12, "replay: producers is 3"), (13, "replay: loop is 2")]);
     let few = format!("producers_max = 2\n{text}");
     refused(&few, &["replay", &access_log()], &[(13, "replay: producers is 3")]);
-    refused(&format!("event_bytes = 48\n{FILE}"), &["up"], &[(1, "event_bytes is 48")]);
-    let wrong = run(&["up", "--config", "/no/such/file.toml"], &[]);
+    refused(&format!("event_bytes = 48\n{FILE}"), &["up", "--once"], &[(1, "event_bytes is 48")]);
+    let wrong = run(&["up", "--once", "--config", "/no/such/file.toml"], &[]);
     assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
     assert!(wrong.err.starts_with("error: /no/such/file.toml: "), "{}", wrong.err);
 }
@@ -280,7 +280,7 @@ fn an_unknown_option_or_variable_is_answered_with_a_known_one() {
         assert_eq!(done.code, Some(2));
         assert!(done.err.contains(part), "{args:?}: {}", done.err);
     }
-    let done = run(&["up"], &[("PELTON_BURST_EVENT", "8")]);
+    let done = run(&["up", "--once"], &[("PELTON_BURST_EVENT", "8")]);
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("PELTON_BURST_EVENT is no setting"), "{}", done.err);
     assert!(done.err.contains("'PELTON_BURST_EVENTS' would work"), "{}", done.err);
@@ -288,7 +288,7 @@ fn an_unknown_option_or_variable_is_answered_with_a_known_one() {
 
 #[test]
 fn help_has_an_option_for_every_setting() {
-    for (command, tables) in [("replay", 2), ("up", 2), ("bench", 1), ("run", 3)] {
+    for (command, tables) in [("replay", 2), ("up", 4), ("bench", 1), ("run", 3)] {
         let done = run(&[command, "--help"], &[]);
         assert_eq!(done.code, Some(0));
         let replay = pelton::weblog::REPLAY.iter().map(|row| row.key);
@@ -298,6 +298,7 @@ fn help_has_an_option_for_every_setting() {
         let keys: Vec<_> = match tables {
             1 => bench.collect(),
             2 => replay.chain(engine).collect(),
+            4 => replay.chain(engine).chain(gateway).chain(["once"]).collect(),
             _ => gateway.chain(engine).chain(["class", "stream", "view"]).collect(),
         };
         for key in keys.into_iter().chain(["config"]) {

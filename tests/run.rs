@@ -9,9 +9,11 @@ mod server;
 
 use program::{Done, end, pelton};
 use server::Server;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const FILE: &str = r#"
 profile = "dev"
@@ -107,6 +109,151 @@ fn what_it_cannot_start_from_has_a_code_of_its_own() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let done = run(folder.path(), &FILE.replace("127.0.0.1:0", &address));
-    assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{}", done.err);
-    assert!(done.err.contains(&address), "{}", done.err);
+    assert_eq!((done.code, done.out.as_str()), (Some(3), ""), "{}", done.err);
+    assert!(done.err.contains(&address) && done.err.contains("another address would work"), "{}", done.err);
+    // So it is of a socket's path.
+    let path = folder.path().join("there");
+    std::fs::write(&path, "no socket").unwrap();
+    let unix = format!("listen = []\nunix_socket = \"{}\"", path.display());
+    let done = run(folder.path(), &FILE.replace("listen = [\"127.0.0.1:0\"]", &unix));
+    assert_eq!((done.code, done.out.as_str()), (Some(3), ""), "{}", done.err);
+    assert!(done.err.contains("no socket"), "{}", done.err);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "no socket");
+}
+
+/// Waits until nobody is let in any more: the first signal has come through, so that the next is a second one.
+#[track_caller]
+fn wait_until_closed(server: &mut Server) {
+    let begun = Instant::now();
+    while TcpStream::connect(server.address()).is_ok() {
+        assert!(begun.elapsed() < program::WATCHDOG, "it lets clients in after a signal");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(server.is_running(), "it waits, as it was told");
+}
+
+/// Lets a client ask and ask, and read nothing, until the server has answers for it that it cannot write.
+fn stall(server: &Server, mut client: TcpStream) -> TcpStream {
+    const SAID: usize = 16 << 10;
+    let request = format!("*2\r\n$4\r\nECHO\r\n${SAID}\r\n{}\r\n", "x".repeat(SAID));
+    let answer = format!("${SAID}\r\n{}\r\n", "x".repeat(SAID)).len() as u64;
+    let silent = client.try_clone().unwrap();
+    // Far more than the system keeps. It ends with the connection.
+    thread::spawn(move || (0..1 << 16).try_for_each(|_| client.write_all(request.as_bytes())));
+    let mut other = BufReader::new(TcpStream::connect(server.address()).unwrap());
+    other.get_ref().set_read_timeout(Some(program::WATCHDOG)).unwrap();
+    let first = info(&mut other);
+    let (mut asked, mut told) = (1, first.bytes);
+    let begun = Instant::now();
+    loop {
+        let now = info(&mut other);
+        // What is answered, without the two kinds of questions that are none of the silent client's.
+        let echoes = (now.requests - first.requests).saturating_sub(asked);
+        // The server has one thread, which writes at the end of each connection's turn all that it can.
+        if echoes * answer > now.written - first.written - told {
+            return silent;
+        }
+        (asked, told) = (asked + 1, told + now.bytes);
+        assert!(begun.elapsed() < program::WATCHDOG, "all is written, to a client that reads nothing");
+    }
+}
+
+/// What a server says of itself, and in how many bytes.
+struct Info {
+    requests: u64,
+    written: u64,
+    bytes: u64,
+}
+
+fn info(client: &mut BufReader<TcpStream>) -> Info {
+    client.get_mut().write_all(b"INFO\r\n").unwrap();
+    let mut head = String::new();
+    client.read_line(&mut head).unwrap();
+    let length: usize = head.trim_end().trim_start_matches('$').parse().unwrap();
+    let mut text = vec![0; length + 2];
+    client.read_exact(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let number = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {key} in {text}")).parse().unwrap()
+    };
+    let (requests, written) = (number("total_commands_processed"), number("total_net_output_bytes"));
+    Info { requests, written, bytes: (head.len() + text.len()) as u64 }
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
+    // Both ways: nothing hangs on which signal comes first.
+    for signals in [["TERM", "TERM"], ["INT", "TERM"]] {
+        let text = FILE.replace("password_file = \"FOLDER/secret\"", "stop_deadline_ms = 3_600_000");
+        let mut server = Server::start(&text);
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
+        let _silent = stall(&server, client);
+        server.signal(signals[0]);
+        wait_until_closed(&mut server);
+        server.signal(signals[1]);
+        let done = server.wait();
+        assert_eq!(done.code, Some(0), "no event was left: {}", done.err);
+        let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+        let ledger = &report["ledger"];
+        assert_eq!((&ledger["closed"], &ledger["drained"]), (&true.into(), &true.into()), "{report:#}");
+        assert_eq!((&ledger["accepted"], &ledger["handled"]), (&1.into(), &1.into()), "{report:#}");
+        // Those who knocked to see whether it still lets them in may be among them.
+        let ended = report["gateway"]["ended_by"]["stopped"].as_u64().unwrap();
+        assert!(ended >= 1, "{report:#}");
+    }
+}
+
+/// A server whose shard takes long for each event, with far more events than it can handle in a moment.
+fn backlog(deadline_ms: u64) -> (Server, TcpStream, u64) {
+    const EVENTS: u64 = 4_000;
+    let mut text = FILE
+        .replace("password_file = \"FOLDER/secret\"", &format!("stop_deadline_ms = {deadline_ms}"))
+        .replace("4_096", "16_777_216")
+        // A shard that is told to stop ends its burst first.
+        .replace("shards = 1", "shards = 1\nburst_events = 1")
+        .replace("capacity_slots = 64", "capacity_slots = 4_096");
+    // For each of them each event is searched to its end.
+    for at in 0..256 {
+        text += &format!(
+            "[[view]]\nname = \"v{at}\"\nstream = \"orders\"\nmeasure = \"count\"\nby = \"user\"\nkeys_max = 16\n"
+        );
+    }
+    let server = Server::start(&text);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    let said = format!("XADD orders *{} user 7\r\n", " other 1".repeat(100)).repeat(EVENTS as usize);
+    let mut sender = client.try_clone().unwrap();
+    let sending = thread::spawn(move || sender.write_all((said + "PING\r\n").as_bytes()).unwrap());
+    ask(&mut client, "", "+PONG\r\n");
+    sending.join().unwrap();
+    (server, client, EVENTS)
+}
+
+/// What a stop left behind is told, and in the ledger.
+#[track_caller]
+fn assert_left(done: &Done, events: u64) {
+    let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let number = |key: &str| report["ledger"][key].as_u64().unwrap();
+    assert_eq!((done.code, number("accepted")), (Some(1), events), "{report:#}");
+    let left = number("in_flight");
+    assert!(left > 0 && number("handled") + left == events, "{report:#}");
+    assert_eq!((&report["ledger"]["closed"], &report["ledger"]["drained"]), (&true.into(), &false.into()));
+    assert!(done.err.contains(&format!("{left} events were still in their lanes")), "{}", done.err);
+}
+
+#[test]
+fn what_a_deadline_leaves_is_counted_and_fails_the_run() {
+    let (server, _client, events) = backlog(1);
+    server.signal("TERM");
+    assert_left(&server.wait(), events);
+}
+
+#[test]
+fn what_a_second_signal_leaves_is_counted_and_fails_the_run() {
+    let (mut server, _client, events) = backlog(3_600_000);
+    server.signal("TERM");
+    wait_until_closed(&mut server);
+    server.signal("TERM");
+    assert_left(&server.wait(), events);
 }

@@ -78,6 +78,14 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// Whether it is an address at which somebody else listens.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, ListenError::Address { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 pub(super) enum Door {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),

@@ -14,9 +14,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// `pelton run`, ready for clients.
+/// `pelton run`, ready for clients; or `pelton up`.
 pub struct Server {
     child: Child,
+    /// What it wrote before it listened.
+    pub before: String,
     /// Addresses of its listeners, in the order of the configuration.
     pub tcp: Vec<String>,
     pub critical: Vec<String>,
@@ -45,6 +47,14 @@ impl Server {
         let mut command = pelton();
         command.args(["run", "--json", "--config"]).arg(&path);
         change(&mut command);
+        let server = Self::ready(command, listeners(&config), folder);
+        assert_eq!(server.before, "", "it listens before it says anything");
+        server
+    }
+
+    /// Starts a program that will say where it listens.
+    #[track_caller]
+    pub fn ready(mut command: Command, listeners: usize, folder: TempDir) -> Self {
         let mut child = command.spawn().unwrap();
         let (told, lines) = channel();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -56,14 +66,15 @@ impl Server {
             String::from_utf8_lossy(&bytes).into_owned()
         }));
         let [tcp, critical, tls, unix] = [const { Vec::new() }; 4];
-        let mut server = Server { child, tcp, critical, tls, unix, lines, err, folder };
-        server.wait_until_ready(listeners(&config));
+        let before = String::new();
+        let mut server = Server { child, before, tcp, critical, tls, unix, lines, err, folder };
+        server.wait_until_ready(listeners);
         server
     }
 
     fn wait_until_ready(&mut self, listeners: usize) {
         let begun = Instant::now();
-        for _ in 0..listeners {
+        while self.tcp.len() + self.critical.len() + self.tls.len() + self.unix.len() < listeners {
             let left = WATCHDOG.saturating_sub(begun.elapsed());
             let Ok(line) = self.lines.recv_timeout(left) else {
                 let _ = self.child.kill();
@@ -75,7 +86,10 @@ impl Server {
                 (Some("listening"), Some("critical")) => &mut self.critical,
                 (Some("listening"), Some("tls")) => &mut self.tls,
                 (Some("listening"), Some("unix")) => &mut self.unix,
-                _ => panic!("no listener: {line}"),
+                _ => {
+                    self.before.extend([&line, "\n"]);
+                    continue;
+                }
             };
             place.push(words.next().expect("an address").to_owned());
         }
@@ -94,6 +108,17 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// A line that it writes after its listeners.
+    #[track_caller]
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(WATCHDOG).expect("another line")
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end, and gives what it wrote after its listeners; kills it when it takes too long.

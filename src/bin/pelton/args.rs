@@ -23,7 +23,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Look at this machine, then run a made-up stream through the engine and show all figures
+    /// Look at this machine, run a made-up stream through the engine, show all figures, then serve
+    #[command(after_help = UP_CODES)]
     Up(UpArgs),
     /// Count a web server's access log: clients, paths, statuses, sizes
     Replay(ReplayArgs),
@@ -96,8 +97,12 @@ pub struct OfUp;
 pub struct OfRun;
 
 /// Exit codes of `pelton run`.
-const RUN_CODES: &str = "SIGTERM and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event is accounted for\n  \
-    1  it could not listen, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine";
+const RUN_CODES: &str = "SIGTERM and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event was handled or is accounted for\n  \
+    1  the run failed, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine: an address is in use, a file is not there";
+
+/// Exit codes of `pelton up`.
+const UP_CODES: &str = "SIGTERM and Ctrl-C stop it once it serves; a second one ends it at once.\n\nExit codes:\n  0  shown and, unless --once, stopped; every event is accounted for\n  \
+    1  a run failed, or events were left in their lanes\n  2  the settings cannot be\n  3  they can be, but not on this machine: an address is in use, a file is not there";
 
 /// The settings of `pelton bench`.
 #[derive(Debug)]
@@ -120,7 +125,9 @@ impl Takes for OfReplay {
 
 impl Takes for OfUp {
     fn groups() -> Vec<Group> {
-        of_replay(&UpArgs::start(), false)
+        let mut groups = of_replay(&UpArgs::start(), false);
+        groups.push(Group::new("Gateway", "gateway", GATEWAY, Some(&gateway::Options::default())));
+        groups
     }
 }
 
@@ -170,6 +177,9 @@ pub struct UpArgs {
     /// Where the stream's random numbers start
     #[arg(long, value_name = "N", value_parser = long, default_value = "1", allow_negative_numbers = true)]
     pub seed: u64,
+    /// End after the figures, and serve nobody
+    #[arg(long)]
+    pub once: bool,
     #[command(flatten)]
     pub settings: SettingArgs<OfUp>,
 }

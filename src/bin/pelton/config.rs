@@ -48,12 +48,19 @@ impl Told {
         Told { config, file: sources.file.clone(), host, event, starts: true }.sound()
     }
 
-    /// Options of a gateway, over those that it starts from.
-    pub fn gateway(sources: &Sources, options: &mut gateway::Options) -> Result<Told, Failure> {
+    /// Options of a gateway, over those that it starts from, on the plan that `base` makes.
+    pub fn gateway(
+        sources: &Sources,
+        options: &mut gateway::Options,
+        base: &dyn Fn(Profile) -> Plan,
+        quiet: Option<&str>,
+    ) -> Result<Told, Failure> {
         let host = Host::look();
-        let (base, mut others) = (gateway::Options::base, others("gateway"));
+        let base = |profile| base(profile).announce(quiet.is_none());
+        let why: Vec<_> = quiet.iter().map(|why| ("announce", *why)).collect();
+        let mut others = others("gateway");
         let tables = &mut borrowed(&mut others);
-        let config = gateway::configure(sources, options, &base, &[], tables, Some(&host));
+        let config = gateway::configure(sources, options, &base, &why, tables, Some(&host));
         // It is said here, where the lines fit the terminal.
         options.plan = options.plan.clone().announce(false);
         Told { config, file: sources.file.clone(), host, event: gateway::EVENT, starts: true }.sound()

@@ -2,7 +2,8 @@
 
 use crate::{page, problems};
 use pelton::config::Problems;
-use pelton::engine::{PlanError, PlanErrors, Severity};
+use pelton::engine::{Against, PlanError, PlanErrors, Severity, StartError};
+use pelton::gateway::{ListenError, ServeError};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
 use pelton::words::wrap;
@@ -67,6 +68,29 @@ impl Failure {
             cause = error.source();
         }
         Failure::Run(text)
+    }
+
+    /// A gateway that did not start: what cannot be, what cannot be here, or what went wrong.
+    pub fn serve(error: &ServeError) -> Self {
+        match error {
+            ServeError::Options(errors) | ServeError::Engine(StartError::Plan(errors)) => {
+                Failure::plan(errors)
+            }
+            // Somewhere else, or at another time, it could be.
+            ServeError::Listen(error @ ListenError::Address { .. }) => {
+                Failure::Host(vec![format!("{error}; another address would work")])
+            }
+            ServeError::Listen(ListenError::Terms(error)) => Failure::plan(&PlanErrors(vec![error.clone()])),
+            ServeError::Listen(error) => Failure::Host(vec![error.to_string()]),
+            error => Failure::run(error),
+        }
+    }
+
+    /// What is wrong with a plan. As everywhere: what another machine could bear has a code of its own.
+    pub fn plan(errors: &PlanErrors) -> Self {
+        let sentences = errors.0.iter().map(PlanError::to_string).collect();
+        let here = errors.0.iter().all(|error| error.against == Against::Host);
+        if here { Failure::Host(sentences) } else { Failure::Settings(sentences) }
     }
 
     /// What standard output said.

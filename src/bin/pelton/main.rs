@@ -5,9 +5,9 @@
 //!   doctor ───────────▶ this machine ───────────────────────▶
 //! ```
 //!
-//! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`), or `diff`
-//! has found a difference; 2, the arguments or the settings cannot be; 3, the settings could be, but not on this
-//! machine, or `doctor` has found something bad. Errors go to standard error, each as one sentence that says what to do.
+//! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`, events that a
+//! stop left in their lanes), or `diff` has found a difference; 2, the arguments or the settings cannot be; 3, the settings
+//! could be, but not on this machine (a file is not there, an address is in use), or `doctor` has found something bad. Errors go to standard error, each as one sentence that says what to do.
 //! What `check` finds is its output, and goes to standard output.
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ mod doctor;
 mod explain;
 mod failure;
 mod format;
+mod front;
 mod generate;
 mod init;
 mod json;

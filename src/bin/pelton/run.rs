@@ -1,4 +1,4 @@
-//! `pelton run`: the front door, until somebody stops it.
+//! `pelton run`: the front door, until somebody stops it; and what `up` does of that too.
 
 use crate::args::RunArgs;
 use crate::config::Told;
@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::format::{bytes, clean, count, nanos};
 use crate::page::{Page, Rows};
 use crate::{json, machine, text};
-use pelton::gateway::{End, Options, Server, ServerReport};
+use pelton::gateway::{End, Options, ServeError, Server, ServerReport};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{Write, stdout};
@@ -15,7 +15,26 @@ use std::time::{Duration, Instant};
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut options = Options::default();
-    let told = Told::gateway(&args.settings.sources()?, &mut options)?;
+    let told = Told::gateway(&args.settings.sources()?, &mut options, &Options::base, None)?;
+    let begun = Instant::now();
+    let report = serve(&told, options, Server::start, |_| Ok(()))?;
+    let mut page = Page::new();
+    if args.json {
+        page.raw(&json::served(&report, told.plan().profile(), begun.elapsed()))?;
+    } else {
+        show(&mut page, &report, begun.elapsed())?;
+    }
+    page.flush()?;
+    verdict(&report)
+}
+
+/// Serves until a signal; what was left then is the report. `greet` says more, once clients can connect.
+pub fn serve(
+    told: &Told,
+    mut options: Options,
+    start: impl FnOnce(Options) -> Result<Server, ServeError>,
+    greet: impl FnOnce(&Server) -> Result<(), Failure>,
+) -> Result<ServerReport, Failure> {
     // In the server's hands it is the password itself, wherever that stood.
     options.password = options.secret().map_err(|error| Failure::Host(vec![error.to_string()]))?;
     options.password_file = None;
@@ -24,10 +43,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| Failure::Run(format!("the system does not tell of signals: {error}")))?;
     told.announce();
-    let (deadline, begun) = (options.stop_deadline, Instant::now());
-    let mut server = Server::start(options).map_err(|error| Failure::run(&error))?;
-    let listening = tell_places(&server);
-    if listening.is_ok() {
+    let deadline = options.stop_deadline;
+    let mut server = start(options).map_err(|error| Failure::serve(&error))?;
+    let greeted = tell_places(&server).and_then(|()| greet(&server));
+    if greeted.is_ok() {
         signals.forever().next();
     }
     let (hurry, handle) = (server.hurry(), signals.handle());
@@ -37,16 +56,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     handle.close();
     // It has nothing to panic with, and whoever waits for it has the report already.
     let _ = second.join();
-    listening?;
-    let report = stopped.map_err(|error| Failure::run(&error))?;
-    let mut page = Page::new();
-    if args.json {
-        page.raw(&json::served(&report, told.plan().profile(), begun.elapsed()))?;
-    } else {
-        show(&mut page, &report, begun.elapsed())?;
-    }
-    page.flush()?;
-    verdict(&report)
+    greeted?;
+    stopped.map_err(|error| Failure::run(&error))
 }
 
 /// Says where it listens, a line each, as soon as clients can connect: ports that were free are known only now.
@@ -59,7 +70,8 @@ fn tell_places(server: &Server) -> Result<(), Failure> {
     out.flush().map_err(Failure::output)
 }
 
-fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result<(), Failure> {
+/// The report, for people.
+pub fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result<(), Failure> {
     let counts = &report.gateway;
     page.title("Streams")?;
     let mut rows = Rows::new(1, ["stream", "accepted", "busy", "dropped", "refused", "last id"]);
@@ -86,7 +98,7 @@ fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result<(),
 }
 
 /// A stop that left events behind has failed, whatever it printed.
-fn verdict(report: &ServerReport) -> Result<(), Failure> {
+pub fn verdict(report: &ServerReport) -> Result<(), Failure> {
     if report.engine.ledger.is_closed() && report.engine.drained {
         return Ok(());
     }

@@ -1,15 +1,17 @@
-//! `pelton up`: the machine, every setting with its origin, and a made-up stream through the engine.
+//! `pelton up`: the machine, every setting with its origin, a made-up stream through the engine, and then a gateway to try.
 
 use crate::args::UpArgs;
 use crate::config::{COMMAND, Told};
 use crate::failure::Failure;
 use crate::format::{bytes, count};
+use crate::front::{self, Front};
 use crate::page::{Page, Rows, WIDTH};
 use crate::progress::{End, watched};
-use crate::{machine, replay, text};
+use crate::{machine, replay, run, text};
 use pelton::engine::{CLASS, ENGINE};
 use pelton::weblog::generate::GENERATED_LINE_BYTES_MAX;
 use pelton::weblog::{Generator, Options, Prepared, Progress, REPLAY, Settings, prepare_memory};
+use std::time::Instant;
 
 /// Lines of the stream. It is made before the start and read over and over, so that its producer allocates nothing.
 const EVENTS: u64 = 200_000;
@@ -19,19 +21,38 @@ const LINE_BYTES_USUAL: usize = 224;
 
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let mut options = UpArgs::start();
-    let told = Told::replay(&args.settings.sources()?, &mut options, Some("the page below says more"))?;
+    let sources = args.settings.sources()?;
+    let told = Told::replay(&sources, &mut options, Some("the page below says more"))?;
+    // What cannot be served is told at once too, and not after the figures.
+    let front = if args.once { None } else { Some(Front::of(&sources)?) };
+    figures(args, told, &options)?;
+    front.map_or(Ok(()), serve)
+}
+
+fn serve(Front { told, options }: Front) -> Result<(), Failure> {
+    Page::new().title("Serving")?;
+    let begun = Instant::now();
+    let start = |options| Front::start(&told, options);
+    let report = run::serve(&told, options.clone(), start, |server| front::greet(&options, server))?;
+    let mut page = Page::new();
+    run::show(&mut page, &report, begun.elapsed())?;
+    page.flush()?;
+    run::verdict(&report)
+}
+
+fn figures(args: &UpArgs, told: Told, options: &Options) -> Result<(), Failure> {
     let settings = Settings { seed: args.seed, events: EVENTS, ..Settings::default() };
     // Before the stream is made: what cannot be should be told at once.
-    if let Err(error) = prepare_memory(&[], &options) {
+    if let Err(error) = prepare_memory(&[], options) {
         return Err(told.no_replay(error));
     }
     let stream = stream(&settings)?;
-    let prepared = prepare_memory(&stream, &options)?;
+    let prepared = prepare_memory(&stream, options)?;
     told.announce();
     machine::allow_huge_pages(prepared.plan().has_huge_pages());
     let mut page = Page::new();
     machine::show(&mut page)?;
-    show_settings(&mut page, &told, &options)?;
+    show_settings(&mut page, &told, options)?;
     show_classes(&mut page, &told)?;
     show_stream(&mut page, &settings, stream.len())?;
     show_footprint(&mut page, &prepared)?;
