@@ -342,12 +342,60 @@ fn a_draft_is_written_once_and_passes_the_check() {
 }
 
 #[test]
+fn a_draft_of_a_gateway_passes_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("front.toml");
+    let written = ["init", "--gateway", "--no-host", "--output", text(&path)];
+    let done =
+        run(&[&written[..], &["--classes", "bids:strict:block:20k,ticks:weighted:drop_newest"]].concat());
+    assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{}", done.err);
+    let check = run(&["check", text(&path), "--no-host", "--deny-warnings"]);
+    assert_eq!(check.code, Some(0), "{}", check.out);
+    let told = json(&run(&["explain", text(&path), "--json"]));
+    let value = |setting: &str| {
+        let row = told["settings"].as_array().unwrap().iter().find(|row| row["setting"] == setting);
+        row.unwrap_or_else(|| panic!("no {setting}"))["value"].clone()
+    };
+    assert_eq!(
+        (value("stream 'bids': class"), value("stream 'ticks': class")),
+        ("bids".into(), "ticks".into())
+    );
+    assert_eq!((value("producers_max"), value("gateway: threads")), (1.into(), 1.into()));
+    assert_eq!((value("event_bytes"), value("scratch_bytes")), (24.into(), 0.into()));
+    let first = std::fs::read_to_string(&path).unwrap();
+    // As everywhere: what a setting is, what it trades, and why it is so here.
+    for part in
+        ["\n[gateway]\n", "# Here: as many as producers", "# name = \"per_user\"\n# stream = \"bids\"\n"]
+    {
+        assert!(first.contains(part), "no '{part}' in\n{first}");
+    }
+    // The view that stands there without effect would have one.
+    let all = first.split_once("# [[view]]").unwrap();
+    let view = format!("{}[[view]]{}", all.0, all.1.replace("\n# ", "\n"));
+    std::fs::write(&path, view).unwrap();
+    let check = run(&["check", text(&path), "--no-host", "--deny-warnings"]);
+    assert_eq!(check.code, Some(0), "{}", check.out);
+    // What a gateway is, no answer can change.
+    let wrong = run(&["init", "--gateway", "--no-host", "--event-bytes", "40", "--producers", "65"]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));
+    for part in ["event_bytes is 40", "gateway: threads is 65"] {
+        assert!(wrong.err.contains(part), "{}", wrong.err);
+    }
+}
+
+#[test]
 fn the_help_tells_the_exit_codes() {
     for (command, part) in [
         ("check", "3  it can be, but not on this machine"),
         ("explain", "2  the configuration cannot be, or there is no such setting"),
         ("diff", "1  they differ"),
         ("init", "2  the answers contradict each other, or the file is there already"),
+        ("run", "a second one ends it at once"),
+        ("run", "0  stopped, and every event was handled or is accounted for"),
+        ("run", "1  the run failed, or events were left in their lanes"),
+        ("run", "2  the configuration cannot be"),
+        ("run", "3  it can be, but not on this machine: an address is in use, a file is not there"),
+        ("up", "0  shown and, unless --once, stopped; every event is accounted for"),
     ] {
         let done = run(&[command, "--help"]);
         assert_eq!(done.code, Some(0));

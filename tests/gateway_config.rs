@@ -11,9 +11,9 @@ mod configs;
 use cases::Case;
 use configs::{Dice, any_value};
 use pelton::Profile;
-use pelton::config::{Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
+use pelton::config::{Answers, Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
 use pelton::engine::{Against, CLASS, Secret, Setting};
-use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, configure, streams, views};
+use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, answers, configure, draft, streams, views};
 use pelton::host::Host;
 use pelton::views::{VIEW, View};
 use std::collections::BTreeSet;
@@ -161,6 +161,28 @@ fn what_a_command_declares_stands_where_nobody_else_does() {
         "{}",
         config.problems()
     );
+}
+
+#[test]
+fn a_draft_keeps_to_its_limit_with_its_taps() {
+    let answers = |memory_max: u64| Answers {
+        memory_max: Some(memory_max),
+        rate: 2_000_000,
+        shards: Some(4),
+        ..answers()
+    };
+    let total = |options: &Options| options.plan.footprint_of(options.plan.event_layout()).total_bytes();
+    let wide = draft(&answers(1 << 30), None).unwrap();
+    let limit = total(&wide.options) - 1;
+    let less = draft(&answers(limit), None).unwrap();
+    assert!(total(&less.options) <= limit, "{} of {limit}", total(&less.options));
+    assert_eq!(less.options.streams.len(), 2);
+    // It reads back as what was drafted.
+    for drafted in [wide, less] {
+        let (_, options) = good(&of_text(&drafted.write()));
+        assert_eq!(format!("{:?}", options.streams), format!("{:?}", drafted.options.streams));
+        assert_eq!(total(&options), total(&drafted.options));
+    }
 }
 
 #[test]

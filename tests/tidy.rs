@@ -121,6 +121,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "tls",
             "rules",
             "configure",
+            "draft",
             "record",
             "counts",
             "clients",

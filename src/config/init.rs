@@ -60,6 +60,14 @@ impl Answers {
     /// # Errors
     /// [`PlanErrors`]: answers that contradict each other, or what the host has.
     pub fn draft(&self, host: Option<&Host>) -> Result<Draft, PlanErrors> {
+        self.draft_over(host, &|plan| plan)
+    }
+
+    /// The same over what a command makes of a profile's plan.
+    ///
+    /// # Errors
+    /// [`PlanErrors`].
+    pub fn draft_over(&self, host: Option<&Host>, base: &dyn Fn(Plan) -> Plan) -> Result<Draft, PlanErrors> {
         let wrong: Vec<_> = QUESTIONS.iter().filter_map(|row| row.check(str::to_string, self)).collect();
         if !wrong.is_empty() {
             return Err(PlanErrors(wrong));
@@ -71,8 +79,8 @@ impl Answers {
         let cpus = self.cpus_there(host);
         let shards = self.shards_needed(cpus, &mut notes)?;
         let profile = self.profile_for(shards, cpus, &mut notes);
-        let mut plan =
-            Plan::new(profile).shards(shards).producers_max(self.producers).event_bytes(self.event_bytes);
+        let plan = base(Plan::new(profile)).shards(shards).producers_max(self.producers);
+        let mut plan = plan.event_bytes(self.event_bytes);
         plan = plan.handling(std::time::Duration::from_nanos(self.handling_ns));
         plan.cpus = self.cpus.clone();
         plan.memory_max = self.memory_max;

@@ -91,6 +91,8 @@ mod tls;
 mod rules;
 #[cfg(feature = "config")]
 mod configure;
+#[cfg(feature = "config")]
+mod draft;
 mod counts;
 mod clients;
 mod pool;
@@ -121,6 +123,8 @@ mod server;
 #[cfg(feature = "config")]
 pub use configure::{configure, streams, views};
 pub use counts::{Counts, End, StreamCounts};
+#[cfg(feature = "config")]
+pub use draft::{Drafted, answers, draft};
 pub use listen::{Kind, ListenError};
 pub use record::{Id, Record};
 pub use rules::{STREAMS_MAX, VIEWS_MAX};

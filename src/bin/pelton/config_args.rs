@@ -27,6 +27,11 @@ pub struct InitArgs {
     /// Write over a file that is there
     #[arg(long)]
     pub force: bool,
+    /// Draft one for `pelton run`: [gateway], and a stream for each class. Events are records of 24 bytes, payloads the
+    /// fields of an XADD, 1024 bytes at most, and producers gateway threads, 1; classes start as
+    /// orders:strict:reject,events:weighted:block
+    #[arg(long)]
+    pub gateway: bool,
     /// Leave this machine out: the configuration is for another one
     #[arg(long)]
     pub no_host: bool,

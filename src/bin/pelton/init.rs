@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::format::clean;
 use crate::page::{self, Page, WIDTH};
 use pelton::config::{Answers, QUESTIONS};
-use pelton::engine::{Against, PlanError, Setting, Written};
+use pelton::engine::{PlanError, PlanErrors, Setting, Written};
+use pelton::gateway;
 use pelton::host::Host;
 use pelton::words::wrap;
 use std::fs::File;
@@ -22,12 +23,14 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     }
     let answers = answers(args)?;
     let host = (!args.no_host).then(Host::look);
-    let draft = answers.draft(host.as_ref()).map_err(|errors| {
-        // As everywhere: what another machine could bear has a code of its own.
-        let here = errors.0.iter().all(|error| error.against == Against::Host);
-        if here { Failure::Host(errors.0.iter().map(PlanError::to_string).collect()) } else { errors.into() }
-    })?;
-    let text = draft.write();
+    let refuse = |errors: PlanErrors| Failure::plan(&errors);
+    let (text, warnings) = if args.gateway {
+        let draft = gateway::draft(&answers, host.as_ref()).map_err(refuse)?;
+        (draft.write(), draft.warnings)
+    } else {
+        let draft = answers.draft(host.as_ref()).map_err(refuse)?;
+        (draft.write(), draft.warnings)
+    };
     match &args.output {
         None => {
             let mut page = Page::new();
@@ -44,7 +47,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
             tell(&format!("{} is written; `pelton check` and `pelton explain` take it", path.display()));
         }
     }
-    for warning in &draft.warnings {
+    for warning in &warnings {
         tell(&format!("warning: {warning}"));
     }
     Ok(())
@@ -67,7 +70,7 @@ fn tell(text: &str) {
 
 /// Those that were given, and, where somebody is there to be asked, the others.
 fn answers(args: &InitArgs) -> Result<Answers, Failure> {
-    let mut answers = Answers::default();
+    let mut answers = if args.gateway { gateway::answers() } else { Answers::default() };
     let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
     let mut wrong = Vec::new();
     for row in QUESTIONS {
@@ -80,7 +83,9 @@ fn answers(args: &InitArgs) -> Result<Answers, Failure> {
             // A usual payload is asked for where there are any.
             None if asks
                 && wrong.is_empty()
-                && !(row.key == "payload_usual_bytes" && answers.payload_bytes == 0) =>
+                && !(row.key == "payload_usual_bytes" && answers.payload_bytes == 0)
+                // An event of a gateway is its record.
+                && !(row.key == "event_bytes" && args.gateway) =>
             {
                 ask(row, &mut answers)?;
             }
