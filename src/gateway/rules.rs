@@ -17,10 +17,10 @@
 //! | there are not more addresses than can be listened at |
 //! | an address is one, with its port, and is named once |
 //! | an address that others reach has a password, or is meant to be exposed |
-//! | encrypted addresses have a certificate and its key |
+//! | encrypted addresses have a certificate and its key, in a build that can encrypt |
 //! | the password stands in one place |
 //! | a Unix socket's path is one that the system takes |
-//! | the machine has the files that are named |
+//! | the machine has the files that are named, and they hold what they should |
 #![forbid(unsafe_code)]
 
 use super::settings::{EVENT, GATEWAY, Options};
