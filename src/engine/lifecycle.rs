@@ -246,12 +246,17 @@ impl<E: Send + 'static> Engine<E> {
     /// that have ended.
     pub fn drain(&self, limit: Duration) -> bool {
         let begun = Instant::now();
+        self.drain_while(|| begun.elapsed() < limit)
+    }
+
+    /// The same, for as long as `may_wait` says so; it is asked once a millisecond or more often.
+    pub fn drain_while(&self, may_wait: impl Fn() -> bool) -> bool {
         let mut nap = Duration::from_micros(20);
         while !self.is_quiet() {
-            if begun.elapsed() >= limit || self.is_hopeless() {
+            if !may_wait() || self.is_hopeless() {
                 return self.is_quiet();
             }
-            std::thread::sleep(nap.min(limit.saturating_sub(begun.elapsed())));
+            std::thread::sleep(nap);
             nap = (nap * 2).min(Duration::from_millis(1));
         }
         true

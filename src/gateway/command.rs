@@ -1,6 +1,7 @@
 //! Commands: one row for each, and what carries it out.
 #![forbid(unsafe_code)]
 
+use super::counts::End;
 use super::desk::{Call, Command, Desk, Next, no_part};
 use super::info;
 use super::publish::Added;
@@ -61,8 +62,8 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
 }
 
 fn add(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let (gives_up, since) = (call.gives_up, call.since);
-    match desk.publisher.add(call.parser, call.input, gives_up, since, &mut call.reply) {
+    let (gives_up, waited) = (call.gives_up, call.waited);
+    match desk.publisher.add(call.parser, call.input, gives_up, waited, &mut call.reply) {
         Added::Answered => Next::Goes,
         Added::Waits(room) => Next::Waits(room),
     }
@@ -106,6 +107,11 @@ impl Desk {
 
 #[cold]
 fn unknown(call: &mut Call<'_>) -> Next {
+    // A page in a browser on this machine can have it send a request of HTTP anywhere, with commands in its body.
+    if call.is(0, "POST") || call.is(0, "Host:") {
+        call.reply.error("ERR this is no web server");
+        return Next::Ends(End::Protocol);
+    }
     let mut text = format!("ERR unknown command '{}', with args beginning with: ", call.text(0));
     for at in 1..call.len() {
         if text.len() > 256 {

@@ -70,8 +70,8 @@ pub(super) struct Conn {
     pub hold: Hold,
     /// The waiting in a lane is over its limit.
     pub gives_up: bool,
-    /// Since when its next request has waited for room.
-    pub waited_since: Option<Instant>,
+    /// The room for which its next request has waited.
+    pub waited: Option<Room>,
     /// The end is near: nothing more is read, and when all is written it is closed.
     pub ending: Option<End>,
     /// `rest` may hold whole requests.
@@ -97,7 +97,7 @@ impl Conn {
             is_queued: false,
             hold: Hold::No,
             gives_up: false,
-            waited_since: None,
+            waited: None,
             ending: None,
             has_requests: false,
             needs: 0,

@@ -20,7 +20,8 @@ pub enum End {
     Auth,
     /// It said nothing for `idle_s`.
     Idle,
-    /// It took nothing of what was answered for `stall_s`.
+    /// It took nothing of what was answered for `stall_s`; or it had closed its side, and what it waits for did not come for so
+    /// long.
     Stalled,
     /// It did not come to terms about encryption: no TLS, none that both sides know, or not within `stall_s`.
     Tls,
@@ -90,6 +91,8 @@ pub(super) struct ThreadCounts {
     pub messages: Counter,
     pub messages_lost: Counter,
     pub allocations: Counter,
+    /// 1 once the thread is on its CPU.
+    pub pinned: Counter,
     pub streams: Box<[CachePadded<StreamCounter>]>,
 }
 
@@ -109,6 +112,7 @@ impl ThreadCounts {
             messages: counter(),
             messages_lost: counter(),
             allocations: counter(),
+            pinned: counter(),
             streams: (0..streams).map(|_| CachePadded::default()).collect(),
         }
     }
@@ -129,7 +133,8 @@ pub struct StreamCounts {
     pub busy: u64,
     /// Answered with `-DROPPED`.
     pub dropped: u64,
-    /// Answered with another error: too large, no such field, the server stops.
+    /// Answered with another error: it was no event (no such field, a payload beyond the stream's), or its class took none of
+    /// its size, or the server stopped. The ledger has the latter two.
     pub refused: u64,
     /// The id given last; 0-0 where there was none.
     pub last: super::record::Id,

@@ -12,7 +12,6 @@ use crate::resp::{Parser, Reply, Version};
 use crate::views::Which;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 /// What a thread needs to carry out commands.
 pub(super) struct Desk {
@@ -45,8 +44,8 @@ pub(super) struct Call<'a> {
     pub reply: Reply<'a>,
     /// The waiting of this request is over its limit.
     pub gives_up: bool,
-    /// Since when this request has waited, if it has.
-    pub since: Option<Instant>,
+    /// The room for which this request has waited, if it has.
+    pub waited: Option<Room>,
 }
 
 impl Call<'_> {

@@ -39,6 +39,11 @@ impl<H> Front<H> {
         }
     }
 
+    /// The service's own handler.
+    pub fn own(&mut self) -> &mut H {
+        &mut self.own
+    }
+
     /// The tally of a view, by its order of declaration.
     pub fn tally(&self, view: usize) -> &Tally {
         &self.tallies[view]
@@ -50,12 +55,13 @@ impl<H: Handler<Record>> Handler<Record> for Front<H> {
 
     #[inline]
     fn on_event(&mut self, event: &mut Event<'_, Record>, context: &mut Context<'_, Record>) -> Verdict {
+        // As it came: the service may write into its slot.
+        let record = **event;
         let verdict = self.own.on_event(event, context);
-        // What comes again is counted then.
-        if verdict == Verdict::Done {
-            let record = **event;
+        // What comes again is counted then. An event that the service emits may name a stream that is none.
+        if let (Verdict::Done, Some(views)) = (verdict, self.views.get(usize::from(record.stream))) {
             let payload = event.payload();
-            for view in &self.views[usize::from(record.stream)] {
+            for view in views {
                 self.tallies[*view].observe(&Pairs(payload), record.id.ms);
             }
             self.taps.offer(&record, payload);

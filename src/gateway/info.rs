@@ -81,6 +81,9 @@ fn server(desk: &Desk, _: &Counts, text: &mut String) {
     line(text, "process_id", std::process::id());
     line(text, "uptime_in_seconds", desk.shared.now_s());
     line(text, "gateway_threads", desk.shared.threads.len());
+    for (at, thread) in desk.shared.threads.iter().enumerate() {
+        line(text, &format!("gateway_thread_{at}_pinned"), thread.pinned.get());
+    }
     line(text, "shards", desk.shared.options.plan.placements().len());
 }
 

@@ -12,13 +12,17 @@
 #![forbid(unsafe_code)]
 
 use super::conn::Room;
+use super::counts::StreamCounter;
 use super::record::{Ids, Record};
-use super::shared::{Served, Shared};
+use super::shared::Shared;
 use super::stream::KeyFrom;
+use crate::class::ClassId;
+use crate::engine::Plan;
 use crate::event::{Key, Rejection, ShardId};
 use crate::lane::{Refusal, Unclaimed};
 use crate::producer::Producer;
 use crate::resp::{Parser, Reply, StampedId};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +30,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Publisher {
     pub producer: Producer<Record>,
     pub ids: Ids,
+    pub waiting: Waiting,
     shared: Arc<Shared>,
     thread: usize,
     /// The next key of each stream that goes round.
@@ -34,6 +39,27 @@ pub(super) struct Publisher {
     last: usize,
     /// The id that was answered last, as it was written.
     last_id: StampedId,
+}
+
+/// The connections of a thread that wait for room, by lane, in the order in which they came to wait.
+pub(super) struct Waiting {
+    pub lanes: Vec<VecDeque<usize>>,
+    /// How many there are in all.
+    pub now: usize,
+    classes: usize,
+}
+
+impl Waiting {
+    fn new(plan: &Plan) -> Self {
+        let classes = plan.classes().len();
+        let lanes = usize::from(plan.shards) * classes;
+        Waiting { lanes: (0..lanes).map(|_| VecDeque::new()).collect(), now: 0, classes }
+    }
+
+    /// The number of a lane among those of this thread.
+    fn lane(&self, shard: ShardId, class: ClassId) -> usize {
+        shard.index() * self.classes + class.index()
+    }
 }
 
 /// What became of an `XADD`.
@@ -55,6 +81,7 @@ impl Publisher {
         Publisher {
             producer,
             ids: Ids::new(thread as u16, shared.options.threads),
+            waiting: Waiting::new(&shared.options.plan),
             thread,
             // Threads begin at different shards.
             turns: vec![thread as u64; streams],
@@ -65,13 +92,8 @@ impl Publisher {
     }
 
     /// The stream of this name.
-    #[inline(always)]
     pub fn stream(&mut self, name: &[u8]) -> Option<usize> {
-        let last = self.shared.streams.get(self.last)?;
-        if last.name.as_bytes() != name {
-            self.last = usize::from(*self.shared.by_name.get(name)?);
-        }
-        Some(self.last)
+        stream_of(&self.shared, &mut self.last, name)
     }
 
     /// Carries out the `XADD` that was parsed. `gives_up` ends the waiting of one that has waited.
@@ -81,39 +103,48 @@ impl Publisher {
         parser: &Parser,
         input: &[u8],
         gives_up: bool,
-        since: Option<Instant>,
+        waited: Option<Room>,
         reply: &mut Reply<'_>,
     ) -> Added {
+        let Publisher { producer, ids, waiting, shared, thread, turns, last, last_id } = self;
         if parser.len() < 5 {
             reply.error(NO_FIELDS);
             return Added::Answered;
         }
-        let Some(stream) = self.stream(parser.arg(input, 1)) else {
+        let Some(stream) = stream_of(shared, last, parser.arg(input, 1)) else {
             no_stream_slow(parser.arg(input, 1), reply);
             return Added::Answered;
         };
+        let (served, counts) = (&shared.streams[stream], &shared.threads[*thread].streams[stream]);
         let first = match first_field(parser, input) {
             Ok(first) => first,
-            Err(wrong) => return self.refuse_slow(stream, wrong, reply),
+            Err(wrong) => return refuse_slow(counts, wrong, reply),
         };
-        let shared = self.shared.clone();
-        let served = &shared.streams[stream];
-        let key = match self.key(stream, served, parser, input, first) {
-            Ok(key) => key,
-            Err(wrong) => return self.refuse_slow(stream, &wrong, reply),
+        // What has waited goes where it waited for.
+        let key = match waited {
+            Some(room) => Some(room.key),
+            None => key_of(&served.key, &mut turns[stream], parser, input, first),
         };
-        let Publisher { producer, ids, last_id, .. } = self;
+        let Some(key) = key else {
+            let field = served.key.word();
+            let why = format!("ERR stream '{}' takes its key from {field}, which is missing", served.name);
+            return refuse_slow(counts, &why, reply);
+        };
         let payload = parser.bulks(input, first);
         if payload.len() > served.payload_max {
-            let text = format!(
-                "ERR payload of {} bytes; stream '{}' takes {}",
-                payload.len(),
-                served.name,
-                served.payload_max
-            );
-            return self.refuse_slow(stream, &text, reply);
+            let (bytes, most) = (payload.len(), served.payload_max);
+            let why = format!("ERR payload of {bytes} bytes; stream '{}' takes {most}", served.name);
+            return refuse_slow(counts, &why, reply);
         }
         let fields = ((parser.len() - first) / 2) as u16;
+        // Nobody overtakes those who wait already.
+        if waiting.now > 0 && waited.is_none() && served.blocks {
+            let lane = waiting.lane(producer.shard_of(key), served.class);
+            if !waiting.lanes[lane].is_empty() {
+                let (class, bytes) = (served.class, payload.len());
+                return Added::Waits(Room { class, key, bytes, lane, since: Instant::now() });
+            }
+        }
         let claimed = if gives_up {
             producer.claim_within(Duration::ZERO, served.class, key, payload.len()).map_err(Unclaimed::from)
         } else {
@@ -125,106 +156,89 @@ impl Publisher {
             bytes.copy_from_slice(payload);
             *record = Record { id, stream: stream as u16, fields };
             claim.publish();
-            reply.stamped(last_id, id.ms, id.sequence);
             id
         });
         match published {
             Ok(id) => {
-                let counts = &shared.threads[self.thread].streams[stream];
                 counts.accepted.add(1);
                 counts.last_ms.set(id.ms);
                 counts.last_sequence.set(id.sequence);
+                reply.stamped(last_id, id.ms, id.sequence);
                 Added::Answered
             }
             Err(Unclaimed::Waits) => {
-                let lane = self.lane(served, key);
-                let since = since.unwrap_or_else(Instant::now);
+                let lane = waiting.lane(producer.shard_of(key), served.class);
+                let since = waited.map_or_else(Instant::now, |room| room.since);
                 Added::Waits(Room { class: served.class, key, bytes: payload.len(), lane, since })
             }
             Err(Unclaimed::Refused(refusal)) => {
-                let depth = self.producer.depth(served.class, key);
-                self.unaccepted_slow(stream, refusal, depth, reply)
+                let depth = producer.depth(served.class, key);
+                unaccepted_slow(counts, &served.class_name, refusal, depth, reply)
             }
         }
     }
+}
 
-    /// The number of a lane among those of this thread.
-    fn lane(&self, served: &Served, key: Key) -> usize {
-        let ShardId(shard) = self.producer.shard_of(key);
-        usize::from(shard) * self.shared.options.plan.classes().len() + served.class.index()
+/// The stream of a name; `last` is the one that was named before.
+#[inline(always)]
+fn stream_of(shared: &Shared, last: &mut usize, name: &[u8]) -> Option<usize> {
+    if shared.streams.get(*last)?.name.as_bytes() != name {
+        *last = usize::from(*shared.by_name.get(name)?);
     }
+    Some(*last)
+}
 
-    #[inline(always)]
-    fn key(
-        &mut self,
-        stream: usize,
-        served: &Served,
-        parser: &Parser,
-        input: &[u8],
-        first: usize,
-    ) -> Result<Key, String> {
-        match &served.key {
-            KeyFrom::RoundRobin => {
-                let turn = &mut self.turns[stream];
-                *turn = turn.wrapping_add(1);
-                Ok(Key(*turn))
-            }
-            KeyFrom::First => Ok(Key::of(parser.arg(input, first + 1))),
-            KeyFrom::Field(name) => (first..parser.len())
-                .step_by(2)
-                .find(|at| parser.arg(input, *at) == name.as_bytes())
-                .map(|at| Key::of(parser.arg(input, at + 1)))
-                .ok_or_else(|| {
-                    format!(
-                        "ERR stream '{}' takes its key from field '{name}', which is missing",
-                        served.name
-                    )
-                }),
+/// The key of an event; `None` where the field is missing that has it.
+#[inline(always)]
+fn key_of(from: &KeyFrom, turn: &mut u64, parser: &Parser, input: &[u8], first: usize) -> Option<Key> {
+    match from {
+        KeyFrom::RoundRobin => {
+            *turn = turn.wrapping_add(1);
+            Some(Key(*turn))
+        }
+        KeyFrom::First => Some(Key::of(parser.arg(input, first + 1))),
+        KeyFrom::Field(name) => {
+            let mut names = (first..parser.len()).step_by(2);
+            let at = names.find(|at| parser.arg(input, *at) == name.as_bytes())?;
+            Some(Key::of(parser.arg(input, at + 1)))
         }
     }
+}
 
-    /// Answers an `XADD` that was not offered.
-    #[cold]
-    fn refuse_slow(&mut self, stream: usize, why: &str, reply: &mut Reply<'_>) -> Added {
-        self.shared.threads[self.thread].streams[stream].refused.add(1);
-        reply.error(why);
-        Added::Answered
-    }
+/// Answers an `XADD` that was not offered.
+#[cold]
+fn refuse_slow(counts: &StreamCounter, why: &str, reply: &mut Reply<'_>) -> Added {
+    counts.refused.add(1);
+    reply.error(why);
+    Added::Answered
+}
 
-    /// Answers one that was offered and not accepted; the ledger has it.
-    #[cold]
-    fn unaccepted_slow(
-        &mut self,
-        stream: usize,
-        refusal: Refusal,
-        depth: u64,
-        reply: &mut Reply<'_>,
-    ) -> Added {
-        let served = &self.shared.streams[stream];
-        let counts = &self.shared.threads[self.thread].streams[stream];
-        let class = &served.class_name;
-        let (reason, shard) = (refusal.reason.name(), refusal.lane.shard);
-        match refusal.reason {
-            Rejection::DroppedNewest => {
-                counts.dropped.add(1);
-                reply.error(format_args!(
-                    "DROPPED class '{class}' depth {depth} of {} at {shard}",
-                    refusal.capacity
-                ));
-            }
-            Rejection::SlotsFull | Rejection::BytesFull | Rejection::TimedOut => {
-                counts.busy.add(1);
-                let full = refusal.capacity;
-                reply
-                    .error(format_args!("BUSY class '{class}' depth {depth} of {full} at {shard}: {reason}"));
-            }
-            _ => {
-                counts.refused.add(1);
-                reply.error(format_args!("ERR not accepted by class '{class}': {reason}"));
-            }
+/// Answers one that was offered and not accepted; the ledger has it.
+#[cold]
+fn unaccepted_slow(
+    counts: &StreamCounter,
+    class: &str,
+    refusal: Refusal,
+    depth: u64,
+    reply: &mut Reply<'_>,
+) -> Added {
+    let Refusal { reason, capacity, lane } = refusal;
+    let (why, shard) = (reason.name(), lane.shard);
+    match reason {
+        Rejection::DroppedNewest => {
+            counts.dropped.add(1);
+            reply.error(format_args!("DROPPED class '{class}' depth {depth} of {capacity} at {shard}"));
         }
-        Added::Answered
+        Rejection::SlotsFull | Rejection::BytesFull | Rejection::TimedOut => {
+            counts.busy.add(1);
+            reply.error(format_args!("BUSY class '{class}' depth {depth} of {capacity} at {shard}: {why}"));
+        }
+        _ => {
+            counts.refused.add(1);
+            reply.error(format_args!("ERR not accepted by class '{class}': {why}"));
+        }
     }
+    Added::Answered
 }
 
 /// Where the fields begin: behind the options and the `*`.

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::settings::EVENT;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An event's id: `<ms>-<sequence>`, unique in its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,8 +45,6 @@ const _: () = assert!(size_of::<Record>() == EVENT.size() && align_of::<Record>(
 /// - Thread `t` of `n` gives the sequences `t`, `t + n`, `t + 2 n`, …: no two threads ever give the same id.
 #[derive(Debug)]
 pub(super) struct Ids {
-    begun: Instant,
-    begun_ms: u64,
     now: Id,
     first: u64,
     step: u64,
@@ -54,17 +52,15 @@ pub(super) struct Ids {
 
 impl Ids {
     pub fn new(thread: u16, threads: u16) -> Self {
-        let begun_ms =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let first = u64::from(thread);
-        let now = Id { ms: begun_ms, sequence: first };
-        Ids { begun: Instant::now(), begun_ms, now, first, step: u64::from(threads) }
+        Ids { now: Id { ms: now_ms(), sequence: first }, first, step: u64::from(threads) }
     }
 
     /// Looks at the clock: once for all that one read brought.
     #[inline]
     pub fn tick(&mut self) {
-        let ms = self.begun_ms + self.begun.elapsed().as_millis() as u64;
+        // The system's clock and no other, so that windows of views end when it says so.
+        let ms = now_ms();
         if ms > self.now.ms {
             self.now = Id { ms, sequence: self.first };
         }
@@ -77,6 +73,11 @@ impl Ids {
         self.now.sequence += self.step;
         id
     }
+}
+
+/// The time by the system's clock, in milliseconds since the Unix epoch.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -43,8 +43,9 @@ impl Worker {
             did_something |= self.take_mail();
             did_something |= self.enter();
             self.desk.publisher.ids.tick();
-            did_something |= self.serve(&mut critical_events);
+            // Those who wait for room go before those who would take it from them.
             did_something |= self.retry();
+            did_something |= self.serve(&mut critical_events);
             did_something |= self.deliver();
             self.sweep();
             #[cfg(feature = "audit")]
@@ -62,7 +63,7 @@ impl Worker {
         let bell = &self.desk.shared.bells[self.desk.thread];
         if is_busy {
             timeout = Duration::ZERO;
-        } else if self.waiting_now > 0 {
+        } else if self.desk.publisher.waiting.now > 0 {
             if !did_something {
                 std::thread::sleep(NAP);
             }
@@ -130,31 +131,32 @@ impl Worker {
 
     /// Lets those go on whose lanes have room, or whose time is over.
     fn retry(&mut self) -> bool {
-        if self.waiting_now == 0 {
+        if self.desk.publisher.waiting.now == 0 {
             return false;
         }
         let mut did_something = false;
-        for lane in 0..self.waiting.len() {
+        for lane in 0..self.desk.publisher.waiting.lanes.len() {
             // Each once: who fills the lane again waits behind the others.
-            for _ in 0..self.waiting[lane].len() {
-                let Some(at) = self.waiting[lane].front().copied() else { break };
-                let Some(Room { class, key, bytes, since, .. }) = self.room_of(at) else {
-                    self.waiting[lane].pop_front();
-                    self.waiting_now -= 1;
+            for _ in 0..self.desk.publisher.waiting.lanes[lane].len() {
+                let Some(at) = self.desk.publisher.waiting.lanes[lane].front().copied() else { break };
+                let Some(room) = self.room_of(at) else {
+                    self.desk.publisher.waiting.lanes[lane].pop_front();
+                    self.desk.publisher.waiting.now -= 1;
                     continue;
                 };
+                let Room { class, key, bytes, since, .. } = room;
                 let limit = self.shared().block_limits[class.index()];
                 let is_over = limit.is_some_and(|limit| since.elapsed() >= limit);
                 if !is_over && self.desk.publisher.producer.is_full(class, key, bytes) {
                     break;
                 }
-                self.waiting[lane].pop_front();
-                self.waiting_now -= 1;
+                self.desk.publisher.waiting.lanes[lane].pop_front();
+                self.desk.publisher.waiting.now -= 1;
                 did_something = true;
                 let conn = &mut self.conns[at];
                 conn.hold = Hold::No;
                 conn.gives_up = is_over;
-                conn.waited_since = Some(since);
+                conn.waited = Some(room);
                 self.turn(at);
             }
         }
@@ -260,7 +262,8 @@ impl Worker {
                 if silent_s > stall_s {
                     self.close(at, End::Tls);
                 }
-            } else if conn.pending() > 0 {
+            } else if conn.pending() > 0 || (conn.has_ended && !matches!(conn.hold, Hold::No)) {
+                // One that waits for a lane or a view and has closed its side may still read its answers, for a while.
                 if silent_s > stall_s {
                     self.close(at, End::Stalled);
                 }

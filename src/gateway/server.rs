@@ -25,7 +25,7 @@ use super::shared::{Shared, Stage};
 use super::subscriptions::Listeners;
 use super::tap::{TapsIn, taps};
 use super::worker::{LISTENERS, WAKER, Worker};
-use crate::engine::{Engine, PlanErrors, Report, STOP_GRACE, Severity, StartError, StopError};
+use crate::engine::{AskError, Engine, PlanErrors, Report, STOP_GRACE, Severity, StartError, StopError};
 use crate::event::ShardId;
 use crate::host::available;
 use crate::producer::AttachError;
@@ -83,6 +83,16 @@ pub struct Server {
     /// It may wait for a shard, so nobody waits for it for long.
     reader: Option<JoinHandle<()>>,
     cpus: Vec<Option<usize>>,
+    stopped: bool,
+}
+
+/// Where a gateway thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateThread {
+    /// The CPU that was meant; `None` where it may run anywhere.
+    pub cpu: Option<usize>,
+    /// Whether it is there and nowhere else.
+    pub pinned: bool,
 }
 
 /// What was left when a server had stopped.
@@ -92,6 +102,8 @@ pub struct ServerReport {
     pub engine: Report,
     /// The gateway's.
     pub gateway: Counts,
+    /// Where its threads ran.
+    pub threads: Vec<GateThread>,
 }
 
 impl Server {
@@ -142,7 +154,8 @@ impl Server {
         let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
         let (questions, asked) = channel();
-        let mut server = Server { engine, shared, places, threads: Vec::new(), reader: None, cpus };
+        let mut server =
+            Server { engine, shared, places, threads: Vec::new(), reader: None, cpus, stopped: false };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
             let shared = server.shared.clone();
@@ -159,8 +172,10 @@ impl Server {
             };
             let worker = Worker::new(poll, mail, entrance.take(), desk, outs.remove(0))?;
             let cpu = server.cpus[at];
+            let pinned = server.shared.clone();
             let run = move || {
-                cpu.map(pin);
+                let is_pinned = cpu.is_some_and(pin);
+                pinned.threads[at].pinned.set(u64::from(is_pinned));
                 worker.run();
             };
             server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);
@@ -183,10 +198,23 @@ impl Server {
         &self.engine
     }
 
-    /// The CPU of each gateway thread; `None` where it is not pinned.
+    /// Where the gateway threads run. One that has only just begun may not be pinned yet.
     #[must_use]
-    pub fn cpus(&self) -> &[Option<usize>] {
-        &self.cpus
+    pub fn threads(&self) -> Vec<GateThread> {
+        let pinned = self.shared.threads.iter().map(|thread| thread.pinned.get() == 1);
+        self.cpus.iter().zip(pinned).map(|(cpu, pinned)| GateThread { cpu: *cpu, pinned }).collect()
+    }
+
+    /// Lets a shard's thread look at the service's handler between two polls; see [`Engine::ask`].
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub fn ask<H: Handler<Record>, T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut H) -> T + Send + 'static,
+    ) -> Result<T, AskError> {
+        self.engine.ask(shard, |front: &mut Front<H>| question(front.own()))
     }
 
     /// What has been counted so far. Stops nothing; it may lag.
@@ -201,6 +229,9 @@ impl Server {
     /// # Errors
     /// [`StopError`].
     pub fn stop(&mut self, deadline: Duration) -> Result<ServerReport, StopError> {
+        if std::mem::replace(&mut self.stopped, true) {
+            return Err(StopError::Stopped);
+        }
         let begun = Instant::now();
         self.shared.advance(Stage::Draining);
         let may_wait = || begun.elapsed() < deadline && !self.shared.is_hurried();
@@ -214,12 +245,10 @@ impl Server {
             let _ = thread.join();
         }
         self.engine.close();
-        while !self.engine.drain(NAP) && may_wait() {
-            std::thread::sleep(NAP);
-        }
+        self.engine.drain_while(may_wait);
         let engine = self.engine.stop(Duration::ZERO)?;
         self.end_reader();
-        Ok(ServerReport { engine, gateway: self.shared.counts() })
+        Ok(ServerReport { engine, gateway: self.shared.counts(), threads: self.threads() })
     }
 
     /// What ends a [`Self::stop`] at once, from another thread: connections with what is not written, and the engine with
@@ -256,8 +285,10 @@ impl Hurry {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let deadline = self.shared.options.stop_deadline;
-        let _ = self.stop(deadline);
+        if !self.stopped {
+            let deadline = self.shared.options.stop_deadline;
+            let _ = self.stop(deadline);
+        }
     }
 }
 

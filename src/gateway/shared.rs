@@ -21,6 +21,8 @@ pub(super) struct Served {
     pub class_name: String,
     pub key: KeyFrom,
     pub payload_max: usize,
+    /// Whether its class waits for room.
+    pub blocks: bool,
 }
 
 impl Served {
@@ -29,6 +31,7 @@ impl Served {
         Some(Served {
             name: stream.name.clone(),
             class,
+            blocks: matches!(plan.classes()[class.index()].overflow, Overflow::Block { .. }),
             class_name: stream.class.clone(),
             key: stream.key.clone(),
             payload_max: stream.payload_max.map_or(usize::MAX, |bytes| bytes as usize),

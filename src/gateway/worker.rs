@@ -16,7 +16,8 @@
 //! - Requests of one connection are carried out, and answered, in their order.
 //! - Only this thread touches its connections; others send it mail and ring its bell.
 //! - Nothing here waits for a shard, a subscriber or a client.
-//! - Once connections have had their buffers, nothing on the way of an event allocates.
+//! - Once connections have had their buffers, nothing on the way of an event allocates, unless its request takes more than
+//!   half of the read budget.
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
@@ -68,9 +69,6 @@ pub(super) struct Worker {
     pub conns: Slab<Conn>,
     pub ready: VecDeque<usize>,
     pub urgent: VecDeque<usize>,
-    /// By lane: those who wait for room in it.
-    pub waiting: Vec<VecDeque<usize>>,
-    pub waiting_now: usize,
     pub parser: Parser,
     pub desk: Desk,
     pub taps: TapsOut,
@@ -109,7 +107,6 @@ impl Worker {
             inline_bytes_max: options.frame_bytes_max.min(INLINE_BYTES_MAX),
         };
         let connections = options.connections_max as usize;
-        let lanes = usize::from(options.plan.shards) * options.plan.classes().len();
         let mut pool = Pool::new();
         pool.warm(64);
         Ok(Worker {
@@ -122,8 +119,6 @@ impl Worker {
             conns: Slab::with_capacity(connections),
             ready: VecDeque::with_capacity(connections),
             urgent: VecDeque::with_capacity(connections),
-            waiting: (0..lanes).map(|_| VecDeque::new()).collect(),
-            waiting_now: 0,
             parser: Parser::new(limits),
             taps,
             missed: Vec::with_capacity(desk.shared.streams.len() * usize::from(options.plan.shards)),
@@ -225,7 +220,7 @@ impl Worker {
                         session: &mut conn.session,
                         reply: Reply::new(out, version),
                         gives_up: std::mem::take(&mut conn.gives_up),
-                        since: conn.waited_since.take(),
+                        waited: conn.waited.take(),
                     };
                     let next = desk.run(&mut call);
                     if let Next::Waits(room) = next {
@@ -279,8 +274,9 @@ impl Worker {
         }
         if let Hold::Room(room) = conn.hold {
             counts.waits.add(1);
-            self.waiting[room.lane].push_back(at);
-            self.waiting_now += 1;
+            let waiting = &mut self.desk.publisher.waiting;
+            waiting.lanes[room.lane].push_back(at);
+            waiting.now += 1;
             return;
         }
         self.settle(at);
@@ -350,10 +346,11 @@ impl Worker {
             }
         }
         if let Hold::Room(room) = conn.hold {
-            let lane = &mut self.waiting[room.lane];
+            let waiting = &mut self.desk.publisher.waiting;
+            let lane = &mut waiting.lanes[room.lane];
             let before = lane.len();
             lane.retain(|other| *other != at);
-            self.waiting_now -= before - lane.len();
+            waiting.now -= before - lane.len();
         }
         let Desk { listeners, shared, thread, .. } = &mut self.desk;
         pubsub::leave(&mut conn.session, at, listeners, shared, *thread);

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::format::{bytes, clean, count, nanos};
 use crate::page::{Page, Rows};
 use crate::{json, machine, text};
-use pelton::gateway::{End, Options, ServeError, Server, ServerReport};
+use pelton::gateway::{End, GateThread, Options, ServeError, Server, ServerReport};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{Write, stdout};
@@ -94,6 +94,12 @@ pub fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result
     page.fact("read", &format!("{} in {} reads", bytes(counts.bytes_in), count(counts.reads)))?;
     page.fact("written", &format!("{} in {} writes", bytes(counts.bytes_out), count(counts.writes)))?;
     page.fact("messages", &format!("{}, {} lost", count(counts.messages), count(counts.messages_lost)))?;
+    let place = |thread: &GateThread| match (thread.cpu, thread.pinned) {
+        (Some(cpu), true) => format!("pinned to CPU {cpu}"),
+        (Some(cpu), false) => format!("not pinned: CPU {cpu} was refused"),
+        (None, _) => "not pinned".into(),
+    };
+    page.fact("threads", &report.threads.iter().map(place).collect::<Vec<_>>().join(", "))?;
     page.fact("ran for", &nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
 }
 
