@@ -912,3 +912,79 @@ fn a_second_word_ends_a_stop_that_waits_for_a_shard() {
     assert_closed(&report.engine);
     assert_eq!((report.engine.ledger.total().in_flight, report.gateway.streams[0].accepted), (10, 10));
 }
+
+#[test]
+fn one_who_has_closed_its_side_does_not_wait_for_ever() {
+    let _dog = watchdog();
+    let mut options = small(Class::block);
+    options.stall = Duration::from_secs(1);
+    let site = Site::closed(options);
+    let mut tally = Tally::default();
+    let mut gone = site.client();
+    gone.send(&xadds("small", "a", 0, 10));
+    gone.take("small", 4, &mut tally);
+    site.until("it waits", |counts| counts.waits == 1);
+    gone.end();
+    // Its shard takes nothing, and will not before it is gone.
+    site.until("it is ended", |counts| counts.ended(End::Stalled) == 1);
+    site.door.open();
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.streams[0].accepted, 4);
+}
+
+#[test]
+fn a_request_of_the_web_is_carried_out_by_nobody() {
+    let _dog = watchdog();
+    let site = Site::open(small(Class::block));
+    let mut browser = site.client();
+    browser.send(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nXADD small * a 1\r\n");
+    let answers = browser.rest();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(error_of(&answers[0]), "ERR this is no web server");
+    let mut other = site.client();
+    other.send(b"Host: 127.0.0.1\r\nXADD small * a 1\r\n");
+    assert_eq!(other.rest().len(), 1);
+    let report = site.settle(&Tally::default());
+    assert_eq!(report.gateway.ended(End::Protocol), 2);
+    assert_eq!(report.engine.ledger.total().offered, 0);
+}
+
+#[test]
+fn a_service_asks_its_own_handler_and_its_views_see_what_came() {
+    struct Counting {
+        seen: u64,
+    }
+    impl pelton::Handler<Record> for Counting {
+        type Output = u64;
+        fn on_event(
+            &mut self,
+            event: &mut Event<'_, Record>,
+            _: &mut Context<'_, Record>,
+        ) -> pelton::Verdict {
+            self.seen += 1;
+            // What it writes into its slot is its own affair.
+            event.stream = u16::MAX;
+            pelton::Verdict::Done
+        }
+        fn on_stop(self, _: &mut Context<'_, Record>) -> u64 {
+            self.seen
+        }
+    }
+    let _dog = watchdog();
+    let mut options = options(1, 1, [class("events", 64)]);
+    options.views.push(View::count("all").over("events"));
+    let mut server = Server::start_with(options, |_| Counting { seen: 0 }).unwrap();
+    let mut tally = Tally::default();
+    let mut client = Client::new(&server.places()[0].address);
+    client.send(&xadds("events", "a", 0, 20));
+    client.take("events", 20, &mut tally);
+    while server.ask(ShardId(0), |own: &mut Counting| own.seen).unwrap() < 20 {
+        std::thread::yield_now();
+    }
+    let told = client.ask(&["PELTON.VIEW", "all"]);
+    assert_eq!(*told.of("events"), Reply::Integer(20));
+    let mut report = server.stop(Duration::from_secs(5)).unwrap();
+    agree(&server, &report, &tally);
+    assert_eq!(report.engine.outputs::<u64>(), [20]);
+    assert_eq!(server.stop(Duration::ZERO).unwrap_err(), pelton::engine::StopError::Stopped);
+}

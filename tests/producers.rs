@@ -4,6 +4,7 @@
 mod support;
 
 use pelton::engine::OnPanic;
+use pelton::lane::Unclaimed;
 use pelton::producer::{AttachError, Returned};
 use pelton::{Class, ClassId, Outcome, Rejection, ShardId, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -285,6 +286,65 @@ fn a_writer_that_panics_costs_its_claim_and_not_the_lane() {
     assert_eq!(rig.engine.ledger().total().aborted, 10);
     let (report, ends) = rig.end();
     assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn a_claim_of_an_event_loop_follows_the_policy_and_never_waits() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let block = plan.class(Class::strict("block").capacity(2).payload_bytes(64).block());
+    let reject = plan.class(Class::strict("reject").capacity(2).payload_bytes(64).reject());
+    let newest = plan.class(Class::strict("newest").capacity(2).payload_bytes(64).drop_newest());
+    let (engine, seats) = plan.host_driven(|| 0u64).unwrap();
+    let handled = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let seen = handled.clone();
+    let handler = move |event: &mut pelton::Event<'_, u64>, _: &mut pelton::Context<'_, u64>| {
+        seen.borrow_mut().push((event.class(), **event, event.payload().to_vec()));
+    };
+    let mut shard = seats.into_iter().next().unwrap().build(handler).unwrap();
+    let mut tx = engine.attach().unwrap();
+    for class in [block, reject, newest] {
+        assert!(!tx.is_full(class, 1u64, 1));
+        for n in 0..2u64 {
+            let mut claim = tx.claim_now(class, 1u64, 1).unwrap();
+            *claim = n;
+            claim.payload_mut()[0] = n as u8;
+            claim.publish();
+        }
+        assert!(tx.is_full(class, 1u64, 1));
+        assert_eq!(tx.depth(class, 1u64), 2);
+    }
+    let before = engine.ledger();
+    // Asked as often as one likes: to wait is no outcome, so nothing is counted.
+    for _ in 0..3 {
+        assert_eq!(tx.claim_now(block, 1u64, 1).map(drop).unwrap_err(), Unclaimed::Waits);
+    }
+    assert_eq!(engine.ledger().class(block), before.class(block));
+    let why = |claimed: Result<(), Unclaimed>| match claimed.unwrap_err() {
+        Unclaimed::Refused(refusal) => refusal.reason,
+        Unclaimed::Waits => panic!("a class that does not block waits for nothing"),
+    };
+    assert_eq!(why(tx.claim_now(reject, 1u64, 1).map(drop)), Rejection::SlotsFull);
+    assert_eq!(why(tx.claim_now(newest, 1u64, 1).map(drop)), Rejection::DroppedNewest);
+    // The end of a wait is its outcome.
+    let late = tx.claim_within(Duration::ZERO, block, 1u64, 1).map(drop).unwrap_err();
+    assert_eq!(late.reason, Rejection::TimedOut);
+    let ledger = engine.ledger();
+    assert_eq!(ledger.class(block).rejected_total(), 1);
+    assert_eq!(ledger.class(block).offered, 3);
+    while shard.poll() > 0 {}
+    assert_eq!((tx.is_full(block, 1u64, 1), tx.depth(block, 1u64)), (false, 0));
+    assert_eq!(why(tx.claim_now(block, 1u64, 33).map(drop)), Rejection::TooLarge);
+    tx.claim_now(block, 1u64, 0).unwrap().publish();
+    engine.close();
+    while shard.poll() > 0 {}
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_closed(&report);
+    for class in [block, reject, newest] {
+        let own: Vec<_> = handled.borrow().iter().filter(|(of, ..)| *of == class).cloned().collect();
+        assert_eq!((own[0].1, own[1].1), (0, 1));
+        assert_eq!((&own[0].2[..], &own[1].2[..]), (&[0][..], &[1][..]));
+    }
 }
 
 #[test]
