@@ -359,6 +359,30 @@ mod with_tls {
     }
 
     #[test]
+    fn a_farewell_that_comes_with_a_request_is_answered_with_one() {
+        let _watchdog = watchdog();
+        for version in BOTH {
+            let certificate = Certificate::new();
+            let (server, seen) = noting(certificate.options());
+            let mut client = Client::new(&address(&server), certificate.trust(version));
+            // Nothing of the handshake is left to be read with it.
+            client.ping();
+            client.session.writer().write_all(&xadd(0, b"last")).unwrap();
+            client.session.send_close_notify();
+            let mut both = Vec::new();
+            while client.session.wants_write() {
+                client.session.write_tls(&mut both).unwrap();
+            }
+            assert_eq!(client.tcp.write(&both).unwrap(), both.len(), "the socket did not take it at once");
+            client.id();
+            // It keeps its socket open until the server has said its own.
+            client.end();
+            assert_eq!(stop(server, 1).gateway.ended(End::Client), 1);
+            assert_eq!(*seen.lock().unwrap(), [(0, b"last".to_vec())]);
+        }
+    }
+
+    #[test]
     fn answers_wait_for_a_client_that_does_not_read() {
         let _watchdog = watchdog();
         for version in BOTH {

@@ -103,6 +103,8 @@ pub(super) struct Tls {
     session: ServerConnection,
     /// The last read from the socket has taken all that was there.
     is_emptied: bool,
+    /// The other side has said that this is the end, and all before it is read.
+    has_ended: bool,
     /// The connection is of no more use, though what came before may be.
     failure: Option<io::ErrorKind>,
     /// Bytes that were encrypted last: as long as the socket has not taken them they are here.
@@ -112,7 +114,7 @@ pub(super) struct Tls {
 impl Tls {
     pub fn new(tcp: TcpStream, terms: &Terms) -> io::Result<Self> {
         let session = ServerConnection::new(terms.0.clone()).map_err(io::Error::other)?;
-        Ok(Tls { tcp, session, is_emptied: false, failure: None, encrypted: 0 })
+        Ok(Tls { tcp, session, is_emptied: false, has_ended: false, failure: None, encrypted: 0 })
     }
 
     /// Reads and decrypts until the buffer is full or nothing is there.
@@ -125,8 +127,12 @@ impl Tls {
         let mut fruitless = 0;
         loop {
             match self.session.reader().read(&mut buffer[len..]) {
-                // The buffer is full, or the other side has said that this is the end.
-                Ok(0) => return Ok(len),
+                // The buffer is full, or the other side has said that this is the end: with what came before it, that is
+                // to be read at the next turn, and the system tells nothing more of it.
+                Ok(0) => {
+                    self.has_ended = len < buffer.len();
+                    return Ok(len);
+                }
                 Ok(n) => {
                     len += n;
                     fruitless = 0;
@@ -205,9 +211,9 @@ impl Tls {
         if self.session.wants_write() { self.encrypted.max(1) } else { 0 }
     }
 
-    /// Whether the last read has left nothing, here and in the socket.
+    /// Whether the last read has left nothing, here and in the socket. The end is something: it is to be read.
     pub fn is_emptied(&self) -> bool {
-        self.is_emptied
+        self.is_emptied && !self.has_ended
     }
 
     /// Whether both sides have come to terms, and kept to them.
