@@ -2,6 +2,8 @@
 //!
 //! # Invariants
 //! - A path that holds anything but a socket nobody listens at is left as it is, and is an error.
+//! - A TCP peer that is gone without a word (its power, its network) is found out by the system, whether it has an `idle_s`
+//!   or not: it is asked after [`KEEPALIVE`] of silence, and given up after as much again without an answer.
 //! - The mode of a Unix socket is set before anyone else can connect: it is made in a folder of this user's alone.
 #![forbid(unsafe_code)]
 
@@ -19,6 +21,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What kind of connections a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +102,13 @@ pub(super) struct Listener {
     pub door: Door,
 }
 
+/// Silence of a TCP connection after which the system asks whether the other end is there: what redis-server has as
+/// `tcp-keepalive`.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+
+/// Questions that go unanswered before a connection counts as broken; they take [`KEEPALIVE`] together.
+const KEEPALIVE_TRIES: u32 = 3;
+
 /// Connections that may wait to be taken. The system has a limit of its own, often 4,096.
 const BACKLOG: i32 = 4_096;
 
@@ -171,6 +181,9 @@ fn take(listener: &TcpListener) -> io::Result<TcpStream> {
     // Answers are written once a turn: there is nothing to be gathered by waiting.
     // One that is gone already shows it when it is read.
     let _ = stream.set_nodelay(true);
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
+    let keepalive = keepalive.with_interval(KEEPALIVE / KEEPALIVE_TRIES).with_retries(KEEPALIVE_TRIES);
+    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     Ok(stream)
 }
 
@@ -237,4 +250,22 @@ fn unix(path: &Path, mode: u32) -> Result<Door, ListenError> {
     let _ = fs::remove_file(&hidden);
     let _ = fs::remove_dir(&folder);
     bound.map(|listener| Door::Unix(listener, path.into())).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_asks_whether_the_other_end_is_there() {
+        let listener = Listener { kind: Kind::Tcp, door: Door::Tcp(tcp("127.0.0.1:0").unwrap()) };
+        // It is in the queue before `connect` returns.
+        let _client = std::net::TcpStream::connect(listener.place()).unwrap();
+        let Socket::Tcp(tcp) = listener.accept().unwrap() else { panic!("it is no TCP") };
+        let socket = socket2::SockRef::from(&tcp);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(300));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(100));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
 }
