@@ -400,6 +400,10 @@ fn hundreds_of_connections_and_the_ledger_agree_under_each_policy() {
 #[test]
 fn views_agree_with_an_independent_computation() {
     let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/access.log");
+    if !log.is_file() {
+        println!("skipped: there is no {}", log.display());
+        return;
+    }
     let config = include_str!("clients/views.toml");
     for (shards, protocol) in [("1", "2"), ("1", "3"), ("2", "3")] {
         let Some(mut command) = python("views.py") else { return };
