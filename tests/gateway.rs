@@ -16,7 +16,7 @@ use pelton::views::View;
 use pelton::{Class, Context, Event};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::*;
 
 #[global_allocator]
@@ -729,6 +729,100 @@ fn subscribers_of_a_view_are_told_each_closed_window_once() {
         assert!(other.get(end).is_none_or(|others| others == count), "{one:?} {other:?}");
     }
     assert!(one.values().sum::<u64>() <= tally.of("s").ids.len() as u64);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_shard_that_does_not_answer_keeps_nobody_waiting_twice() {
+    let _dog = watchdog();
+    let views = [View::count("all").over("s"), View::count("each").over("s").by("who")];
+    let site = Site::closed(viewed(2, views));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    client.send(&xadd("s", "a", 0));
+    client.take("s", 1, &mut tally);
+    // The shard may look at its mail once more before it comes to the event.
+    while !client.ask(&["PELTON.VIEW", "all"]).is_error("ERR ") {}
+    // Each of them would wait for seconds, and all together for longer than anybody has patience.
+    let mut asking: Vec<_> = (0..20).map(|_| site.client()).collect();
+    let questions =
+        [request(&["PELTON.VIEW", "all"]), request(&["PELTON.VIEW", "each", "KEY", "a"])].concat();
+    asking.iter_mut().for_each(|client| client.send(&questions.repeat(5)));
+    for client in &mut asking {
+        for _ in 0..10 {
+            let answer = client.read();
+            let Reply::Error(text) = &answer else { panic!("{answer:?}") };
+            assert!(text.starts_with("ERR shard") && text.ends_with(" did not answer"), "{text}");
+        }
+    }
+    site.door.open();
+    let begun = Instant::now();
+    for view in ["all", "each"] {
+        let mut answer = client.ask(&["PELTON.VIEW", view]);
+        while answer.is_error("ERR ") || *answer.of("events") == Reply::Integer(0) {
+            assert!(begun.elapsed() < DEADLINE, "{answer:?}");
+            answer = client.ask(&["PELTON.VIEW", view]);
+        }
+        assert_eq!(*answer.of("events"), Reply::Integer(1));
+    }
+    site.settle(&tally);
+}
+
+#[test]
+fn windows_that_cannot_be_told_are_told_as_a_number() {
+    const WINDOW_MS: u64 = 20;
+    let _dog = watchdog();
+    let site =
+        Site::closed(viewed(1, [View::count("w").over("s").tumbling(Duration::from_millis(WINDOW_MS))]));
+    let mut tally = Tally::default();
+    let (mut client, mut listener) = (site.client(), site.client());
+    listener.ask(&["SUBSCRIBE", "view:w"]);
+    let json = |message: &Reply| -> serde_json::Value {
+        assert_eq!(message.items()[1].text(), "view:w");
+        serde_json::from_str(&message.items()[2].text()).unwrap()
+    };
+    // The end of the window that came last, how many were lost and how many events were told.
+    let (mut end, mut lost, mut events) = (None, 0, 0);
+    let mut hear = |message: Reply| {
+        let json = json(&message);
+        assert_eq!(json["view"], "w");
+        if let Some(n) = json["lost"].as_u64() {
+            lost += n;
+            end = end.map(|end| end + n * WINDOW_MS);
+        } else {
+            let now = json["end"].as_u64().unwrap();
+            assert!(end.is_none_or(|end| now == end + WINDOW_MS), "{now} behind {end:?}, {lost} lost");
+            (end, events) = (Some(now), events + json["events"].as_u64().unwrap());
+        }
+        (end, lost, events)
+    };
+    hear(listener.read());
+    client.send(&xadd("s", "a", 0));
+    client.take("s", 1, &mut tally);
+    // From here on the shard waits.
+    let mut last = None;
+    while let Some(message) = listener.within(MOMENT) {
+        last = hear(message).0;
+    }
+    let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let until_ms = last.unwrap_or_else(now_ms) + 40 * WINDOW_MS;
+    while now_ms() < until_ms {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // The newest event decides which windows are still kept.
+    client.send(&xadd("s", "a", 1));
+    client.take("s", 1, &mut tally);
+    site.door.open();
+    let mut heard = hear(listener.read());
+    while heard.1 == 0 || heard.0.unwrap() < until_ms + 10 * WINDOW_MS {
+        heard = hear(listener.read());
+    }
+    assert!(heard.1 >= 20 && heard.2 <= 2, "{heard:?}");
+    // Some may be lost between the last look and this one; none is forgotten.
+    let Reply::Integer(all) = client.ask(&["PELTON.VIEW", "w"]).of("lost").clone() else {
+        panic!("no number")
+    };
+    assert!(all >= heard.1 as i64, "{all} of {heard:?}");
     site.settle(&tally);
 }
 

@@ -8,8 +8,19 @@
 //! Windows: for each view that somebody listens to, the thread looks whether another window is closed. It waits a little
 //! behind the end of a window of arrival time ([`GRACE`]), for what was accepted before and is not handled yet.
 //!
+//! A tally that is on its way when a shard does not answer comes back by itself, once that shard looks at its mail or is gone.
+//! Until then every question is answered at once with that shard's name: each would have to go through it, so nobody waits
+//! for it a second time, and nothing is laid out anew.
+//!
+//! # Limits
+//! - A window of arrival time is told [`GRACE`] behind its end. An event that waits in a lane for longer is measured in the
+//!   window in which it was accepted, behind the telling: the message lacks it, a later `PELTON.VIEW … WINDOW` has it.
+//! - Windows that are closed and cannot be told (more than [`LATE_MAX`] at once, or kept no longer) are told as a number:
+//!   `{"view":"name","lost":3}`, in their place among the others. `PELTON.VIEW` says how many there were since start.
+//!
 //! # Invariants
 //! - No gateway thread ever waits for a shard.
+//! - There is one tally of each view besides those of the shards, from start to end.
 //! - A shard is held up for as long as the merging of its own tally takes, which grows with the view's rows; a question for
 //!   one key merges one row.
 #![forbid(unsafe_code)]
@@ -20,14 +31,15 @@ use super::mail::Mail;
 use super::record::Record;
 use super::shared::{Shared, Stage};
 use super::tell;
-use crate::engine::Engine;
+use crate::engine::{AskError, Engine};
 use crate::event::ShardId;
 use crate::resp::Reply;
 use crate::shard::Handler;
-use crate::views::{Reading, Tally, View, Which};
+use crate::views::{Tally, View, Which};
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -101,10 +113,71 @@ pub(super) fn view(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 /// One view, as the thread knows it.
 struct Known {
     view: View,
-    /// Takes in what all shards have. Away while a shard has it.
-    tally: Option<Box<Tally>>,
-    /// The end of the window that was told last; `None` while nobody listens.
+    /// Where the tally that takes in what all shards have is while nobody uses it.
+    home: Receiver<Box<Tally>>,
+    way_home: SyncSender<Box<Tally>>,
+    /// The end of the window that was told last, or of the last before somebody listened; `None` while nobody does.
     told_ms: Option<u64>,
+    /// Windows that nobody could be told, since start.
+    lost: u64,
+}
+
+impl Known {
+    fn new(view: &View, shards: u16) -> Self {
+        let (way_home, home) = sync_channel(1);
+        let tally = Some(Box::new(Tally::new(&view.over_shards(shards))));
+        drop(Traveller { tally, way_home: way_home.clone() });
+        Known { view: view.clone(), home, way_home, told_ms: None, lost: 0 }
+    }
+
+    /// The view's tally, empty; `None` while it is away.
+    fn take(&self) -> Option<Traveller> {
+        let mut tally = self.home.try_recv().ok()?;
+        tally.clear();
+        Some(Traveller { tally: Some(tally), way_home: self.way_home.clone() })
+    }
+}
+
+/// A tally that goes home wherever it is dropped.
+struct Traveller {
+    /// Always there, until it is dropped.
+    tally: Option<Box<Tally>>,
+    way_home: SyncSender<Box<Tally>>,
+}
+
+impl Deref for Traveller {
+    type Target = Tally;
+
+    fn deref(&self) -> &Tally {
+        self.tally.as_ref().expect(Self::THERE)
+    }
+}
+
+impl DerefMut for Traveller {
+    fn deref_mut(&mut self) -> &mut Tally {
+        self.tally.as_mut().expect(Self::THERE)
+    }
+}
+
+impl Traveller {
+    const THERE: &str = "it is there until it is dropped";
+}
+
+impl Drop for Traveller {
+    fn drop(&mut self) {
+        if let Some(tally) = self.tally.take() {
+            // There is room for the one. Nobody is at home where the server is gone.
+            let _ = self.way_home.try_send(tally);
+        }
+    }
+}
+
+/// How many of the windows that ended behind `told_ms`, up to `closed_ms`, are too many to be told, and the end of the
+/// first that is not.
+fn cut(told_ms: u64, closed_ms: u64, pane_ms: u64) -> (u64, u64) {
+    let windows = closed_ms.saturating_sub(told_ms) / pane_ms;
+    let lost = windows.saturating_sub(LATE_MAX);
+    (lost, told_ms.saturating_add((lost + 1).saturating_mul(pane_ms)))
 }
 
 /// The thread that reads views. `H` is the service's own handler.
@@ -114,19 +187,26 @@ pub(super) struct Reader<H> {
     mail: Vec<Sender<Mail>>,
     questions: Receiver<Question>,
     known: Vec<Known>,
+    /// The shard that did not answer last, and the view whose tally it has.
+    stuck: Option<(ShardId, usize)>,
     of: PhantomData<fn() -> H>,
 }
 
 impl<H: Handler<Record>> Reader<H> {
+    /// Lays out a tally of each view, with room for what all shards keep.
+    ///
+    /// # Panics
+    /// If the memory is not to be had.
     pub fn new(
         shared: Arc<Shared>,
         engine: &Arc<Engine<Record>>,
         mail: Vec<Sender<Mail>>,
         questions: Receiver<Question>,
     ) -> Self {
-        let known = |view: &View| Known { view: view.clone(), tally: None, told_ms: None };
-        let known = shared.options.views.iter().map(known).collect();
-        Reader { shared, engine: Arc::downgrade(engine), mail, questions, known, of: PhantomData }
+        let shards = shared.options.plan.shards;
+        let known = shared.options.views.iter().map(|view| Known::new(view, shards)).collect();
+        let engine = Arc::downgrade(engine);
+        Reader { shared, engine, mail, questions, known, stuck: None, of: PhantomData }
     }
 
     /// Answers until no gateway thread is left.
@@ -150,13 +230,13 @@ impl<H: Handler<Record>> Reader<H> {
         let mut reply = Reply::new(&mut bytes, question.version);
         match self.gather(question.view, question.row.as_deref()) {
             Err(text) => reply.error(text),
-            Ok(tally) => {
-                match tally.read(question.which, question.row.as_deref(), question.top, now_ms()) {
-                    Ok(reading) => tell::reply(&self.known[question.view].view, &reading, &mut reply),
-                    Err(error) => reply.error(format_args!("NOWINDOW {error}")),
+            Ok(tally) => match tally.read(question.which, question.row.as_deref(), question.top, now_ms()) {
+                Ok(reading) => {
+                    let known = &self.known[question.view];
+                    tell::reply(&known.view, &reading, known.lost, &mut reply);
                 }
-                self.known[question.view].tally = Some(tally);
-            }
+                Err(error) => reply.error(format_args!("NOWINDOW {error}")),
+            },
         }
         self.send(question.thread, Mail::Answer { key: question.key, bytes });
     }
@@ -168,14 +248,17 @@ impl<H: Handler<Record>> Reader<H> {
     }
 
     /// Sends a view's tally from shard to shard.
-    fn gather(&mut self, view: usize, row: Option<&[u8]>) -> Result<Box<Tally>, String> {
-        let known = &mut self.known[view];
-        let shards = self.shared.options.plan.shards;
-        let mut tally =
-            known.tally.take().unwrap_or_else(|| Box::new(Tally::new(&known.view.over_shards(shards))));
-        tally.clear();
+    fn gather(&mut self, view: usize, row: Option<&[u8]>) -> Result<Traveller, String> {
+        const AT_HOME: &str = "a tally is at home, unless the shard that is stuck has it";
         let engine = self.engine.upgrade().ok_or("ERR the server stops")?;
-        for shard in (0..shards).map(ShardId) {
+        if let Some((shard, view)) = self.stuck
+            && self.known[view].take().is_none()
+        {
+            return Err(format!("ERR {}", AskError::NoAnswer(shard)));
+        }
+        self.stuck = None;
+        let mut tally = self.known[view].take().expect(AT_HOME);
+        for shard in (0..self.shared.options.plan.shards).map(ShardId) {
             if self.shared.stage() != Stage::Running {
                 return Err("ERR the server stops".into());
             }
@@ -187,7 +270,13 @@ impl<H: Handler<Record>> Reader<H> {
                 }
                 (tally, row)
             };
-            tally = engine.ask(shard, add).map_err(|error| format!("ERR {error}"))?.0;
+            tally = match engine.ask(shard, add) {
+                Ok((tally, _)) => tally,
+                Err(error) => {
+                    self.stuck = Some((shard, view));
+                    return Err(format!("ERR {error}"));
+                }
+            };
         }
         Ok(tally)
     }
@@ -209,29 +298,44 @@ impl<H: Handler<Record>> Reader<H> {
             let until = Duration::from_millis(pane_ms - now_ms % pane_ms);
             rest = rest.min(if is_arrival { until } else { LOOK });
             let due_ms = now_ms / pane_ms * pane_ms;
-            if is_arrival && self.known[view].told_ms == Some(due_ms) {
-                continue;
-            }
-            let Ok(tally) = self.gather(view, None) else { continue };
-            if let Some(closed_ms) = tally.closed_ms(now_ms) {
-                let known = &mut self.known[view];
-                // Who comes to listen is told of windows that end from then on.
-                let told_ms = known.told_ms.unwrap_or(closed_ms);
-                let first_ms = told_ms.max(closed_ms.saturating_sub(LATE_MAX * pane_ms)) + pane_ms;
-                known.told_ms = Some(closed_ms);
-                for end_ms in (first_ms..=closed_ms).step_by(pane_ms as usize) {
-                    if let Ok(reading) = tally.read(Which::Ended(end_ms), None, None, now_ms) {
-                        self.tell(view, wanted, &reading);
-                    }
+            if is_arrival {
+                // Who comes to listen is told of windows that end from then on, however long a shard keeps it waiting.
+                let told_ms = *self.known[view].told_ms.get_or_insert(due_ms);
+                if told_ms >= due_ms {
+                    continue;
                 }
             }
-            self.known[view].tally = Some(tally);
+            let Ok(tally) = self.gather(view, None) else { continue };
+            let Some(closed_ms) = tally.closed_ms(now_ms) else { continue };
+            let told_ms = self.known[view].told_ms.replace(closed_ms).unwrap_or(closed_ms);
+            let (mut lost, first_ms) = cut(told_ms, closed_ms, pane_ms);
+            for end_ms in (first_ms..=closed_ms).step_by(pane_ms as usize) {
+                match tally.read(Which::Ended(end_ms), None, None, now_ms) {
+                    Ok(reading) => {
+                        self.tell_lost(view, wanted, &mut lost);
+                        self.tell(view, wanted, tell::message(&self.known[view].view, &reading));
+                    }
+                    // It is kept no longer.
+                    Err(_) => lost += 1,
+                }
+            }
+            self.tell_lost(view, wanted, &mut lost);
         }
         rest
     }
 
-    fn tell(&self, view: usize, wanted: u64, reading: &Reading) {
-        let text: Arc<[u8]> = tell::message(&self.known[view].view, reading).into();
+    /// Tells that windows cannot be told, if there are any.
+    fn tell_lost(&mut self, view: usize, wanted: u64, lost: &mut u64) {
+        let known = &mut self.known[view];
+        known.lost += *lost;
+        match std::mem::take(lost) {
+            0 => {}
+            lost => self.tell(view, wanted, tell::lost(&self.known[view].view, lost)),
+        }
+    }
+
+    fn tell(&self, view: usize, wanted: u64, text: Vec<u8>) {
+        let text: Arc<[u8]> = text.into();
         let channel = self.shared.channel_of_view(view);
         for thread in (0..self.mail.len()).filter(|thread| wanted & (1 << thread) != 0) {
             self.send(thread, Mail::Message { channel, text: text.clone() });
@@ -241,4 +345,38 @@ impl<H: Handler<Record>> Reader<H> {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_beyond_the_most_are_counted_and_the_rest_follow_without_a_gap() {
+        for (told, closed, expected) in [
+            (1_000, 1_000, (0, 1_100)),
+            (1_000, 900, (0, 1_100)),
+            (1_000, 1_100, (0, 1_100)),
+            (1_000, 1_000 + 100 * LATE_MAX, (0, 1_100)),
+            (1_000, 1_000 + 100 * (LATE_MAX + 1), (1, 1_200)),
+            (1_000, 1_000 + 100 * (LATE_MAX + 50), (50, 6_100)),
+        ] {
+            let (lost, first) = cut(told, closed, 100);
+            assert_eq!((lost, first), expected, "{told} to {closed}");
+            let is_whole =
+                lost + (closed + 100).saturating_sub(first) / 100 == closed.saturating_sub(told) / 100;
+            assert!(is_whole, "{told} to {closed}");
+        }
+    }
+
+    #[test]
+    fn a_tally_comes_home_wherever_it_is_dropped() {
+        let known = Known::new(&View::count("all"), 3);
+        let mut away = known.take().expect("it is made at home");
+        assert!(known.take().is_none());
+        away.observe(&[(&b"a"[..], &b"1"[..])], 1);
+        std::thread::spawn(move || drop(away)).join().unwrap();
+        let back = known.take().expect("it came back");
+        assert_eq!(back.totals().seen, 0, "it is empty when it goes out");
+    }
 }

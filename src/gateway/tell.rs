@@ -1,8 +1,11 @@
 //! What a view says, for clients: as a reply of the protocol, and as a message.
 //!
 //! ```text
-//! view measure start end open events late missing past rows: [[key, value] …]
+//! view measure start end open events late missing past lost rows: [[key, value] …]
 //! ```
+//! `lost` has no place in messages: it is how many closed windows could not be told to subscribers, since start. They are
+//! told of them by a message with `view` and `lost` alone, the windows that are missing there.
+//!
 //! A value is an integer where it is one; otherwise a double (RESP3) or its digits (RESP2). Quantiles are a map of `p50`,
 //! `p90`, `p95`, `p99`, `p99.9` and `max`; a top is a map of `values`, pairs of value and count, and `rest`; a last value stands
 //! with its time; what is nothing is null. A row without a key has null for it.
@@ -23,10 +26,10 @@ fn quantile_name(quantile: f64) -> String {
     }
 }
 
-/// Writes a reading as a reply.
-pub(super) fn reply(view: &View, reading: &Reading, out: &mut Reply<'_>) {
+/// Writes a reading as a reply, and how many of the view's windows could not be told.
+pub(super) fn reply(view: &View, reading: &Reading, lost: u64, out: &mut Reply<'_>) {
     let field = |out: &mut Reply<'_>, name: &str| out.bulk(name.as_bytes());
-    out.map(10);
+    out.map(11);
     field(out, "view");
     out.bulk(view.name.as_bytes());
     field(out, "measure");
@@ -38,7 +41,7 @@ pub(super) fn reply(view: &View, reading: &Reading, out: &mut Reply<'_>) {
     }
     field(out, "open");
     out.boolean(reading.is_open);
-    for (name, count) in figures(reading) {
+    for (name, count) in figures(reading).into_iter().chain([("lost", lost)]) {
         field(out, name);
         integer(out, count);
     }
@@ -149,6 +152,11 @@ pub(super) fn message(view: &View, reading: &Reading) -> Vec<u8> {
         all[name] = json!(count);
     }
     all.to_string().into_bytes()
+}
+
+/// The message of windows that were closed and cannot be told.
+pub(super) fn lost(view: &View, lost: u64) -> Vec<u8> {
+    json!({ "view": view.name, "lost": lost }).to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -43,6 +43,11 @@
 //!
 //! Keys are exact while there is room for all of them; else `past` says how many events a row may lack.
 //!
+//! A closed window changes no more on a shard that has seen its end. What is read of several shards may still grow: by what a
+//! shard has yet to handle, as an event of arrival time is measured at the time that it was given, and by what a shard whose
+//! events lag behind has not counted as late. A reading of a closed window is final when all shards have handled what was
+//! accepted before its end (and, in event time, before its lateness).
+//!
 //! # Limits
 //! A view's memory is laid out at start, for all its keys and panes: [`Tally::bytes`]. A key that someone else chooses can
 //! be made to collide with others; the tables have a fixed seed.

@@ -7,8 +7,9 @@
 //!
 //! The clock of a view is the newest event that it has seen (for arrival, also the time at which it is read). A pane is
 //! closed once the clock has passed its end by `lateness_ms`; an event whose pane is closed is late, and counted as such:
-//! what is closed changes no more. Shards have their clocks each, so in event time a shard that lags behind may still add to
-//! a window that another has closed.
+//! what is closed changes no more. Shards have their clocks each, so a shard that lags behind may still add to a window that
+//! another has closed: in event time by its events, in arrival time where events are given the time at which they were
+//! accepted, and are handled later. The time of a reading closes windows for the reader, and for no shard.
 //!
 //! Tallies are merged by the numbers of their panes, wherever their clocks stand: what one of them keeps no longer, the
 //! merged one does not have either.
