@@ -120,6 +120,16 @@ fn a_gateway_is_read_with_its_streams() {
     let taps = term("taps: events for subscribers");
     assert_eq!(taps.count, 2);
     assert!((rings..rings + 3 * 8_192).contains(&taps.bytes_each), "{} for {rings}", taps.bytes_each);
+    // The thread that reads views has room for what all shards keep, once.
+    let together = term("view 'per_user': all shards together");
+    assert_eq!(together.count, 1);
+    assert_eq!(together.bytes_each, pelton::views::Tally::bytes(&options.views[0].over_shards(2)));
+    // A connection takes a few hundred bytes of its thread while it says nothing.
+    let threads = term("gateway threads");
+    let buffers = u64::from(options.read_budget_bytes + options.output_bytes_max);
+    let places = (threads.bytes_each - buffers) / u64::from(options.connections_max);
+    assert_eq!(threads.count, 3);
+    assert!((100..4_096).contains(&places), "{places} bytes a connection");
     // The plan that is started is the one that was checked.
     assert_eq!(format!("{:?}", options.plan), format!("{:?}", config.plan()));
     assert!(options.plan.check::<[u64; 3]>().is_ok());

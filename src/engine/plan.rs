@@ -46,7 +46,8 @@ pub struct Plan {
     pub(crate) event_bytes: Option<u32>,
     pub(crate) drop_deadline: Duration,
     pub(crate) classes: Vec<Class>,
-    pub(crate) reserved: Vec<(String, u64)>,
+    /// Their names, how many there are (`None`: one for each shard), and the bytes of each.
+    pub(crate) reserved: Vec<(String, Option<u64>, u64)>,
     pub(crate) memory_max: Option<u64>,
     pub(crate) clock: Option<Clock>,
     pub(crate) first_sequence: u64,
@@ -224,7 +225,7 @@ impl Plan {
 
     /// Names memory that each shard's handler takes, so that it stands in the footprint and is checked with it.
     pub fn reserve(mut self, name: impl Into<String>, bytes_per_shard: u64) -> Self {
-        self.reserved.push((name.into(), bytes_per_shard));
+        self.reserved.push((name.into(), None, bytes_per_shard));
         self
     }
 

@@ -102,8 +102,8 @@ impl Plan {
         );
         let scratch = arena_bytes(self.scratch_bytes as usize) as u64;
         sum.add(Group::Scratch, "scratch", shards, scratch);
-        for (name, bytes) in &self.reserved {
-            sum.add(Group::Handler, name.clone(), shards, *bytes);
+        for (name, count, bytes) in &self.reserved {
+            sum.add(Group::Handler, name.clone(), count.unwrap_or(shards), *bytes);
         }
         sum.add(Group::Fixed, "routes", 1, Routes::bytes(self.partitions));
         let core = core_bytes(self.shards.into(), classes, self.producers_max.into(), all_lanes as usize);

@@ -1,7 +1,20 @@
-//! The memory of a gateway that shards have besides the engine's: it is reserved, so that it stands in the footprint and is
-//! checked with it.
+//! The memory of a gateway besides the engine's: it is reserved, so that it stands in the footprint and is checked with it.
+//!
+//! # What is in it
+//! What is laid out at start: of each shard its tallies and taps; of the thread that reads views a tally of each, with room for
+//! what all shards keep; of each gateway thread the places and queues of connections and the buffers of a turn. What is laid
+//! out for connections is resident once they have come.
+//!
+//! # What is not in it
+//! What connections take when they have something to say, as it would be far more than they ever take together:
+//! - each of them a request that is not all there (`frame_max_bytes` and `read_budget_bytes` at most), answers that it has not
+//!   taken (`output_max_bytes` and one answer), messages that it has not taken (`subscriber_max_bytes`), its subscriptions,
+//!   and its encryption;
+//! - spare buffers that a thread keeps for them, 64 MiB at most, a quarter of a MiB at start;
+//! - the arguments of a request that is being read, and the answer of a view, while it is on its way.
 #![forbid(unsafe_code)]
 
+use super::conn::Conn;
 use super::settings::Options;
 use super::tap::bytes_of_shard;
 use crate::engine::Plan;
@@ -10,16 +23,42 @@ use crate::views::Tally;
 /// What the taps are called in the footprint.
 const TAPS: &str = "taps: events for subscribers";
 
+/// What the gateway threads are called there.
+const THREADS: &str = "gateway threads: places of connections, buffers";
+
+/// What a thread's buffer for answers has beyond `output_max_bytes`.
+const OUT_BYTES_MORE: usize = 64 << 10;
+
+/// Bytes that a gateway thread lays out at start. A place of the slab is a connection or the next place that is free; of
+/// the two queues each has a number for every connection.
+fn bytes_of_thread(options: &Options) -> u64 {
+    let connection = size_of::<Option<(usize, Conn)>>() + 2 * size_of::<usize>();
+    let buffers = options.read_budget_bytes as usize + options.output_bytes_max as usize + OUT_BYTES_MORE;
+    u64::from(options.connections_max) * connection as u64 + buffers as u64
+}
+
 impl Options {
-    /// A plan with the memory of views and taps, in the place of what it had reserved for them. Taps have room for the
-    /// largest payload of the classes of [`Options::plan`].
+    /// A plan with the memory of views, taps and gateway threads, in the place of what it had reserved for them. Taps have
+    /// room for the largest payload of the classes of [`Options::plan`].
+    ///
+    /// It is what a gateway lays out at start. What connections take when they have something to say is not in it:
+    /// requests that are not all there, answers and messages that were not taken, each up to its limit for each
+    /// connection; spare buffers, up to 64 MiB a thread; encryption; and the answer of a view on its way.
     #[must_use]
     pub fn reserve(&self, mut plan: Plan) -> Plan {
-        let views = self.views.iter().map(|view| (format!("view '{}'", view.name), Tally::bytes(view)));
-        for (name, bytes) in views.chain([(TAPS.to_string(), bytes_of_shard(self))]) {
-            plan.reserved.retain(|(known, _)| *known != name);
-            plan = plan.reserve(name, bytes);
+        let mut put = |name: String, count: Option<u64>, bytes: u64| {
+            plan.reserved.retain(|(known, ..)| *known != name);
+            plan.reserved.push((name, count, bytes));
+        };
+        for view in &self.views {
+            put(format!("view '{}'", view.name), None, Tally::bytes(view));
         }
+        put(TAPS.into(), None, bytes_of_shard(self));
+        for view in &self.views {
+            let all = Tally::bytes(&view.over_shards(self.plan.shards));
+            put(format!("view '{}': all shards together", view.name), Some(1), all);
+        }
+        put(THREADS.into(), Some(self.threads.into()), bytes_of_thread(self));
         plan
     }
 }

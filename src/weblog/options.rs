@@ -267,7 +267,7 @@ impl Options {
     pub(crate) fn reserve(&self, mut plan: Plan) -> Plan {
         // Limits that cannot be are told as such.
         for (name, bytes) in Aggregate::bytes_for(&self.limits).unwrap_or_default() {
-            plan.reserved.retain(|(known, _)| known != name);
+            plan.reserved.retain(|(known, ..)| known != name);
             plan = plan.reserve(name, bytes);
         }
         plan
