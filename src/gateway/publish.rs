@@ -49,11 +49,18 @@ pub(super) struct Waiting {
     classes: usize,
 }
 
+/// Connections that can wait for a lane before the list of them grows.
+const WAITING_USUAL: usize = 256;
+
 impl Waiting {
     fn new(plan: &Plan) -> Self {
         let classes = plan.classes().len();
         let lanes = usize::from(plan.shards) * classes;
-        Waiting { lanes: (0..lanes).map(|_| VecDeque::new()).collect(), now: 0, classes }
+        Waiting {
+            lanes: (0..lanes).map(|_| VecDeque::with_capacity(WAITING_USUAL)).collect(),
+            now: 0,
+            classes,
+        }
     }
 
     /// The number of a lane among those of this thread.

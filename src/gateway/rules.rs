@@ -29,6 +29,7 @@ use super::stream::STREAM;
 use super::tls::{Flaw, Terms};
 use crate::engine::setting::likest;
 use crate::engine::{PlanError, Secret};
+use crate::views::ROOM_MAX;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -183,6 +184,15 @@ impl Options {
                 found.push(PlanError::new(setting, text(&view.name), "that of no other view", works));
             }
             found.extend(view.findings());
+            // What all shards keep is merged in one place.
+            let most = ROOM_MAX / u64::from(self.plan.shards.max(1));
+            for (key, value) in [("keys_max", view.keys_max as u64), ("values_max", view.values_max as u64)] {
+                if (most + 1..=ROOM_MAX).contains(&value) {
+                    let limit = format!("at most {most} with {} shards", self.plan.shards);
+                    let setting = format!("view '{}': {key}", view.name);
+                    found.push(PlanError::new(setting, value, limit, most));
+                }
+            }
             let streams = || self.streams.iter().map(|stream| stream.name.as_str());
             let is_one = streams().any(|name| name == view.stream);
             if let (false, Some(near)) = (is_one, likest(&view.stream, streams())) {

@@ -27,7 +27,7 @@ const TAPS: &str = "taps: events for subscribers";
 const THREADS: &str = "gateway threads: places of connections, buffers";
 
 /// What a thread's buffer for answers has beyond `output_max_bytes`.
-const OUT_BYTES_MORE: usize = 64 << 10;
+pub(super) const OUT_BYTES_MORE: usize = 64 << 10;
 
 /// Bytes that a gateway thread lays out at start. A place of the slab is a connection or the next place that is free; of
 /// the two queues each has a number for every connection.

@@ -28,6 +28,7 @@ use super::mail::Mail;
 use super::pool::Pool;
 use super::pubsub;
 use super::shared::Shared;
+use super::sizes::OUT_BYTES_MORE;
 use super::socket::Socket;
 use super::subscriptions::tell_all_lost;
 use super::tap::TapsOut;
@@ -125,7 +126,7 @@ impl Worker {
             pool,
             scratch: vec![0; options.read_budget_bytes as usize].into(),
             // A turn ends when so much is answered; one answer may be longer.
-            out: Vec::with_capacity(options.output_bytes_max as usize + (64 << 10)),
+            out: Vec::with_capacity(options.output_bytes_max as usize + OUT_BYTES_MORE),
             now_s: 0,
             swept: Instant::now(),
             desk,

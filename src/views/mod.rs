@@ -65,6 +65,7 @@ pub(crate) mod tally;
 pub use decimal::{Decimal, Read};
 pub use pane::Counters;
 pub use reading::{Answer, Line, QUANTILES, ReadError, Reading, Totals, Which};
+pub(crate) use table::ROOM_MAX;
 pub use table::VIEW;
 pub use tally::{Fields, Tally};
 pub use view::{Measure, PANES_MAX, PastKeys, RING_MAX, View};

@@ -7,7 +7,7 @@ use crate::names::NAME_BYTES_MAX;
 
 /// A year in milliseconds: no window is longer.
 const YEAR_MS: u64 = 366 * 86_400_000;
-const ROOM_MAX: u64 = 1 << 24;
+pub(crate) const ROOM_MAX: u64 = 1 << 24;
 const TEXT_BYTES_MAX: u64 = 1 << 16;
 /// With so many registers `hyperloglockless` 0.5 tells 0 for up to some thousand values: a wrong row in its table of
 /// coefficients. The others are right; a test goes through them.
