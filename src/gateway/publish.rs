@@ -43,9 +43,9 @@ pub(super) struct Publisher {
 
 /// The connections of a thread that wait for room, by lane, in the order in which they came to wait.
 pub(super) struct Waiting {
-    pub lanes: Vec<VecDeque<usize>>,
+    lanes: Vec<VecDeque<usize>>,
     /// How many there are in all.
-    pub now: usize,
+    now: usize,
     classes: usize,
 }
 
@@ -60,6 +60,42 @@ impl Waiting {
             lanes: (0..lanes).map(|_| VecDeque::with_capacity(WAITING_USUAL)).collect(),
             now: 0,
             classes,
+        }
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.now == 0
+    }
+
+    /// How many lanes there are.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// How many wait for a lane.
+    pub fn len(&self, lane: usize) -> usize {
+        self.lanes[lane].len()
+    }
+
+    /// Who has waited longest for a lane.
+    pub fn first(&self, lane: usize) -> Option<usize> {
+        self.lanes[lane].front().copied()
+    }
+
+    /// A connection comes to wait for a lane.
+    pub fn push(&mut self, lane: usize, at: usize) {
+        self.lanes[lane].push_back(at);
+        self.now += 1;
+    }
+
+    /// A connection waits for a lane no more.
+    pub fn remove(&mut self, lane: usize, at: usize) {
+        let own = &mut self.lanes[lane];
+        // Nearly always the first.
+        if let Some(place) = own.iter().position(|other| *other == at) {
+            own.remove(place);
+            self.now -= 1;
         }
     }
 
@@ -145,9 +181,9 @@ impl Publisher {
         }
         let fields = ((parser.len() - first) / 2) as u16;
         // Nobody overtakes those who wait already.
-        if waiting.now > 0 && waited.is_none() && served.blocks {
+        if !waiting.is_empty() && waited.is_none() && served.blocks {
             let lane = waiting.lane(producer.shard_of(key), served.class);
-            if !waiting.lanes[lane].is_empty() {
+            if waiting.len(lane) > 0 {
                 let (class, bytes) = (served.class, payload.len());
                 return Added::Waits(Room { class, key, bytes, lane, since: Instant::now() });
             }

@@ -28,7 +28,7 @@
 use super::desk::{Call, Desk, Next, Question};
 use super::handler::Front;
 use super::mail::Mail;
-use super::record::Record;
+use super::record::{Record, now_ms};
 use super::shared::{Shared, Stage};
 use super::tell;
 use crate::engine::{AskError, Engine};
@@ -41,7 +41,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// How long after the end of a window of arrival time it is told.
 const GRACE: Duration = Duration::from_millis(20);
@@ -341,10 +341,6 @@ impl<H: Handler<Record>> Reader<H> {
             self.send(thread, Mail::Message { channel, text: text.clone() });
         }
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

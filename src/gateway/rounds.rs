@@ -63,7 +63,7 @@ impl Worker {
         let bell = &self.desk.shared.bells[self.desk.thread];
         if is_busy {
             timeout = Duration::ZERO;
-        } else if self.desk.publisher.waiting.now > 0 {
+        } else if !self.desk.publisher.waiting.is_empty() {
             if !did_something {
                 std::thread::sleep(NAP);
             }
@@ -131,27 +131,23 @@ impl Worker {
 
     /// Lets those go on whose lanes have room, or whose time is over.
     fn retry(&mut self) -> bool {
-        if self.desk.publisher.waiting.now == 0 {
+        if self.desk.publisher.waiting.is_empty() {
             return false;
         }
         let mut did_something = false;
-        for lane in 0..self.desk.publisher.waiting.lanes.len() {
+        for lane in 0..self.desk.publisher.waiting.lanes() {
             // Each once: who fills the lane again waits behind the others.
-            for _ in 0..self.desk.publisher.waiting.lanes[lane].len() {
-                let Some(at) = self.desk.publisher.waiting.lanes[lane].front().copied() else { break };
-                let Some(room) = self.room_of(at) else {
-                    self.desk.publisher.waiting.lanes[lane].pop_front();
-                    self.desk.publisher.waiting.now -= 1;
-                    continue;
-                };
+            for _ in 0..self.desk.publisher.waiting.len(lane) {
+                // Who is closed stands here no more, so whoever does waits.
+                let first = self.desk.publisher.waiting.first(lane);
+                let Some((at, room)) = first.and_then(|at| Some((at, self.room_of(at)?))) else { break };
                 let Room { class, key, bytes, since, .. } = room;
                 let limit = self.shared().block_limits[class.index()];
                 let is_over = limit.is_some_and(|limit| since.elapsed() >= limit);
                 if !is_over && self.desk.publisher.producer.is_full(class, key, bytes) {
                     break;
                 }
-                self.desk.publisher.waiting.lanes[lane].pop_front();
-                self.desk.publisher.waiting.now -= 1;
+                self.desk.publisher.waiting.remove(lane, at);
                 did_something = true;
                 let conn = &mut self.conns[at];
                 conn.hold = Hold::No;

@@ -172,10 +172,10 @@ impl Server {
             };
             let worker = Worker::new(poll, mail, entrance.take(), desk, outs.remove(0))?;
             let cpu = server.cpus[at];
-            let pinned = server.shared.clone();
+            let own = server.shared.clone();
             let run = move || {
                 let is_pinned = cpu.is_some_and(pin);
-                pinned.threads[at].pinned.set(u64::from(is_pinned));
+                own.threads[at].pinned.set(u64::from(is_pinned));
                 worker.run();
             };
             server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);

@@ -80,7 +80,6 @@ impl Listeners {
     ) {
         for at in &self.by_channel[channel.index()] {
             let Some(conn) = conns.get_mut(*at) else { continue };
-            let was_pending = conn.pending() > 0;
             let pending = conn.pending();
             let Conn { session, output, .. } = conn;
             let Some(own) = &mut session.subscriptions else { continue };
@@ -113,7 +112,7 @@ impl Listeners {
                 counts.messages.add(1);
             }
             // Who has nothing pending is told of a loss now: nothing else would bring it up.
-            if !was_pending && (has_lost || output.len() > begun) {
+            if pending == 0 && (has_lost || output.len() > begun) {
                 self.fresh.push(*at);
             }
         }

@@ -275,9 +275,7 @@ impl Worker {
         }
         if let Hold::Room(room) = conn.hold {
             counts.waits.add(1);
-            let waiting = &mut self.desk.publisher.waiting;
-            waiting.lanes[room.lane].push_back(at);
-            waiting.now += 1;
+            self.desk.publisher.waiting.push(room.lane, at);
             return;
         }
         self.settle(at);
@@ -347,11 +345,7 @@ impl Worker {
             }
         }
         if let Hold::Room(room) = conn.hold {
-            let waiting = &mut self.desk.publisher.waiting;
-            let lane = &mut waiting.lanes[room.lane];
-            let before = lane.len();
-            lane.retain(|other| *other != at);
-            waiting.now -= before - lane.len();
+            self.desk.publisher.waiting.remove(room.lane, at);
         }
         let Desk { listeners, shared, thread, .. } = &mut self.desk;
         pubsub::leave(&mut conn.session, at, listeners, shared, *thread);

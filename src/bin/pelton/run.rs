@@ -31,13 +31,10 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 /// Serves until a signal; what was left then is the report. `greet` says more, once clients can connect.
 pub fn serve(
     told: &Told,
-    mut options: Options,
+    options: Options,
     start: impl FnOnce(Options) -> Result<Server, ServeError>,
     greet: impl FnOnce(&Server) -> Result<(), Failure>,
 ) -> Result<ServerReport, Failure> {
-    // In the server's hands it is the password itself, wherever that stood.
-    options.password = options.secret().map_err(|error| Failure::Host(vec![error.to_string()]))?;
-    options.password_file = None;
     machine::allow_huge_pages(options.plan.has_huge_pages());
     // Before anything is started: a signal that comes early is not lost, and ends nothing half made.
     let mut signals = Signals::new([SIGINT, SIGTERM])
