@@ -335,6 +335,23 @@ impl<E> Producer<E> {
         self.lane_of(class, key).claim_waiting(key, bytes, Some(limit))
     }
 
+    /// Whether a claim of so many payload bytes need not wait for room. Where it must, `context`'s waker is woken when it is
+    /// worth to come back: when half of what stood in the lane is released, or the lane is closed. For event loops that use
+    /// [`Self::claim_now`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
+    ///
+    /// A lane remembers one waker, the last that was left. It is woken once, on the shard's thread between two bursts; it
+    /// may be woken for nothing. Nothing is counted, and no limit of the class is looked at.
+    #[cfg(feature = "async")]
+    pub fn poll_room(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        bytes: usize,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        self.lane_of(class, key.into()).poll_room(bytes, context)
+    }
+
     /// Whether a claim of so many payload bytes would find its lane full now.
     pub fn is_full(&mut self, class: ClassId, key: impl Into<Key>, bytes: usize) -> bool {
         self.lane_of(class, key.into()).is_full(bytes)

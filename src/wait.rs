@@ -9,8 +9,8 @@
 //! A producer that waits for room in a lane says so in the lane's `RoomWait` and raises `ROOM` in the bell. It pays
 //! no barrier: raising is a read-modify-write of a word that the shard reads at every poll, so the shard sees it at
 //! one of its next polls, whatever it is doing, or in its last look before it sleeps. The shard then compares its
-//! released cursor with the one that the producer last saw: another means that there may be room, the same that the
-//! next release will wake it.
+//! released cursor with the one that is enough for the producer, mostly the next after the one that it last saw: it has come
+//! there, so there may be room, or a later release will wake the producer.
 //!
 //! Who waits is a thread, which sleeps on the word, or a task, which has left its waker (`task`). A thread is also woken
 //! by a release in the middle of a burst; a task between bursts only, since its executor's code runs then.
@@ -56,8 +56,8 @@ const TASK: u32 = 2;
 pub(crate) struct RoomWait {
     /// Who waits.
     word: CachePadded<AtomicU32>,
-    /// The released cursor that it last saw.
-    seen: AtomicU64,
+    /// The released cursor from which on it is worth waking.
+    enough: AtomicU64,
     /// Sleeps that ended by themselves although there was room; written by the producer alone.
     pub rescues: Counter,
     #[cfg(feature = "async")]
@@ -69,7 +69,7 @@ impl RoomWait {
     pub fn new(_clock: &Clock) -> Self {
         RoomWait {
             word: CachePadded::new(AtomicU32::new(NOBODY)),
-            seen: AtomicU64::new(0),
+            enough: AtomicU64::new(0),
             rescues: Counter::default(),
             #[cfg(feature = "async")]
             task: task::TaskWait::new(_clock),
@@ -79,16 +79,16 @@ impl RoomWait {
     /// Producer: says that its thread waits, having last seen the consumer at `released`. The caller must then look once
     /// more whether the lane is closed, raise `ROOM` in the shard's bell, and sleep.
     pub fn announce(&self, released: u64) {
-        self.announce_as(THREAD, released);
+        self.announce_as(THREAD, released.wrapping_add(1));
     }
 
-    /// Producer: the same for a task. Gives false where its last waker is being woken at this moment, so that there is no
-    /// place for another.
+    /// Producer: the same for a task, which is woken when the consumer's cursor has come to `enough`. Gives false where its
+    /// last waker is being woken at this moment, so that there is no place for another.
     #[cfg(feature = "async")]
-    pub fn announce_task(&self, released: u64, waker: &Waker, limit: Limit) -> bool {
+    pub fn announce_task(&self, enough: u64, waker: &Waker, limit: Limit) -> bool {
         let set = self.task.set(waker, limit);
         if set {
-            self.announce_as(TASK, released);
+            self.announce_as(TASK, enough);
         }
         set
     }
@@ -101,8 +101,8 @@ impl RoomWait {
         }
     }
 
-    fn announce_as(&self, who: u32, released: u64) {
-        self.seen.store(released, Ordering::Relaxed);
+    fn announce_as(&self, who: u32, enough: u64) {
+        self.enough.store(enough, Ordering::Relaxed);
         // SYNC: room (AcqRel); pairs with `RoomWait::waits`, `RoomWait::offer` and `RoomWait::wake`. A swap and no
         // store: whoever took an earlier announcement off may have found nobody to wake, and the look that follows
         // this one must see what he saw.
@@ -129,15 +129,17 @@ impl RoomWait {
         self.word.load(Ordering::Acquire) == THREAD
     }
 
-    /// Shard: wakes the producer if it waits and `released` is not what it last saw, or its limit is over. Says
-    /// whether it still waits.
+    /// Shard: wakes the producer if it waits and `released` is enough for it, or its limit is over. Says whether it still
+    /// waits.
     pub fn offer(&self, released: u64) -> bool {
         // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
         let who = self.word.load(Ordering::Acquire);
         if who == NOBODY {
             return false;
         }
-        if self.seen.load(Ordering::Relaxed) == released && !self.is_overdue(who) {
+        // Sequences: which of two comes first shows in their difference, also where they have gone round.
+        let missing = self.enough.load(Ordering::Relaxed).wrapping_sub(released) as i64;
+        if missing > 0 && !self.is_overdue(who) {
             return true;
         }
         self.wake();

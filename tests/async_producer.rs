@@ -500,6 +500,68 @@ fn a_writer_that_panics_costs_its_claim_and_not_the_lane() {
     assert_invariants(&report, &[source], &witnesses(ends));
 }
 
+/// Room as an event loop asks for it: one that has other things to do meanwhile.
+#[test]
+fn a_loop_is_woken_when_half_of_its_lane_is_free_and_not_for_each_event() {
+    let _dog = watchdog();
+    let mut plan = plan().burst(1);
+    let class = plan.class(Class::strict("only").capacity(8).payload_bytes(64).block());
+    let mut rig = rig(plan, |_| recording());
+    let mut tx = rig.engine.attach().unwrap();
+    let (mut source, waker) = (Source::new(0), Arc::new(Counted::default()));
+    let ask = |tx: &mut Producer<Proof>, bytes: usize| {
+        tx.poll_room(class, 1, bytes, &mut Context::from_waker(&Waker::from(waker.clone())))
+    };
+    for round in 0..10 {
+        for _ in 0..8 {
+            assert!(ask(&mut tx, 0).is_ready() && !held(&waker));
+            source.publish(&mut tx, class, 1).unwrap();
+        }
+        // Asked as often as one likes: the last waker is kept, and nothing is counted.
+        let before = rig.engine.ledger();
+        assert!(ask(&mut tx, 0).is_pending() && ask(&mut tx, 0).is_pending() && held(&waker));
+        assert_eq!(rig.engine.ledger().class(class), before.class(class));
+        for left in (5..8).rev() {
+            rig.poll();
+            assert_eq!((tx.depth(class, 1), waker.woken()), (left, round), "woken for less than half");
+        }
+        rig.poll();
+        assert_eq!((tx.depth(class, 1), waker.woken()), (4, round + 1));
+        assert!(ask(&mut tx, 0).is_ready() && !held(&waker));
+        rig.run_dry();
+        assert_eq!(waker.woken(), round + 1);
+    }
+    // Where waiting does not help there is nothing to wait for: the claim says why.
+    assert!(ask(&mut tx, 65).is_ready());
+    drop(tx);
+    let (report, ends) = rig.end();
+    assert_eq!(report.ledger.total().aborted, 0);
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn a_loop_that_sleeps_for_room_is_always_woken() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2).wait(pelton::wait::Wait::Park).burst(3);
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let engine = plan.start(Proof::default, |_| recording()).unwrap();
+    let mut tx = engine.attach().unwrap();
+    let mut source = Source::new(0);
+    for i in 0..40_000 {
+        block_on(std::future::poll_fn(|context| tx.poll_room(class, i % 13, 0, context)));
+        let proof = source.next(class, i % 13, 0);
+        let mut claim = tx.claim_now(class, i % 13, 0).expect("there is room");
+        *claim = proof;
+        claim.publish();
+        source.accepted(&proof);
+    }
+    drop(tx);
+    let mut report = engine.stop(LONG).unwrap();
+    assert!(report.drained);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
+
 #[test]
 fn a_claim_is_awaited_like_everything_else() {
     let _dog = watchdog();

@@ -70,6 +70,23 @@ fn a_blocked_connection_waits_and_others_go_on() {
 }
 
 #[test]
+fn who_waits_for_room_is_woken_by_it_each_time() {
+    // Some hundreds of waits: a thread that nobody wakes sleeps for half a second each time.
+    let _dog = watchdog_for(Duration::from_secs(30));
+    let site = Site::open(options(2, 2, [class("small", 1)]));
+    let mut tally = Tally::default();
+    let mut clients: Vec<_> = (0..3).map(|_| site.client()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.send(&xadds("small", &format!("k{at}"), 0, 1_000));
+    }
+    for client in &mut clients {
+        client.take("small", 1_000, &mut tally);
+    }
+    assert!(site.server.counts().waits > 100, "{:?}", site.server.counts());
+    site.settle(&tally);
+}
+
+#[test]
 fn those_who_wait_for_one_lane_go_on_in_the_order_in_which_they_came() {
     const WAITING: u64 = 20;
     let _dog = watchdog();

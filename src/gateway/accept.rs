@@ -60,17 +60,15 @@ impl Entrance {
     }
 
     /// Lets in those who knock: this thread's go to `welcome`, the others' into their mail.
-    pub fn enter(&mut self, shared: &Shared, mut welcome: impl FnMut(Socket, u64, bool)) -> bool {
+    pub fn enter(&mut self, shared: &Shared, mut welcome: impl FnMut(Socket, u64, bool)) {
         let Entrance { listeners, threads, next, reserve: spare, is_short } = self;
         let counts = &shared.threads[0];
-        let mut any = false;
         for (listener, knocked) in listeners.iter_mut().filter(|(_, knocked)| *knocked) {
             let mut left = BATCH;
             while *knocked && left > 0 {
                 left -= 1;
                 match listener.accept() {
                     Ok(socket) => {
-                        any = true;
                         if shared.clients.len() >= shared.options.connections_max as usize {
                             turn_away(socket, b"-ERR max number of clients reached\r\n");
                             counts.end(End::Full);
@@ -86,7 +84,7 @@ impl Entrance {
                             continue;
                         }
                         match threads[thread].send(Mail::Conn { socket, id, is_critical }) {
-                            Ok(()) => shared.bells[thread].wake(),
+                            Ok(()) => shared.bells[thread].wake_up(),
                             // That thread is gone: the server stops, or it panicked.
                             Err(SendError(mail)) => {
                                 shared.clients.remove(id);
@@ -124,7 +122,6 @@ impl Entrance {
                 }
             }
         }
-        any
     }
 }
 
@@ -192,7 +189,7 @@ mod tests {
     fn who_is_turned_away_hears_it_whatever_it_has_said() {
         let (shared, mut entrance, place) = entrance(0);
         let client = knock(&place);
-        assert!(entrance.enter(&shared, |_, _, _| panic!("it was let in")));
+        entrance.enter(&shared, |_, _, _| panic!("it was let in"));
         assert_eq!(told(client), "-ERR max number of clients reached\r\n");
         let counts = shared.counts();
         assert_eq!((counts.ended(End::Full), counts.connected, counts.connections()), (1, 0, 0));
@@ -203,7 +200,7 @@ mod tests {
         let (shared, mut entrance, place) = entrance(16);
         let clients = [(); 4].map(|()| knock(&place));
         let mut welcomed = Vec::new();
-        assert!(entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id))));
+        entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id)));
         // Every second one is for the thread that is gone.
         let [_first, second, _third, fourth] = clients;
         for client in [second, fourth] {
@@ -218,7 +215,7 @@ mod tests {
         let client = knock(&place);
         let next = knock(&place);
         entrance.knock(0);
-        assert!(entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id))));
+        entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id)));
         drop(client);
         assert_eq!(told(next), "-ERR this connection's thread is gone\r\n");
         assert_eq!((shared.counts().ended(End::Stopped), shared.clients.len()), (1, 3));

@@ -243,7 +243,7 @@ impl<H: Handler<Record>> Reader<H> {
 
     fn send(&self, thread: usize, mail: Mail) {
         if self.mail[thread].send(mail).is_ok() {
-            self.shared.bells[thread].wake();
+            self.shared.bells[thread].wake_up();
         }
     }
 

@@ -4,6 +4,9 @@
 //! A round is: sleep until the system or the bell tells of something (not at all while a queue is not empty); note what was
 //! told; take mail and connections; give each connection in the queue one turn; let those go on whose lanes have room again;
 //! bring subscribers what shards have for them; look for the idle and the stalled.
+//!
+//! While connections wait for room, their lanes are asked before each sleep to wake this thread, so it sleeps on its sockets
+//! as always, and whoever else has a request is served at once.
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
@@ -18,11 +21,10 @@ use super::shared::Stage;
 use super::worker::{CRITICAL, EVENTS_MAX, LISTENERS, WAKER, Worker};
 #[cfg(feature = "audit")]
 use crate::memory::audit::thread_allocations;
+use crate::wait::Alarm;
 use mio::{Events, Token};
+use std::task::Context;
 use std::time::{Duration, Instant};
-
-/// How long a thread sleeps while connections wait for room: shorter than a shard takes for a lane.
-const NAP: Duration = Duration::from_micros(50);
 
 /// How often connections that are idle or stalled are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -35,18 +37,16 @@ impl Worker {
     pub fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut critical_events = Events::with_capacity(EVENTS_MAX);
-        let mut did_something = true;
         while self.shared().stage() == Stage::Running {
-            self.wait(&mut events, did_something);
-            did_something = !events.is_empty();
+            self.wait(&mut events);
             self.note_all(&events);
-            did_something |= self.take_mail();
-            did_something |= self.enter();
+            self.take_mail();
+            self.enter();
             self.desk.publisher.ids.tick();
             // Those who wait for room go before those who would take it from them.
-            did_something |= self.retry();
-            did_something |= self.serve(&mut critical_events);
-            did_something |= self.deliver();
+            self.retry();
+            self.serve(&mut critical_events);
+            self.deliver();
             self.sweep();
             #[cfg(feature = "audit")]
             self.shared().threads[self.desk.thread].allocations.set(thread_allocations());
@@ -55,29 +55,47 @@ impl Worker {
     }
 
     /// Sleeps until there is something to do.
-    fn wait(&mut self, events: &mut Events, did_something: bool) {
+    fn wait(&mut self, events: &mut Events) {
         let is_busy = !self.ready.is_empty()
             || !self.urgent.is_empty()
             || self.entrance.as_ref().is_some_and(Entrance::is_open);
-        let mut timeout = SWEEP;
-        let bell = &self.desk.shared.bells[self.desk.thread];
-        if is_busy {
-            timeout = Duration::ZERO;
-        } else if !self.desk.publisher.waiting.is_empty() {
-            if !did_something {
-                std::thread::sleep(NAP);
-            }
-            timeout = Duration::ZERO;
-        } else {
-            bell.alarm.arm();
-            if self.taps.is_ready() {
-                timeout = Duration::ZERO;
+        let mut timeout = Duration::ZERO;
+        if !is_busy {
+            // Armed before the last looks: what comes after them rings.
+            self.alarm().arm();
+            if !self.taps.is_ready() {
+                timeout = self.time_without_room();
             }
         }
         // Interrupted: it looks again.
         let _ = self.poll.poll(events, Some(timeout));
-        bell.alarm.disarm();
+        self.alarm().disarm();
         self.now_s = self.desk.shared.now_s();
+    }
+
+    fn alarm(&self) -> &Alarm {
+        &self.desk.shared.bells[self.desk.thread].alarm
+    }
+
+    /// How long a thread may sleep that has nothing to do but to wait for room: asks the lanes for which connections wait to
+    /// wake it. No time where there is room already, or a class waits no longer.
+    fn time_without_room(&mut self) -> Duration {
+        let mut time = SWEEP;
+        if self.desk.publisher.waiting.is_empty() {
+            return time;
+        }
+        for lane in 0..self.desk.publisher.waiting.lanes() {
+            let Some((_, room)) = self.first_of(lane) else { continue };
+            let mut context = Context::from_waker(&self.waker);
+            let producer = &mut self.desk.publisher.producer;
+            if producer.poll_room(room.class, room.key, room.bytes, &mut context).is_ready() {
+                return Duration::ZERO;
+            }
+            if let Some(limit) = self.shared().block_limits[room.class.index()] {
+                time = time.min(limit.saturating_sub(room.since.elapsed()));
+            }
+        }
+        time
     }
 
     fn note_all(&mut self, events: &Events) {
@@ -96,8 +114,7 @@ impl Worker {
     }
 
     /// Gives each connection in the queue its turn, the critical ones before each other.
-    fn serve(&mut self, critical_events: &mut Events) -> bool {
-        let did_something = !self.ready.is_empty() || !self.urgent.is_empty();
+    fn serve(&mut self, critical_events: &mut Events) {
         for _ in 0..self.ready.len() {
             self.serve_urgent(critical_events);
             if let Some(at) = self.ready.pop_front() {
@@ -105,7 +122,6 @@ impl Worker {
             }
         }
         self.serve_urgent(critical_events);
-        did_something
     }
 
     fn serve_urgent(&mut self, events: &mut Events) {
@@ -130,17 +146,14 @@ impl Worker {
     }
 
     /// Lets those go on whose lanes have room, or whose time is over.
-    fn retry(&mut self) -> bool {
+    fn retry(&mut self) {
         if self.desk.publisher.waiting.is_empty() {
-            return false;
+            return;
         }
-        let mut did_something = false;
         for lane in 0..self.desk.publisher.waiting.lanes() {
             // Each once: who fills the lane again waits behind the others.
             for _ in 0..self.desk.publisher.waiting.len(lane) {
-                // Who is closed stands here no more, so whoever does waits.
-                let first = self.desk.publisher.waiting.first(lane);
-                let Some((at, room)) = first.and_then(|at| Some((at, self.room_of(at)?))) else { break };
+                let Some((at, room)) = self.first_of(lane) else { break };
                 let Room { class, key, bytes, since, .. } = room;
                 let limit = self.shared().block_limits[class.index()];
                 let is_over = limit.is_some_and(|limit| since.elapsed() >= limit);
@@ -148,7 +161,6 @@ impl Worker {
                     break;
                 }
                 self.desk.publisher.waiting.remove(lane, at);
-                did_something = true;
                 let conn = &mut self.conns[at];
                 conn.hold = Hold::No;
                 conn.gives_up = is_over;
@@ -156,20 +168,19 @@ impl Worker {
                 self.turn(at);
             }
         }
-        did_something
     }
 
-    fn room_of(&self, at: usize) -> Option<Room> {
+    /// Who has waited longest for a lane, and for what. Who is closed stands there no more.
+    fn first_of(&self, lane: usize) -> Option<(usize, Room)> {
+        let at = self.desk.publisher.waiting.first(lane)?;
         match self.conns.get(at)?.hold {
-            Hold::Room(room) => Some(room),
+            Hold::Room(room) => Some((at, room)),
             _ => None,
         }
     }
 
-    fn take_mail(&mut self) -> bool {
-        let mut any = false;
+    fn take_mail(&mut self) {
         while let Ok(mail) = self.mail.try_recv() {
-            any = true;
             match mail {
                 Mail::Conn { socket, id, is_critical } => self.welcome(socket, id, is_critical),
                 Mail::Answer { key, bytes } => self.answer(key, &bytes),
@@ -181,7 +192,6 @@ impl Worker {
                 }
             }
         }
-        any
     }
 
     /// Writes what a view said to the connection that waits for it.
@@ -197,20 +207,19 @@ impl Worker {
     }
 
     /// Lets in those who knock.
-    fn enter(&mut self) -> bool {
-        let Some(mut entrance) = self.entrance.take() else { return false };
+    fn enter(&mut self) {
+        let Some(mut entrance) = self.entrance.take() else { return };
         let shared = self.desk.shared.clone();
-        let any = entrance.enter(&shared, |socket, id, is_critical| self.welcome(socket, id, is_critical));
+        entrance.enter(&shared, |socket, id, is_critical| self.welcome(socket, id, is_critical));
         self.entrance = Some(entrance);
-        any
     }
 
     /// Brings subscribers what shards have for them.
-    fn deliver(&mut self) -> bool {
+    fn deliver(&mut self) {
         let Worker { conns, pool, desk, taps, missed, .. } = self;
         let Desk { listeners, shared, thread, .. } = desk;
         let counts = &shared.threads[*thread];
-        let mut any = taps.poll(
+        taps.poll(
             TAP_BURST,
             |record, payload| {
                 let channel = ChannelId(record.stream);
@@ -228,14 +237,12 @@ impl Worker {
             listeners.missed(ChannelId(stream as u16), n, conns, counts);
         }
         while let Some(at) = self.desk.listeners.fresh.pop() {
-            any = true;
             if let Some(conn) = self.conns.get_mut(at) {
                 // What it takes nothing of begins to be pending now.
                 conn.active_s = self.now_s;
             }
             self.flush(at);
         }
-        any
     }
 
     /// Ends connections that are idle or stalled.

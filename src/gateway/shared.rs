@@ -11,7 +11,9 @@ use crate::engine::{Plan, Secret};
 use crate::wait::Alarm;
 use mio::Waker;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 /// A stream as it is served.
@@ -62,7 +64,7 @@ impl Bell {
     }
 
     /// Wakes the thread, whether it sleeps or not.
-    pub fn wake(&self) {
+    pub fn wake_up(&self) {
         // It fails only where the descriptor is gone, and then the thread is too.
         let _ = self.waker.wake();
     }
@@ -70,8 +72,19 @@ impl Bell {
     /// Wakes the thread if it sleeps. What it is woken for has been brought before.
     pub fn ring(&self) {
         if self.alarm.must_ring() {
-            self.wake();
+            self.wake_up();
         }
+    }
+}
+
+/// A lane that has room again rings.
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
     }
 }
 
@@ -84,7 +97,7 @@ pub(super) struct Shared {
     /// By class: how long it waits for room, where it has a limit.
     pub block_limits: Box<[Option<Duration>]>,
     pub threads: Box<[ThreadCounts]>,
-    pub bells: Box<[Bell]>,
+    pub bells: Box<[Arc<Bell>]>,
     /// For each channel, streams first: which threads have a listener, a bit for each.
     pub wanted: Box<[AtomicU64]>,
     pub clients: Clients,
@@ -113,7 +126,7 @@ impl Shared {
             channel_names: of_streams.chain(of_views).collect(),
             block_limits: options.plan.classes().iter().map(limit).collect(),
             threads: wakers.iter().map(|_| ThreadCounts::new(streams.len())).collect(),
-            bells: wakers.into_iter().map(Bell::new).collect(),
+            bells: wakers.into_iter().map(|waker| Arc::new(Bell::new(waker))).collect(),
             wanted: (0..streams.len() + options.views.len()).map(|_| AtomicU64::new(0)).collect(),
             streams,
             clients: Clients::default(),
@@ -162,7 +175,7 @@ impl Shared {
     /// Goes on to a later stage, and tells all threads.
     pub fn advance(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::AcqRel);
-        self.bells.iter().for_each(Bell::wake);
+        self.bells.iter().for_each(|bell| bell.wake_up());
     }
 
     /// A thread has its first listener of a channel, or none any more.

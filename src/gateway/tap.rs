@@ -141,19 +141,18 @@ impl TapsIn {
 }
 
 impl TapsOut {
-    /// Takes at most `max` events from each shard, and what was missed since the last time. Says whether there was any.
+    /// Takes at most `max` events from each shard, and what was missed since the last time.
     pub fn poll(
         &mut self,
         max: u64,
         mut event: impl FnMut(&Record, &[u8]),
         mut missed: impl FnMut(usize, u64),
-    ) -> bool {
-        let mut any = false;
+    ) {
         for tap in &mut self.shards {
-            any |= tap.events.poll(max, |item| event(item, item.payload())) > 0;
+            tap.events.poll(max, |item| event(item, item.payload()));
             let all = tap.missed.all.get();
             if all != tap.told {
-                (any, tap.told) = (true, all);
+                tap.told = all;
                 let streams = tap.missed.streams.iter().zip(&mut tap.streams_told).enumerate();
                 for (stream, (counter, told)) in streams {
                     let now = counter.get();
@@ -164,7 +163,6 @@ impl TapsOut {
                 }
             }
         }
-        any
     }
 
     /// Whether anything is there.

@@ -42,6 +42,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::task::Waker;
 use std::time::Instant;
 
 /// The waker's token; those of connections are their places.
@@ -80,6 +81,8 @@ pub(super) struct Worker {
     pub out: Vec<u8>,
     pub now_s: u32,
     pub swept: Instant,
+    /// Wakes this thread: what a lane is left whose room it waits for.
+    pub waker: Waker,
 }
 
 /// What a read brought.
@@ -129,6 +132,7 @@ impl Worker {
             out: Vec::with_capacity(options.output_bytes_max as usize + OUT_BYTES_MORE),
             now_s: 0,
             swept: Instant::now(),
+            waker: desk.shared.bells[desk.thread].clone().into(),
             desk,
         })
     }

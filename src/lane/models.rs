@@ -174,6 +174,7 @@ mod tasks {
     use crate::event::Key;
     use crate::lane::{WhenClaimed, write};
     use loom::future::block_on;
+    use std::future::poll_fn;
     use std::pin::pin;
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
@@ -195,6 +196,40 @@ mod tasks {
 
     fn awaited(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
         block_on(awaiting(tx, value))
+    }
+
+    /// As an event loop waits: it asks for room, sleeps, and claims what is there.
+    fn looped(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+        block_on(poll_fn(|context| tx.poll_room(0, context)));
+        write(tx.claim_by_policy(Key(value), 0), |event| **event = value)
+    }
+
+    #[test]
+    fn a_waiting_loop_is_released_by_room() {
+        is_released_by_room(looped);
+    }
+
+    #[test]
+    fn a_waiting_loop_is_released_by_a_stop() {
+        is_released_by_a_stop(looped);
+    }
+
+    #[test]
+    fn a_waiting_loop_is_released_by_half_of_the_lane() {
+        large_model(|| {
+            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2).block());
+            let door = door_of(&tx);
+            let producer = thread::spawn(move || {
+                for value in 1..=3 {
+                    looped(&mut tx, value).unwrap();
+                }
+                tx
+            });
+            serve(&mut rx, &door, 3);
+            let tx = producer.join().unwrap();
+            assert!(rx.counts().is_closed());
+            drop(tx);
+        });
     }
 
     #[test]

@@ -114,7 +114,20 @@ impl LaneSide {
         if limit.is_over(&self.clock) {
             return Poll::Ready(Waited::TooLong);
         }
-        if !self.shared.room.announce_task(ring.released_seen(), context.waker(), limit) {
+        let enough = ring.released_seen().wrapping_add(1);
+        self.ask_for_room(ring, bytes, enough, limit, context).map(|()| Waited::Enough)
+    }
+
+    /// Leaves the waker, to be woken when the consumer's cursor has come to `enough`, and looks once more.
+    fn ask_for_room<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+        enough: u64,
+        limit: Limit,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
+        if !self.shared.room.announce_task(enough, context.waker(), limit) {
             // The shard is about to wake an older waker, maybe that of another task. It takes but an instant.
             spin_loop();
             context.waker().wake_by_ref();
@@ -122,10 +135,23 @@ impl LaneSide {
         }
         // After the announcement: room that came before it shows here, and so does a lane that was closed.
         if !self.must_wait(ring, bytes) {
-            return Poll::Ready(Waited::Enough);
+            return Poll::Ready(());
         }
         self.door.bell().raise(bit::ROOM);
         Poll::Pending
+    }
+}
+
+impl<E> LaneProducer<E> {
+    /// Whether a claim of `bytes` need not wait. Otherwise the waker is woken when half of what is in the lane has been
+    /// released: whoever comes back then finds room for many, and the shard does not wake it for each.
+    pub(crate) fn poll_room(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
+        let LaneProducer { ring, side } = self;
+        if !side.must_wait(ring, bytes) {
+            return Poll::Ready(());
+        }
+        let enough = ring.sequence().wrapping_sub(ring.depth() / 2);
+        side.ask_for_room(ring, bytes, enough, Limit::new(&side.clock, None), context)
     }
 }
 
