@@ -524,6 +524,48 @@ fn a_slow_subscriber_loses_its_own_messages_alone_and_is_told_how_many() {
 }
 
 #[test]
+fn a_subscriber_with_messages_pending_is_still_listened_to() {
+    let _dog = watchdog();
+    let options =
+        Options { subscriber_bytes_max: 64 << 10, tap_slots: 1 << 15, ..options(1, 1, [class("s", 1_024)]) };
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut slow = Client::narrow(&site.address);
+    slow.ask(&["SUBSCRIBE", "stream:s"]);
+    let mut client = site.client();
+    let padding = "x".repeat(4_000);
+    let mut n = 0;
+    let mut publish = |until: &dyn Fn() -> bool| {
+        while !until() {
+            client.send(&request(&["XADD", "s", "*", "who", "a", "n", &n.to_string(), "p", &padding]));
+            client.take("s", 1, &mut tally);
+            n += 1;
+        }
+    };
+    // It takes nothing, and more comes all the time.
+    publish(&|| site.server.counts().messages_lost > 0);
+    let before = site.server.counts();
+    slow.send(&[request(&["PING"]), request(&["UNSUBSCRIBE"]), request(&["PING"])].concat());
+    publish(&|| site.server.counts().commands >= before.commands + 3);
+    let told = site.until("nobody listens", |counts| counts.commands >= before.commands + 3);
+    // Now it reads: all that was pending, and its answers behind that.
+    let mut heard = Heard::default();
+    let answers: Vec<_> = loop {
+        let reply = slow.read();
+        if reply.items().first().is_some_and(|word| word.text() == "pong") {
+            break vec![reply, slow.read(), slow.read()];
+        }
+        heard.note(&reply);
+    };
+    assert!(heard.ids.is_sorted() && !heard.ids.is_empty());
+    assert_eq!(answers[1].items()[0].text(), "unsubscribe");
+    assert_eq!(answers[2].text(), "PONG");
+    publish(&|| site.server.counts().commands > told.commands + 100);
+    slow.ping();
+    site.settle(&tally);
+}
+
+#[test]
 fn a_message_that_never_fits_is_told_as_lost_at_once() {
     let _dog = watchdog();
     let site = Site::open(Options { subscriber_bytes_max: 1 << 10, ..options(1, 1, [class("s", 64)]) });

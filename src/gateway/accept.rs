@@ -17,7 +17,7 @@ use std::io;
 use std::sync::mpsc::{SendError, Sender};
 
 /// Connections that are taken before those that are there have their turn again.
-const BATCH: usize = 64;
+const BATCH: usize = 16;
 
 /// Reads of what somebody has said already who is turned away.
 const UNREAD_MAX: usize = 32;

@@ -62,8 +62,7 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
 }
 
 fn add(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let (gives_up, waited) = (call.gives_up, call.waited);
-    match desk.publisher.add(call.parser, call.input, gives_up, waited, &mut call.reply) {
+    match desk.publisher.add(call.parser, call.input, call.waited, &mut call.reply) {
         Added::Answered => Next::Goes,
         Added::Waits(room) => Next::Waits(room),
     }

@@ -3,7 +3,8 @@
 //! # Mechanism
 //! A connection holds no buffer while it waits for nothing. What is read lies in the thread's buffer; only the beginning
 //! of a request whose rest has not come is kept (`rest`), and only answers that the socket did not take (`output`). While
-//! there are such answers nothing more is read, so a client that does not read stops being read itself.
+//! there are such answers nothing more is read, so a client that does not read stops being read itself. (Of a subscriber,
+//! while there are more than its messages alone can be.)
 #![forbid(unsafe_code)]
 
 use super::channel::Subscriptions;
@@ -32,6 +33,14 @@ pub(super) struct Room {
     pub bytes: usize,
     pub lane: usize,
     pub since: Instant,
+}
+
+/// A wait that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited {
+    pub room: Room,
+    /// It was longer than the class waits: what has waited is refused.
+    pub is_too_long: bool,
 }
 
 /// Why a connection is not served, though it may have requests.
@@ -68,10 +77,8 @@ pub(super) struct Conn {
     /// It stands in the queue of those to be served.
     pub is_queued: bool,
     pub hold: Hold,
-    /// The waiting in a lane is over its limit.
-    pub gives_up: bool,
-    /// The room for which its next request has waited.
-    pub waited: Option<Room>,
+    /// How its next request has waited for room, if it has.
+    pub waited: Option<Waited>,
     /// The end is near: nothing more is read, and when all is written it is closed.
     pub ending: Option<End>,
     /// `rest` may hold whole requests.
@@ -96,7 +103,6 @@ impl Conn {
             has_ended: false,
             is_queued: false,
             hold: Hold::No,
-            gives_up: false,
             waited: None,
             ending: None,
             has_requests: false,
@@ -117,11 +123,13 @@ impl Conn {
         self.output.len() - self.written
     }
 
-    /// Whether it can be served: nothing holds it, and there may be something to do.
-    pub fn can_be_served(&self) -> bool {
+    /// Whether it can be served: nothing holds it, and there may be something to do. A subscriber nearly always has messages
+    /// pending, `subscriber_bytes_max` at most, and must be able to say that it wants no more of them.
+    pub fn can_be_served(&self, subscriber_bytes_max: usize) -> bool {
+        let pending_max = if self.session.subscriptions.is_some() { subscriber_bytes_max } else { 0 };
         matches!(self.hold, Hold::No)
             && self.ending.is_none()
-            && self.pending() == 0
+            && self.pending() <= pending_max
             && (self.has_requests || self.is_readable)
     }
 

@@ -1,7 +1,7 @@
 //! What a thread needs to carry out requests, and one request with who makes it.
 #![forbid(unsafe_code)]
 
-use super::conn::{ConnKey, Room, Session};
+use super::conn::{ConnKey, Room, Session, Waited};
 use super::counts::End;
 use super::publish::Publisher;
 use super::record::Record;
@@ -42,10 +42,8 @@ pub(super) struct Call<'a> {
     pub session: &'a mut Session,
     pub key: ConnKey,
     pub reply: Reply<'a>,
-    /// The waiting of this request is over its limit.
-    pub gives_up: bool,
-    /// The room for which this request has waited, if it has.
-    pub waited: Option<Room>,
+    /// How this request has waited for room, if it has.
+    pub waited: Option<Waited>,
 }
 
 impl Call<'_> {

@@ -11,7 +11,7 @@
 //! - Requests that are not well formed are never offered: the stream's `refused` has them, the ledger has not.
 #![forbid(unsafe_code)]
 
-use super::conn::Room;
+use super::conn::{Room, Waited};
 use super::counts::StreamCounter;
 use super::record::{Ids, Record};
 use super::shared::Shared;
@@ -31,6 +31,8 @@ pub(super) struct Publisher {
     pub producer: Producer<Record>,
     pub ids: Ids,
     pub waiting: Waiting,
+    /// The lane whose turn it is: who has waited for it, and is served now, waits behind nobody there.
+    pub granted: Option<usize>,
     shared: Arc<Shared>,
     thread: usize,
     /// The next key of each stream that goes round.
@@ -125,6 +127,7 @@ impl Publisher {
             producer,
             ids: Ids::new(thread as u16, shared.options.threads),
             waiting: Waiting::new(&shared.options.plan),
+            granted: None,
             thread,
             // Threads begin at different shards.
             turns: vec![thread as u64; streams],
@@ -139,17 +142,16 @@ impl Publisher {
         stream_of(&self.shared, &mut self.last, name)
     }
 
-    /// Carries out the `XADD` that was parsed. `gives_up` ends the waiting of one that has waited.
+    /// Carries out the `XADD` that was parsed, which may have waited.
     #[inline]
     pub fn add(
         &mut self,
         parser: &Parser,
         input: &[u8],
-        gives_up: bool,
-        waited: Option<Room>,
+        waited: Option<Waited>,
         reply: &mut Reply<'_>,
     ) -> Added {
-        let Publisher { producer, ids, waiting, shared, thread, turns, last, last_id } = self;
+        let Publisher { producer, ids, waiting, granted, shared, thread, turns, last, last_id } = self;
         if parser.len() < 5 {
             reply.error(NO_FIELDS);
             return Added::Answered;
@@ -165,7 +167,7 @@ impl Publisher {
         };
         // What has waited goes where it waited for.
         let key = match waited {
-            Some(room) => Some(room.key),
+            Some(waited) => Some(waited.room.key),
             None => key_of(&served.key, &mut turns[stream], parser, input, first),
         };
         let Some(key) = key else {
@@ -183,12 +185,12 @@ impl Publisher {
         // Nobody overtakes those who wait already.
         if !waiting.is_empty() && waited.is_none() && served.blocks {
             let lane = waiting.lane(producer.shard_of(key), served.class);
-            if waiting.len(lane) > 0 {
+            if waiting.len(lane) > 0 && *granted != Some(lane) {
                 let (class, bytes) = (served.class, payload.len());
                 return Added::Waits(Room { class, key, bytes, lane, since: Instant::now() });
             }
         }
-        let claimed = if gives_up {
+        let claimed = if waited.is_some_and(|waited| waited.is_too_long) {
             producer.claim_within(Duration::ZERO, served.class, key, payload.len()).map_err(Unclaimed::from)
         } else {
             producer.claim_now(served.class, key, payload.len())
@@ -211,12 +213,12 @@ impl Publisher {
             }
             Err(Unclaimed::Waits) => {
                 let lane = waiting.lane(producer.shard_of(key), served.class);
-                let since = waited.map_or_else(Instant::now, |room| room.since);
+                let since = waited.map_or_else(Instant::now, |waited| waited.room.since);
                 Added::Waits(Room { class: served.class, key, bytes: payload.len(), lane, since })
             }
             Err(Unclaimed::Refused(refusal)) => {
                 let depth = producer.depth(served.class, key);
-                unaccepted_slow(counts, &served.class_name, refusal, depth, reply)
+                unaccepted_slow(counts, &served.class_name, refusal, (depth, payload.len()), reply)
             }
         }
     }
@@ -262,7 +264,7 @@ fn unaccepted_slow(
     counts: &StreamCounter,
     class: &str,
     refusal: Refusal,
-    depth: u64,
+    (depth, bytes): (u64, usize),
     reply: &mut Reply<'_>,
 ) -> Added {
     let Refusal { reason, capacity, lane } = refusal;
@@ -278,7 +280,7 @@ fn unaccepted_slow(
         }
         _ => {
             counts.refused.add(1);
-            reply.error(format_args!("ERR not accepted by class '{class}': {why}"));
+            reply.error(format_args!("ERR payload of {bytes} bytes not accepted by class '{class}': {why}"));
         }
     }
     Added::Answered
@@ -349,4 +351,65 @@ fn no_stream_slow(name: &[u8], reply: &mut Reply<'_>) {
     // As much of it as tells what was meant.
     let name = String::from_utf8_lossy(&name[..name.len().min(64)]);
     reply.error(format_args!("NOSTREAM no stream '{}' is declared", name.escape_debug()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Context;
+    use crate::Event;
+    use crate::class::Class;
+    use crate::engine::Profile;
+    use crate::gateway::{Options, Stream};
+    use crate::resp::{Limits, Parsed, Version};
+    use mio::{Poll, Token, Waker};
+
+    const XADD: &[u8] = b"*5\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\nf\r\n$1\r\nv\r\n";
+
+    #[test]
+    fn nobody_overtakes_but_who_has_waited_goes_on() {
+        let mut plan = Plan::new(Profile::Dev).shards(1).producers_max(1);
+        plan = plan.announce(false);
+        plan.class(Class::strict("only").capacity(4).payload_bytes(4_096).block());
+        let mut options = Options::new(plan.clone());
+        options.streams.push(Stream::new("s", "only"));
+        let waker = Waker::new(Poll::new().unwrap().registry(), Token(0)).unwrap();
+        let shared = Arc::new(Shared::new(options, None, vec![waker]));
+        let (engine, seats) = plan.host_driven(Record::default).unwrap();
+        let handler = |_: &mut Event<'_, Record>, _: &mut Context<'_, Record>| ();
+        let mut shard = seats.into_iter().next().unwrap().build(handler).unwrap();
+        let mut publisher = Publisher::new(engine.attach().unwrap(), shared, 0);
+        let limits = Limits { args_max: 16, frame_bytes_max: 4_096, inline_bytes_max: 4_096 };
+        let mut parser = Parser::new(limits);
+        assert!(matches!(parser.parse(XADD), Parsed::Request { .. }));
+        let mut out = Vec::new();
+        let mut add = |publisher: &mut Publisher, waited: Option<Waited>| {
+            let added = publisher.add(&parser, XADD, waited, &mut Reply::new(&mut out, Version::Resp2));
+            match added {
+                Added::Answered => None,
+                Added::Waits(room) => Some(Waited { room, is_too_long: false }),
+            }
+        };
+        assert!((0..4).all(|_| add(&mut publisher, None).is_none()));
+        let waited = add(&mut publisher, None).expect("the lane is full");
+        publisher.waiting.push(waited.room.lane, 7);
+        while shard.poll() > 0 {}
+        // There is room again, and it is for the one who has waited: with all that it has for the lane.
+        let behind = add(&mut publisher, None).expect("somebody waits already");
+        publisher.waiting.push(behind.room.lane, 8);
+        publisher.waiting.remove(waited.room.lane, 7);
+        publisher.granted = Some(waited.room.lane);
+        assert!(add(&mut publisher, Some(waited)).is_none());
+        assert!((0..3).all(|_| add(&mut publisher, None).is_none()));
+        let again = add(&mut publisher, None).expect("the lane is full");
+        publisher.waiting.push(again.room.lane, 7);
+        publisher.granted = None;
+        assert_eq!(publisher.waiting.first(again.room.lane), Some(8), "who has waited longer comes first");
+        drop(publisher);
+        engine.close();
+        while shard.poll() > 0 {}
+        let report = engine.stop(Duration::ZERO).unwrap();
+        assert!(report.ledger.is_closed());
+        assert_eq!((report.ledger.total().handled, report.ledger.total().rejected_total()), (8, 0));
+    }
 }

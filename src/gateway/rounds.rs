@@ -11,7 +11,7 @@
 
 use super::accept::Entrance;
 use super::channel::ChannelId;
-use super::conn::{ConnKey, Hold, Room};
+use super::conn::{ConnKey, Hold, Room, Waited};
 use super::counts::End;
 use super::desk::Desk;
 use super::mail::Mail;
@@ -39,14 +39,14 @@ impl Worker {
         let mut critical_events = Events::with_capacity(EVENTS_MAX);
         while self.shared().stage() == Stage::Running {
             self.wait(&mut events);
-            self.note_all(&events);
+            self.note_all(&events, &mut critical_events);
             self.take_mail();
+            self.serve_urgent(&mut critical_events);
             self.enter();
-            self.desk.publisher.ids.tick();
             // Those who wait for room go before those who would take it from them.
-            self.retry();
+            self.retry(&mut critical_events);
             self.serve(&mut critical_events);
-            self.deliver();
+            self.deliver(&mut critical_events);
             self.sweep();
             #[cfg(feature = "audit")]
             self.shared().threads[self.desk.thread].allocations.set(thread_allocations());
@@ -98,7 +98,7 @@ impl Worker {
         time
     }
 
-    fn note_all(&mut self, events: &Events) {
+    fn note_all(&mut self, events: &Events, critical_events: &mut Events) {
         for event in events {
             match event.token() {
                 // Its mail, and the urgent, are looked at in any case.
@@ -108,7 +108,13 @@ impl Worker {
                         entrance.knock(LISTENERS - at);
                     }
                 }
-                Token(at) => self.note(at, event),
+                Token(at) => {
+                    // Then it is written.
+                    if self.conns.get(at).is_some_and(|conn| conn.pending() > 0) {
+                        self.serve_urgent(critical_events);
+                    }
+                    self.note(at, event);
+                }
             }
         }
     }
@@ -146,26 +152,29 @@ impl Worker {
     }
 
     /// Lets those go on whose lanes have room, or whose time is over.
-    fn retry(&mut self) {
+    fn retry(&mut self, critical_events: &mut Events) {
         if self.desk.publisher.waiting.is_empty() {
             return;
         }
         for lane in 0..self.desk.publisher.waiting.lanes() {
             // Each once: who fills the lane again waits behind the others.
             for _ in 0..self.desk.publisher.waiting.len(lane) {
+                self.serve_urgent(critical_events);
                 let Some((at, room)) = self.first_of(lane) else { break };
                 let Room { class, key, bytes, since, .. } = room;
                 let limit = self.shared().block_limits[class.index()];
-                let is_over = limit.is_some_and(|limit| since.elapsed() >= limit);
-                if !is_over && self.desk.publisher.producer.is_full(class, key, bytes) {
+                let is_too_long = limit.is_some_and(|limit| since.elapsed() >= limit);
+                if !is_too_long && self.desk.publisher.producer.is_full(class, key, bytes) {
                     break;
                 }
                 self.desk.publisher.waiting.remove(lane, at);
                 let conn = &mut self.conns[at];
                 conn.hold = Hold::No;
-                conn.gives_up = is_over;
-                conn.waited = Some(room);
+                conn.waited = Some(Waited { room, is_too_long });
+                // Of all that it has for this lane; where it has answers pending, nothing now, and this one later.
+                self.desk.publisher.granted = Some(lane);
                 self.turn(at);
+                self.desk.publisher.granted = None;
             }
         }
     }
@@ -215,7 +224,7 @@ impl Worker {
     }
 
     /// Brings subscribers what shards have for them.
-    fn deliver(&mut self) {
+    fn deliver(&mut self, critical_events: &mut Events) {
         let Worker { conns, pool, desk, taps, missed, .. } = self;
         let Desk { listeners, shared, thread, .. } = desk;
         let counts = &shared.threads[*thread];
@@ -237,6 +246,7 @@ impl Worker {
             listeners.missed(ChannelId(stream as u16), n, conns, counts);
         }
         while let Some(at) = self.desk.listeners.fresh.pop() {
+            self.serve_urgent(critical_events);
             if let Some(conn) = self.conns.get_mut(at) {
                 // What it takes nothing of begins to be pending now.
                 conn.active_s = self.now_s;
@@ -289,7 +299,11 @@ impl Worker {
         // Who has connected and was not welcomed yet is gone with the mail.
         while let Ok(mail) = self.mail.try_recv() {
             if let Mail::Conn { id, .. } = mail {
-                self.shared().clients.remove(id);
+                let shared = self.shared();
+                shared.clients.remove(id);
+                let counts = &shared.threads[self.desk.thread];
+                counts.connected.add(1);
+                counts.end(End::Stopped);
             }
         }
         loop {

@@ -79,7 +79,8 @@ impl Listeners {
         (conns, pool, counts): (&mut Slab<Conn>, &mut Pool, &ThreadCounts),
     ) {
         for at in &self.by_channel[channel.index()] {
-            let Some(conn) = conns.get_mut(*at) else { continue };
+            // Who is about to end has to come to the end of what is pending.
+            let Some(conn) = conns.get_mut(*at).filter(|conn| conn.ending.is_none()) else { continue };
             let pending = conn.pending();
             let Conn { session, output, .. } = conn;
             let Some(own) = &mut session.subscriptions else { continue };

@@ -6,11 +6,13 @@
 //! buffer; its requests are carried out there, and the answers written with one call. Then comes the next.
 //!
 //! Connections of a critical listener have a queue and a poll of their own, which is looked at before each turn of any
-//! other: a critical request waits for one turn at most, however many others there are.
+//! other, and before each other piece of work of that size: a critical request waits for one at most, however many others
+//! there are.
 //!
 //! A connection whose lane is full (in a class that blocks) is put aside, with its request, until there is room: what it
 //! says meanwhile stays with the system, which tells its client to stop. Those that wait for one lane go on in the order in
-//! which they came to wait. Others are served as before.
+//! which they came to wait, each with all that it has for that lane in one turn, as far as there is room. Others are served
+//! as before.
 //!
 //! # Invariants
 //! - Requests of one connection are carried out, and answered, in their order.
@@ -158,7 +160,8 @@ impl Worker {
     /// Puts a connection in the queue, if there is something to do for it.
     pub fn queue(&mut self, at: usize) {
         let Some(conn) = self.conns.get_mut(at) else { return };
-        if !conn.is_queued && conn.can_be_served() {
+        let bytes_max = self.desk.shared.options.subscriber_bytes_max as usize;
+        if !conn.is_queued && conn.can_be_served(bytes_max) {
             conn.is_queued = true;
             if conn.is_critical { self.urgent.push_back(at) } else { self.ready.push_back(at) }
         }
@@ -169,10 +172,12 @@ impl Worker {
         let Worker { conns, scratch, out, pool, desk, parser, now_s, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return };
         conn.is_queued = false;
-        if !conn.can_be_served() {
+        let shared = &desk.shared;
+        if !conn.can_be_served(shared.options.subscriber_bytes_max as usize) {
             return;
         }
-        let shared = &desk.shared;
+        // What a read brings has the time of the read.
+        desk.publisher.ids.tick();
         let thread = desk.thread;
         let output_max = shared.options.output_bytes_max as usize;
         let kept = conn.rest.len();
@@ -224,26 +229,22 @@ impl Worker {
                         key: ConnKey { at, id: conn.session.id },
                         session: &mut conn.session,
                         reply: Reply::new(out, version),
-                        gives_up: std::mem::take(&mut conn.gives_up),
                         waited: conn.waited.take(),
                     };
-                    let next = desk.run(&mut call);
-                    if let Next::Waits(room) = next {
-                        conn.hold = Hold::Room(room);
-                        break;
+                    match desk.run(&mut call) {
+                        Next::Goes => {}
+                        // It stays, and is carried out when there is room.
+                        Next::Waits(room) => {
+                            conn.hold = Hold::Room(room);
+                            break;
+                        }
+                        Next::Asks => conn.hold = Hold::Answer,
+                        Next::Ends(end) => conn.ending = Some(end),
                     }
                     commands += 1;
                     done += bytes;
-                    match next {
-                        Next::Goes | Next::Waits(_) => {}
-                        Next::Asks => {
-                            conn.hold = Hold::Answer;
-                            break;
-                        }
-                        Next::Ends(end) => {
-                            conn.ending = Some(end);
-                            break;
-                        }
+                    if conn.ending.is_some() || !matches!(conn.hold, Hold::No) {
+                        break;
                     }
                 }
                 Parsed::Incomplete { needs } => {
