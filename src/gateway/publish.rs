@@ -280,7 +280,8 @@ fn unaccepted_slow(
         }
         _ => {
             counts.refused.add(1);
-            reply.error(format_args!("ERR payload of {bytes} bytes not accepted by class '{class}': {why}"));
+            let payload = format_args!("a payload of {bytes} bytes");
+            reply.error(format_args!("ERR not accepted by class '{class}': {why}, {payload}"));
         }
     }
     Added::Answered
