@@ -12,7 +12,7 @@ use pelton::event::{Rejection, ShardId};
 use pelton::gateway::{End, Options, Record, Server, ServerReport};
 use pelton::memory::audit::Counting;
 use pelton::memory::seal::Seal;
-use pelton::views::View;
+use pelton::views::{PastKeys, View};
 use pelton::{Class, Context, Event};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -1147,4 +1147,58 @@ fn a_service_asks_its_own_handler_and_its_views_see_what_came() {
     agree(&server, &report, &tally);
     assert_eq!(report.engine.outputs::<u64>(), [20]);
     assert_eq!(server.stop(Duration::ZERO).unwrap_err(), pelton::engine::StopError::Stopped);
+}
+
+/// An event of a time and a number, where they are given; `xadd` is for those that are in order.
+fn measured(who: &str, time: Option<u64>, value: Option<&str>) -> Vec<u8> {
+    let time = time.map(|time| time.to_string());
+    let mut args = vec!["XADD", "s", "*", "who", who];
+    args.extend(time.iter().flat_map(|time| ["t", time]));
+    args.extend(value.iter().flat_map(|value| ["v", value]));
+    request(&args)
+}
+
+#[test]
+fn whatever_a_view_leaves_out_or_changes_is_told() {
+    const AT_MS: u64 = 1_700_000_000_000;
+    const FIGURES: [(&str, i64); 8] = [
+        ("late", 2),
+        ("ahead", 3),
+        ("untimed", 4),
+        ("missing", 5),
+        ("past", 6),
+        ("saturated", 7),
+        ("rounded", 8),
+        ("events", 1 + 5 + 6 + 7 + 8),
+    ];
+    let _dog = watchdog();
+    let view = View::quantiles("q", "v").over("s").by("who").tumbling(Duration::from_secs(1));
+    let view = view.event_time("t", Duration::ZERO).keys(1, PastKeys::Drop);
+    let site = Site::open(viewed(1, [view]));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let mut pipeline = measured("a", Some(AT_MS), Some("5"));
+    let each = [
+        measured("a", Some(AT_MS - 1), Some("5")),
+        measured("a", Some(1 << 60), Some("5")),
+        measured("a", None, Some("5")),
+        measured("a", Some(AT_MS), None),
+        measured("b", Some(AT_MS), Some("5")),
+        measured("a", Some(AT_MS), Some("-1")),
+        measured("a", Some(AT_MS), Some("1.00000000001")),
+    ];
+    for ((_, times), event) in FIGURES.iter().zip(each) {
+        pipeline.extend(event.repeat(*times as usize));
+    }
+    client.send(&pipeline);
+    client.take("s", 1 + FIGURES[..7].iter().map(|(_, times)| *times as u64).sum::<u64>(), &mut tally);
+    assert!(site.server.engine().drain(DEADLINE));
+    for version in ["2", "3"] {
+        client.ask(&["HELLO", version]);
+        let answer = client.ask(&["PELTON.VIEW", "q"]);
+        for (name, count) in FIGURES {
+            assert_eq!(*answer.of(name), Reply::Integer(count), "{name}: {answer:?}");
+        }
+    }
+    site.settle(&tally);
 }

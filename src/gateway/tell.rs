@@ -1,8 +1,11 @@
 //! What a view says, for clients: as a reply of the protocol, and as a message.
 //!
 //! ```text
-//! view measure start end open events late missing past lost rows: [[key, value] …]
+//! view measure start end open events late ahead untimed missing past saturated rounded lost rows: [[key, value] …]
 //! ```
+//! `late`, `ahead`, `untimed` and `lost` are of all events since start, the other counts of the window ([`Totals`](crate::views::Totals),
+//! [`Counters`](crate::views::Counters)).
+//!
 //! `lost` has no place in messages: it is how many closed windows could not be told to subscribers, since start. They are
 //! told of them by a message with `view` and `lost` alone, the windows that are missing there.
 //!
@@ -29,7 +32,8 @@ fn quantile_name(quantile: f64) -> String {
 /// Writes a reading as a reply, and how many of the view's windows could not be told.
 pub(super) fn reply(view: &View, reading: &Reading, lost: u64, out: &mut Reply<'_>) {
     let field = |out: &mut Reply<'_>, name: &str| out.bulk(name.as_bytes());
-    out.map(11);
+    let figures = figures(reading);
+    out.map(figures.len() + 7);
     field(out, "view");
     out.bulk(view.name.as_bytes());
     field(out, "measure");
@@ -41,7 +45,7 @@ pub(super) fn reply(view: &View, reading: &Reading, lost: u64, out: &mut Reply<'
     }
     field(out, "open");
     out.boolean(reading.is_open);
-    for (name, count) in figures(reading).into_iter().chain([("lost", lost)]) {
+    for (name, count) in figures.into_iter().chain([("lost", lost)]) {
         field(out, name);
         integer(out, count);
     }
@@ -57,13 +61,18 @@ pub(super) fn reply(view: &View, reading: &Reading, lost: u64, out: &mut Reply<'
     }
 }
 
-/// What became of the window's events.
-fn figures(reading: &Reading) -> [(&'static str, u64); 4] {
+/// What became of the events.
+fn figures(reading: &Reading) -> [(&'static str, u64); 8] {
+    let Reading { counters, totals, .. } = reading;
     [
-        ("events", reading.counters.events),
-        ("late", reading.totals.late),
-        ("missing", reading.counters.missing),
-        ("past", reading.counters.past),
+        ("events", counters.events),
+        ("late", totals.late),
+        ("ahead", totals.ahead),
+        ("untimed", totals.untimed),
+        ("missing", counters.missing),
+        ("past", counters.past),
+        ("saturated", counters.saturated),
+        ("rounded", counters.rounded),
     ]
 }
 

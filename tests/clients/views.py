@@ -91,6 +91,10 @@ for event, size in sizes:
 total = view("total")
 checks.equal("total", [number(value) for value in rows(total).values()], [len(events)])
 checks.equal("total's name and measure", (total["view"], total["measure"]), (b"total", b"count"))
+# What became of the events: nothing that a view leaves out or changes is silent.
+figures = "events late ahead untimed missing past saturated rounded lost".split()
+checks.equal("total's fields", set(total), {"view", "measure", "start", "end", "open", "rows", *figures})
+checks.equal("total's figures", [int(number(total[name])) for name in figures], [len(events)] + [0] * 8)
 for name, field in (("by_status", b"status"), ("by_client", b"client")):
     wanted = Counter(event[field] for event in events)
     found = {key: number(value) for key, value in rows(view(name, "TOP", 5000)).items()}
