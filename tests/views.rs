@@ -915,3 +915,28 @@ fn shards_keep_views_of_what_they_handle() {
     assert_eq!(reading.lines[0].answer, Answer::Number(Decimal::from(EVENTS - 1)));
     assert_eq!(reading.lines[0].count, 1_000);
 }
+
+#[test]
+fn a_number_is_told_as_the_floating_point_number_that_is_nearest() {
+    let mut dice = Dice::new(694);
+    let check = |number: Decimal| {
+        let text = number.to_string();
+        assert_eq!(number.as_f64().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+    };
+    // Amounts as they are paid, and numbers of every length.
+    for _ in 0..200_000 {
+        let cents = dice.below(1_000_000_000);
+        let text = format!("{}.{:02}", cents / 100, cents % 100);
+        let number = Decimal::read(text.as_bytes()).unwrap().number;
+        assert_eq!(number.as_f64().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        let any = i128::from(dice.roll() as i64) << 64 | i128::from(dice.roll());
+        check(Decimal::from_billionths(any >> dice.below(127)));
+    }
+    let exact = 1i128 << f64::MANTISSA_DIGITS;
+    for billionths in [0, 1, exact - 1, exact, exact + 1, exact + 2, exact + 3, i128::MAX] {
+        check(Decimal::from_billionths(billionths));
+        check(Decimal::from_billionths(-billionths));
+    }
+    check(Decimal::from_billionths(i128::MIN));
+    assert_eq!(Decimal::read(b"6.94").unwrap().number.as_f64(), 6.94);
+}

@@ -71,9 +71,13 @@ impl Decimal {
         (self.0 % ONE == 0).then(|| i64::try_from(self.0 / ONE).ok()).flatten()
     }
 
-    /// The nearest floating-point number, or one beside it.
+    /// The nearest floating-point number: the one that its digits are read as. Allocates beyond 9,007,199.
     pub fn as_f64(self) -> f64 {
-        (self.0 / ONE) as f64 + (self.0 % ONE) as f64 / ONE as f64
+        // Up to here both sides of the division are exact, so that it alone is rounded.
+        if self.0.unsigned_abs() <= 1 << f64::MANTISSA_DIGITS {
+            return self.0 as f64 / ONE as f64;
+        }
+        self.to_string().parse().expect("digits with a point are a number")
     }
 
     /// A `count`th of it, halves of a billionth away from zero. Nothing of nothing is 0.
