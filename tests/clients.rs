@@ -6,11 +6,14 @@
 //! installs them all.
 #![cfg(feature = "cli")]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/server.rs"]
 mod server;
 
+use dice::Dice;
 use program::{Done, alone, end};
 use redis::{Commands, RedisResult};
 use serde_json::{Value, json};
@@ -231,6 +234,56 @@ fn the_crate_redis_finds_what_it_expects() {
     let server = Server::start(ROOMY);
     let accepted = crate_redis(&server.tcp[0]).unwrap() + crate_redis(&server.unix[0]).unwrap();
     assert_agrees(&server.stop(), accepted, 0);
+}
+
+/// A pattern that matches `stream:events` about as often as not: its bytes, some of them replaced by what is special.
+fn pattern(dice: &mut Dice) -> String {
+    const ODD: &[&str] = &[
+        "*", "?", "[", "]", "^", "-", "\\", "**", "[^", "[]", "[^]", "a-z", "z-a", "e", "v", "[a-z]",
+        "[^a-s]", "[e-",
+    ];
+    let mut made: Vec<String> = "stream:events".chars().map(String::from).collect();
+    for _ in 0..dice.below(4) {
+        let at = dice.below(made.len());
+        match dice.below(6) {
+            0 => drop(made.splice(at..at + dice.below(made.len() - at), ["*".into()])),
+            1 => made[at] = "?".into(),
+            2 => made[at] = format!("[{}]", made[at]),
+            3 => made[at] = format!("\\{}", made[at]),
+            4 => made.insert(at, (*dice.pick(ODD)).into()),
+            _ => made[at] = format!("[{}{}", made[at], dice.pick(ODD)),
+        }
+    }
+    made.concat()
+}
+
+/// Which channels a pattern finds here is which keys it finds there.
+#[test]
+fn patterns_find_what_they_find_in_redis() {
+    const PATTERNS: usize = 4_000;
+    let Some(redis) = redis_server() else { return };
+    let server = Server::start(ROOMY);
+    let link =
+        |address: &str| redis::Client::open(format!("unix://{address}")).unwrap().get_connection().unwrap();
+    let (mut theirs, mut ours) = (link(&redis.address), link(&server.unix[0]));
+    redis::cmd("SET").arg("stream:events").arg(1).exec(&mut theirs).unwrap();
+    let mut dice = Dice::new(20);
+    let mut found = 0;
+    for _ in 0..PATTERNS {
+        let pattern = pattern(&mut dice);
+        let keys: Vec<String> = redis::cmd("KEYS").arg(&pattern).query(&mut theirs).unwrap();
+        let told = redis::cmd("PSUBSCRIBE").arg(&pattern).query::<redis::Value>(&mut ours);
+        let is_found = match &told {
+            Ok(_) => true,
+            Err(error) if error.code() == Some("NOCHANNEL") => false,
+            Err(error) => panic!("{pattern}: {error}"),
+        };
+        assert_eq!(is_found, !keys.is_empty(), "{pattern}: {told:?}");
+        redis::cmd("RESET").exec(&mut ours).unwrap();
+        found += usize::from(is_found);
+    }
+    assert!((PATTERNS / 4..PATTERNS * 3 / 4).contains(&found), "{found} of {PATTERNS}");
+    assert_agrees(&server.stop(), 0, 0);
 }
 
 /// redis-cli with its server.

@@ -105,6 +105,24 @@ fn what_is_no_request_ends_its_connection_and_no_other() {
 }
 
 #[test]
+fn patterns_that_are_long_or_many_are_refused() {
+    let _dog = watchdog();
+    let site = Site::open(Options { args_max: 128, ..roomy() });
+    let mut client = site.client();
+    let (most, more) = ("*".repeat(1_024), "[".repeat(1_025));
+    assert_eq!(client.ask(&["CONFIG", "GET", &most]).items().len() % 2, 0);
+    assert!(client.ask(&["CONFIG", "GET", "save", &more]).is_error("ERR a pattern has at most 1024 bytes"));
+    let many = [&["CONFIG", "GET"][..], &["x"; 65]].concat();
+    assert_eq!(client.ask(&many[..66]).items(), []);
+    assert!(client.ask(&many).is_error("ERR CONFIG GET takes at most 64 patterns"));
+    assert!(client.ask(&["PSUBSCRIBE", &more]).is_error("ERR a pattern has at most 1024 bytes"));
+    assert_eq!(client.ask(&["PSUBSCRIBE", &most]).items()[2], Reply::Integer(1));
+    assert_eq!(client.ask(&["PUNSUBSCRIBE"]).items()[2], Reply::Integer(0));
+    client.ping();
+    site.settle(&Tally::default());
+}
+
+#[test]
 fn an_error_reaches_one_who_goes_on_sending() {
     let _dog = watchdog();
     let site = Site::open(roomy());

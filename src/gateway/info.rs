@@ -3,7 +3,7 @@
 
 use super::counts::{Counts, End};
 use super::desk::{Call, Desk, Next, no_part};
-use super::glob::matches;
+use super::glob::Pattern;
 use super::settings::GATEWAY;
 use crate::class::ClassId;
 use crate::engine::ENGINE;
@@ -16,6 +16,9 @@ const REDIS_VERSION: &str = "7.0.0";
 /// Settings that clients of Redis look for, with what they mean here: nothing is kept on disk.
 const REDIS_SETTINGS: [(&str, &str); 4] =
     [("save", ""), ("appendonly", "no"), ("databases", "1"), ("maxmemory", "0")];
+
+/// Patterns that one `CONFIG GET` takes: each is held against each setting.
+const CONFIG_PATTERNS_MAX: usize = 64;
 
 pub(super) fn config(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     if call.is(1, "SET") && call.len() > 3 {
@@ -31,8 +34,20 @@ pub(super) fn config(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     let gateway = GATEWAY.iter().map(|row| (row.key, (row.get)(options).to_string()));
     let redis = REDIS_SETTINGS.map(|(key, value)| (key, value.to_string()));
     let max = [("maxclients", options.connections_max.to_string())];
-    let wanted =
-        |key: &str| (2..call.len()).any(|at| matches(&call.arg(at).to_ascii_lowercase(), key.as_bytes()));
+    if call.len() - 2 > CONFIG_PATTERNS_MAX {
+        call.reply.error(format_args!("ERR CONFIG GET takes at most {CONFIG_PATTERNS_MAX} patterns"));
+        return Next::Goes;
+    }
+    let patterns: Result<Vec<_>, _> =
+        (2..call.len()).map(|at| Pattern::new(&call.arg(at).to_ascii_lowercase())).collect();
+    let patterns = match patterns {
+        Ok(patterns) => patterns,
+        Err(error) => {
+            call.reply.error(error);
+            return Next::Goes;
+        }
+    };
+    let wanted = |key: &str| patterns.iter().any(|pattern| pattern.matches(key.as_bytes()));
     let all = engine.chain(gateway).chain(redis).chain(max);
     let found: Vec<_> = all.filter(|(key, _)| wanted(key)).collect();
     call.reply.map(found.len());

@@ -3,7 +3,7 @@
 
 use super::channel::{ChannelId, Subscription};
 use super::desk::{Call, Desk, Next};
-use super::glob::matches;
+use super::glob::Pattern;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
 use crate::resp::Reply;
@@ -21,11 +21,21 @@ pub(super) fn psubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 
 fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> Next {
     for at in 1..call.len() {
+        let pattern = match is_pattern.then(|| Pattern::new(call.arg(at))).transpose() {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                call.reply.error(error);
+                continue;
+            }
+        };
         let name: Box<[u8]> = call.arg(at).into();
         let all = (0..desk.shared.channels()).map(ChannelId);
         let matched = |id: &ChannelId| {
             let channel = desk.shared.channel_name(*id);
-            if is_pattern { matches(&name, channel.as_bytes()) } else { channel.as_bytes() == &*name }
+            match &pattern {
+                Some(pattern) => pattern.matches(channel.as_bytes()),
+                None => channel.as_bytes() == &*name,
+            }
         };
         let channels: Vec<_> = all.filter(matched).map(|id| (id, 0)).collect();
         // All channels are declared: what matches none would never be told anything.
