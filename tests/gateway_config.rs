@@ -352,7 +352,7 @@ fn a_password_is_read_from_the_first_line_of_its_file() {
     std::fs::remove_file(&path).unwrap();
     let gone = Options { password_file: Some(path), ..Options::default() };
     assert_eq!(gone.secret().unwrap_err().against, Against::Host);
-    assert_eq!(gone.findings_here().len(), 1);
+    assert_eq!(gone.findings_here(&Host::unknown()).len(), 1);
 }
 
 #[test]

@@ -44,6 +44,7 @@ mod with_tls {
     use super::options;
     use super::support::{watchdog, watchdog_for};
     use pelton::gateway::{Counts, End, Options, Record, Server, ServerReport};
+    use pelton::host::Host;
     use pelton::resp::pair;
     use pelton::{Context, Event};
     use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -643,7 +644,7 @@ mod with_tls {
         let mut options = options();
         options.tls_certificate = Some(certificate.into());
         options.tls_key = Some(key.into());
-        let said: Vec<_> = options.findings_here().iter().map(ToString::to_string).collect();
+        let said: Vec<_> = options.findings_here(&Host::unknown()).iter().map(ToString::to_string).collect();
         let error = Server::start(options).err().expect("it cannot start").to_string();
         assert_eq!(said.join("\n"), error, "a check says the same");
         error

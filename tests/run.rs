@@ -105,6 +105,11 @@ fn what_it_cannot_start_from_has_a_code_of_its_own() {
     let done = run(folder.path(), &FILE.replace("\"field:user\"", "\"user\""));
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("must be one of round_robin, first, or field:NAME"), "{}", done.err);
+    // CPUs that are named are meant: no thread runs elsewhere without a word.
+    let cpus = FILE.replace("[gateway]", "[gateway]\nthread_cpus = \"65535\"");
+    let done = run(folder.path(), &cpus);
+    assert_eq!((done.code, done.out.as_str()), (Some(3), ""), "{}", done.err);
+    assert!(done.err.contains("gateway: thread_cpus is 65535"), "{}", done.err);
     // Somebody is there already.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

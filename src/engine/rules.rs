@@ -155,14 +155,7 @@ impl Plan {
             let limit = "true where CPUs are named, which only pinned shards keep to";
             found.push(PlanError::new("pinned", false, limit, true));
         }
-        let missing = named.iter().copied().filter(|cpu| !there.is_empty() && !there.contains(cpu));
-        let missing: Vec<_> = missing.collect::<BTreeSet<_>>().into_iter().collect();
-        if !missing.is_empty() {
-            let (shown, more) = missing.split_at(missing.len().min(MISSING_SHOWN));
-            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-            let limit = format!("one of {}", list(&there));
-            found.push(PlanError::new("cpus", list(shown) + &more, limit, first).here());
-        }
+        found.extend(not_there("cpus", named, &there));
     }
 
     /// One CPU for each shard, or the word that this is meant.
@@ -225,6 +218,20 @@ impl Class {
         let name = self.name.clone();
         move |key| format!("class '{name}': {key}")
     }
+}
+
+/// CPUs that are named, and are none of those that are there. Where none are known, all may be.
+pub(crate) fn not_there(setting: impl Into<String>, named: &[usize], there: &[usize]) -> Option<PlanError> {
+    let first = there.first()?;
+    let missing = named.iter().copied().filter(|cpu| !there.contains(cpu));
+    let missing: Vec<_> = missing.collect::<BTreeSet<_>>().into_iter().collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let (shown, more) = missing.split_at(missing.len().min(MISSING_SHOWN));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    let limit = format!("one of {}", list(there));
+    Some(PlanError::new(setting, list(shown) + &more, limit, first).here())
 }
 
 /// How many CPUs there are in a list that may name one twice.

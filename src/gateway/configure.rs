@@ -124,8 +124,8 @@ pub fn configure(
     let mut config = read(options, &plan, &why, Scope { event: Some(event_layout::<[u64; 3]>()), host });
     options.plan = config.plan().clone();
     let mut findings = options.findings();
-    if host.is_some() {
-        findings.extend(options.findings_here());
+    if let Some(host) = host {
+        findings.extend(options.findings_here(host));
     }
     findings.retain(|finding| is_founded(&config, finding));
     config.add(&findings);

@@ -13,6 +13,7 @@
 //! | an event is a record of the gateway |
 //! | the plan has room for a producer for each thread |
 //! | CPUs are named, or derived |
+//! | named CPUs exist |
 //! | there is something to listen at |
 //! | there are not more addresses than can be listened at |
 //! | an address is one, with its port, and is named once |
@@ -27,8 +28,10 @@ use super::settings::{EVENT, GATEWAY, Options};
 use super::stream::STREAM;
 #[cfg(feature = "tls")]
 use super::tls::{Flaw, Terms};
+use crate::engine::rules::not_there;
 use crate::engine::setting::likest;
 use crate::engine::{PlanError, Secret};
+use crate::host::Host;
 use crate::views::ROOM_MAX;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -64,9 +67,11 @@ impl Options {
         found
     }
 
-    /// What this machine does not have of what is named.
+    /// What this machine does not have of what is named: CPUs as `host` knows them, files as they are now.
     #[must_use]
-    pub fn findings_here(&self) -> Vec<PlanError> {
+    pub fn findings_here(&self, host: &Host) -> Vec<PlanError> {
+        let named_cpus = self.cpus.as_deref().unwrap_or_default();
+        let missing = not_there(named("thread_cpus"), named_cpus, &host.nameable());
         let files = [
             ("tls_certificate", &self.tls_certificate),
             ("tls_key", &self.tls_key),
@@ -81,7 +86,7 @@ impl Options {
         let unread: Vec<_> = unread.collect();
         let is_told = |flaw: &PlanError| unread.iter().any(|told| told.setting == flaw.setting);
         let flaw = self.flaw_of_terms().filter(|flaw| !is_told(flaw));
-        unread.into_iter().chain(flaw).collect()
+        missing.into_iter().chain(unread).chain(flaw).collect()
     }
 
     #[cfg(feature = "tls")]

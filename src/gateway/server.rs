@@ -27,7 +27,7 @@ use super::tap::{TapsIn, taps};
 use super::worker::{LISTENERS, WAKER, Worker};
 use crate::engine::{AskError, Engine, PlanErrors, Report, STOP_GRACE, Severity, StartError, StopError};
 use crate::event::ShardId;
-use crate::host::available;
+use crate::host::{Host, available};
 use crate::producer::AttachError;
 use crate::ring::ShapeError;
 use crate::shard::Handler;
@@ -124,7 +124,7 @@ impl Server {
         options: Options,
         handler: impl Fn(ShardId) -> H + Send + Sync + 'static,
     ) -> Result<Server, ServeError> {
-        let findings = options.findings().into_iter().chain(options.findings_here());
+        let findings = options.findings().into_iter().chain(options.findings_here(&Host::look_quick()));
         let findings: Vec<_> = findings.filter(|finding| finding.severity == Severity::Error).collect();
         if !findings.is_empty() {
             return Err(ServeError::Options(PlanErrors(findings)));
