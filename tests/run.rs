@@ -12,6 +12,7 @@ use server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -261,4 +262,42 @@ fn what_a_second_signal_leaves_is_counted_and_fails_the_run() {
     wait_until_closed(&mut server);
     server.signal("TERM");
     assert_left(&server.wait(), events);
+}
+
+/// A server that another command starts, which decides what becomes of signals.
+fn started_by(command: &[&str]) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    std::fs::write(&path, FILE.replace("password_file = \"FOLDER/secret\"", "")).unwrap();
+    let mut starter = program::alone(Command::new(command[0]));
+    starter.args(&command[1..]).args([env!("CARGO_BIN_EXE_pelton"), "run", "--json", "--config"]).arg(&path);
+    Server::ready(starter, 1, folder)
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_it_with_a_report() {
+    // Whatever these tests were started by.
+    let server = started_by(&["env", "--default-signal=HUP"]);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
+    server.signal("HUP");
+    let done = server.wait();
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["closed"], &ledger["handled"]), (&true.into(), &1.into()), "{report:#}");
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_nothing_that_was_to_stay() {
+    let server = started_by(&["nohup"]);
+    server.signal("HUP");
+    // A stop would begin within the first few of these, and let nobody in.
+    for _ in 0..100 {
+        let mut client = TcpStream::connect(server.address()).unwrap();
+        ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
+    }
+    let report = server.stop();
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["closed"], &ledger["handled"]), (&true.into(), &100.into()), "{report:#}");
 }

@@ -97,11 +97,11 @@ pub struct OfUp;
 pub struct OfRun;
 
 /// Exit codes of `pelton run`.
-const RUN_CODES: &str = "SIGTERM and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event was handled or is accounted for\n  \
+const RUN_CODES: &str = "SIGTERM, SIGHUP and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event was handled or is accounted for\n  \
     1  the run failed, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine: an address is in use, a file is not there";
 
 /// Exit codes of `pelton up`.
-const UP_CODES: &str = "SIGTERM and Ctrl-C stop it once it serves; a second one ends it at once.\n\nExit codes:\n  0  shown and, unless --once, stopped; every event is accounted for\n  \
+const UP_CODES: &str = "SIGTERM, SIGHUP and Ctrl-C stop it once it serves; a second one ends it at once.\n\nExit codes:\n  0  shown and, unless --once, stopped; every event is accounted for\n  \
     1  a run failed, or events were left in their lanes\n  2  the settings cannot be\n  3  they can be, but not on this machine: an address is in use, a file is not there";
 
 /// The settings of `pelton bench`.

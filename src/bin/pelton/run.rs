@@ -7,11 +7,11 @@ use crate::format::{bytes, clean, count, nanos};
 use crate::page::{Page, Rows};
 use crate::{json, machine, text};
 use pelton::gateway::{End, GateThread, Options, ServeError, Server, ServerReport};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{Write, stdout};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut options = Options::default();
@@ -37,7 +37,8 @@ pub fn serve(
 ) -> Result<ServerReport, Failure> {
     machine::allow_huge_pages(options.plan.has_huge_pages());
     // Before anything is started: a signal that comes early is not lost, and ends nothing half made.
-    let mut signals = Signals::new([SIGINT, SIGTERM])
+    let ending = [SIGINT, SIGTERM].into_iter().chain(hears_of_hang_ups().then_some(SIGHUP));
+    let mut signals = Signals::new(ending)
         .map_err(|error| Failure::Run(format!("the system does not tell of signals: {error}")))?;
     told.announce();
     let deadline = options.stop_deadline;
@@ -55,6 +56,15 @@ pub fn serve(
     let _ = second.join();
     greeted?;
     stopped.map_err(|error| Failure::run(&error))
+}
+
+/// Whether a terminal that goes away may end it: not where whoever started it had that ignored, as `nohup` does. Where the
+/// system does not say so, the signal stays as it was.
+fn hears_of_hang_ups() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 0)
 }
 
 /// Says where it listens, a line each, as soon as clients can connect: ports that were free are known only now.
