@@ -1093,6 +1093,88 @@ fn one_who_has_closed_its_side_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_transaction_is_carried_out_whole_or_not_at_all() {
+    let _dog = watchdog();
+    let site = Site::open(small(Class::block));
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let add = |n: u64| xadd("roomy", "a", n);
+    let word = |word: &str| request(&[word]);
+    // Whole, with what came behind it in the same write, and answers in order.
+    client.send(&[word("MULTI"), add(0), add(1), request(&["ECHO", "x"]), word("EXEC"), add(2)].concat());
+    assert_eq!(client.read().text(), "OK");
+    assert!((0..3).all(|_| client.read().text() == "QUEUED"));
+    let answers = client.read();
+    let answers = answers.items();
+    answers[..2].iter().for_each(|reply| client.note("roomy", reply, &mut tally));
+    assert_eq!((answers.len(), answers[2].text().as_str()), (3, "x"));
+    client.take("roomy", 1, &mut tally);
+    assert_eq!([&["MULTI"], &["EXEC"]].map(|words| client.ask(words)).last().unwrap().items().len(), 0);
+    let told = site.until("three are taken", |counts| counts.streams[1].accepted == 3);
+    // Not at all: it is discarded, or one of its requests is none.
+    let say = |client: &mut Client, words: &[&str]| match client.ask(words) {
+        Reply::Error(text) => text,
+        reply => reply.text(),
+    };
+    let xadd = ["XADD", "roomy", "*", "who", "a", "n", "9"];
+    for wrong in [&["NONE"][..], &["XADD", "roomy", "*"], &["SUBSCRIBE", "stream:small"], &["HELLO", "3"]] {
+        assert_eq!([&["MULTI"][..], &xadd].map(|words| say(&mut client, words)), ["OK", "QUEUED"]);
+        assert!(client.ask(wrong).is_error("ERR "), "{wrong:?}");
+        assert_eq!(say(&mut client, &xadd), "QUEUED");
+        let end = say(&mut client, &["EXEC"]);
+        assert_eq!(end, "EXECABORT Transaction discarded because of previous errors.");
+    }
+    for end in ["DISCARD", "RESET"] {
+        assert_eq!([&["MULTI"][..], &xadd].map(|words| say(&mut client, words)), ["OK", "QUEUED"]);
+        assert!(client.ask(&["MULTI"]).is_error("ERR MULTI calls can not be nested"));
+        say(&mut client, &[end]);
+    }
+    assert!(client.ask(&["EXEC"]).is_error("ERR EXEC without MULTI"));
+    assert!(client.ask(&["DISCARD"]).is_error("ERR DISCARD without MULTI"));
+    assert_eq!(site.server.counts().streams[1].accepted, told.streams[1].accepted);
+    site.settle(&tally);
+}
+
+#[test]
+fn a_transaction_waits_for_room_like_every_request_and_may_be_larger_than_a_read() {
+    let _dog = watchdog();
+    let site = Site::closed(Options { read_budget_bytes: 4_096, ..small(Class::block) });
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let adds: Vec<_> = (0..300).flat_map(|n| xadd("small", "a", n)).collect();
+    client.send(&[request(&["MULTI"]), adds, request(&["EXEC"]), request(&["ECHO", "behind"])].concat());
+    for n in 0..=300 {
+        assert_eq!(client.read().text(), if n == 0 { "OK" } else { "QUEUED" });
+    }
+    site.until("it waits", |counts| counts.waits == 1);
+    assert_eq!(site.server.counts().streams[0].accepted, 4);
+    site.door.open();
+    let answers = client.read();
+    assert_eq!(answers.items().len(), 300);
+    answers.items().iter().for_each(|reply| client.note("small", reply, &mut tally));
+    assert_eq!(client.read().text(), "behind");
+    // One that is larger than a frame may be is given up while it is said.
+    let frame = site.server.counts().streams[0].accepted;
+    let large = request(&["ECHO", &"x".repeat(60_000)]);
+    client.send(&request(&["MULTI"]));
+    assert_eq!(client.read().text(), "OK");
+    let mut said = 0;
+    loop {
+        client.send(&large);
+        let reply = client.read();
+        if let Reply::Error(text) = reply {
+            assert!(text.starts_with("ERR a transaction of more than frame_max_bytes"), "{text}");
+            break;
+        }
+        said += large.len();
+        assert!(said < 64 << 20, "it never ends");
+    }
+    assert!(client.ask(&["EXEC"]).is_error("EXECABORT "));
+    assert_eq!(site.server.counts().streams[0].accepted, frame);
+    site.settle(&tally);
+}
+
+#[test]
 fn a_request_of_the_web_is_carried_out_by_nobody() {
     let _dog = watchdog();
     let site = Site::open(small(Class::block));

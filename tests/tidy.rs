@@ -144,6 +144,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "mail",
             "tell",
             "query",
+            "transaction",
             "command",
             "accept",
             "worker",

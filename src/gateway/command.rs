@@ -1,6 +1,7 @@
 //! Commands: one row for each, and what carries it out.
 #![forbid(unsafe_code)]
 
+use super::conn::Session;
 use super::counts::End;
 use super::desk::{Call, Command, Desk, Next, no_part};
 use super::info;
@@ -8,6 +9,7 @@ use super::publish::Added;
 use super::pubsub;
 use super::query;
 use super::session;
+use super::transaction;
 use crate::resp::{Reply, Version};
 
 const fn row(
@@ -46,6 +48,9 @@ pub(super) const COMMANDS: &[Command] = &[
     listening(row("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
     listening(row("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
     listening(row("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
+    row("MULTI", 1, "Keeps the requests that follow until EXEC.", transaction::multi),
+    row("EXEC", 1, "Carries out the requests since MULTI.", transaction::exec),
+    row("DISCARD", 1, "Forgets the requests since MULTI.", transaction::discard),
     row("PELTON.VIEW", -2, "Reads a view.", query::view),
     listening(row("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
 ];
@@ -73,7 +78,8 @@ impl Desk {
     #[inline(always)]
     pub fn run(&mut self, call: &mut Call<'_>) -> Next {
         // Nearly all are this one.
-        if call.arg(0) == b"XADD" && call.session.is_known && call.session.subscriptions.is_none() {
+        let Session { is_known, subscriptions, transaction, .. } = &*call.session;
+        if call.arg(0) == b"XADD" && *is_known && subscriptions.is_none() && transaction.is_none() {
             return add(self, call);
         }
         self.run_slow(call)
@@ -81,27 +87,45 @@ impl Desk {
 
     #[inline(never)]
     fn run_slow(&mut self, call: &mut Call<'_>) -> Next {
-        let Some(command) = find(call.arg(0)) else { return unknown(call) };
-        if !call.session.is_known && !command.is_for_strangers {
-            call.reply.error("NOAUTH Authentication required.");
-            return Next::Goes;
+        let found = admit(call);
+        let Some(own) = &mut call.session.transaction else {
+            return found.map_or_else(|next| next, |command| (command.run)(self, call));
+        };
+        match found {
+            Ok(command) if matches!(command.name, "MULTI" | "EXEC" | "DISCARD" | "QUIT" | "RESET") => {
+                (command.run)(self, call)
+            }
+            Ok(command) => transaction::keep(self, command, call),
+            Err(next) => {
+                own.is_broken = true;
+                next
+            }
         }
-        let len = call.len() as i32;
-        if (command.arity >= 0 && len != command.arity) || len < -command.arity {
-            let name = command.name.to_ascii_lowercase();
-            call.reply.error(format_args!("ERR wrong number of arguments for '{name}' command"));
-            return Next::Goes;
-        }
-        let is_listening = call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2;
-        if is_listening && !command.is_for_subscribers {
-            let name = command.name.to_ascii_lowercase();
-            call.reply.error(format_args!(
+    }
+}
+
+/// The command that is asked for, if it may be carried out. If not, that is answered.
+fn admit(call: &mut Call<'_>) -> Result<&'static Command, Next> {
+    let Some(command) = find(call.arg(0)) else { return Err(unknown(call)) };
+    if !call.session.is_known && !command.is_for_strangers {
+        call.reply.error("NOAUTH Authentication required.");
+        return Err(Next::Goes);
+    }
+    let len = call.len() as i32;
+    if (command.arity >= 0 && len != command.arity) || len < -command.arity {
+        let name = command.name.to_ascii_lowercase();
+        call.reply.error(format_args!("ERR wrong number of arguments for '{name}' command"));
+        return Err(Next::Goes);
+    }
+    let is_listening = call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2;
+    if is_listening && !command.is_for_subscribers {
+        let name = command.name.to_ascii_lowercase();
+        call.reply.error(format_args!(
                 "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
             ));
-            return Next::Goes;
-        }
-        (command.run)(self, call)
+        return Err(Next::Goes);
     }
+    Ok(command)
 }
 
 #[cold]

@@ -54,6 +54,16 @@ pub(super) enum Hold {
     Answer,
 }
 
+/// What a connection has said since `MULTI`.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// As it came.
+    pub requests: Vec<u8>,
+    pub len: usize,
+    /// One of them cannot be carried out, so none is.
+    pub is_broken: bool,
+}
+
 /// Who a connection is, and how it wants to be spoken to.
 pub(super) struct Session {
     /// Unique in the server.
@@ -64,6 +74,8 @@ pub(super) struct Session {
     pub wrong_passwords: u32,
     pub name: Option<Box<str>>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it has said since `MULTI`.
+    pub transaction: Option<Box<Transaction>>,
 }
 
 pub(super) struct Conn {

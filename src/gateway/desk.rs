@@ -39,6 +39,8 @@ pub(super) struct Question {
 pub(super) struct Call<'a> {
     pub parser: &'a Parser,
     pub input: &'a [u8],
+    /// The bytes of the request alone.
+    pub request: &'a [u8],
     pub session: &'a mut Session,
     pub key: ConnKey,
     pub reply: Reply<'a>,
@@ -78,6 +80,8 @@ pub(super) enum Next {
     Waits(Room),
     /// It waits for a view that is being read.
     Asks,
+    /// These requests come before what else it has said.
+    Repeats(Vec<u8>),
     /// It ends when everything is written.
     Ends(End),
 }

@@ -79,7 +79,8 @@
 //! `connections_max` is closed without a word, since a word would need a handshake.
 //!
 //! # What it does not do
-//! It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
+//! `MULTI` … `EXEC` carries the requests between them out one after the other, or none of them where one is none; those of
+//! other connections may come in between. It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
 //! Shards are not the gateway's: a handler that takes long fills its lanes, and the policies above say what follows.
 #![forbid(unsafe_code)]
 
@@ -114,6 +115,7 @@ mod info;
 mod mail;
 mod tell;
 mod query;
+mod transaction;
 mod command;
 mod accept;
 mod worker;

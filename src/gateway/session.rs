@@ -48,6 +48,7 @@ pub(super) fn select(_: &mut Desk, call: &mut Call<'_>) -> Next {
 pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     pubsub::leave(call.session, call.key.at, &mut desk.listeners, &desk.shared, desk.thread);
     call.session.version = Version::Resp2;
+    call.session.transaction = None;
     call.session.is_known = desk.shared.password.is_none();
     rename(desk, call, None);
     call.reply.simple("RESET");

@@ -209,6 +209,7 @@ impl Worker {
         out.clear();
         let mut done = 0;
         let mut commands = 0;
+        let mut repeated = Vec::new();
         let is_worth_it = len >= conn.needs;
         if is_worth_it {
             conn.needs = 0;
@@ -226,6 +227,7 @@ impl Worker {
                     let mut call = Call {
                         parser,
                         input,
+                        request: &input[..bytes],
                         key: ConnKey { at, id: conn.session.id },
                         session: &mut conn.session,
                         reply: Reply::new(out, version),
@@ -239,11 +241,12 @@ impl Worker {
                             break;
                         }
                         Next::Asks => conn.hold = Hold::Answer,
+                        Next::Repeats(requests) => repeated = requests,
                         Next::Ends(end) => conn.ending = Some(end),
                     }
                     commands += 1;
                     done += bytes;
-                    if conn.ending.is_some() || !matches!(conn.hold, Hold::No) {
+                    if conn.ending.is_some() || !matches!(conn.hold, Hold::No) || !repeated.is_empty() {
                         break;
                     }
                 }
@@ -265,12 +268,14 @@ impl Worker {
             conn.active_s = *now_s;
         }
         if conn.ending.is_none() {
+            conn.has_requests |= !repeated.is_empty();
             if is_large {
                 own.truncate(len);
-                own.drain(..done);
+                own.splice(..done, repeated);
                 // One that has nothing to keep holds no buffer.
                 if own.is_empty() { pool.take_back(&mut own) } else { conn.rest = own }
             } else {
+                pool.append(&mut conn.rest, &repeated);
                 pool.append(&mut conn.rest, &scratch[done..len]);
             }
             conn.has_requests |= !matches!(conn.hold, Hold::No) && !conn.rest.is_empty();
@@ -323,6 +328,7 @@ impl Worker {
             wrong_passwords: 0,
             name: None,
             subscriptions: None,
+            transaction: None,
         };
         let entry = self.conns.vacant_entry();
         let at = entry.key();

@@ -60,6 +60,12 @@ for (let sent = 0; sent < Number(events); ) {
 }
 // Not by one pipeline, but as a service does it: many at once.
 ids.push(...(await Promise.all(Array.from({ length: 200 }, (_, n) => client.xadd(stream, '*', 'n', n)))));
+const transaction = client.multi();
+for (let n = 0; n < 20; n += 1) transaction.xadd(stream, '*', 'n', n);
+for (const [error, id] of await transaction.exec()) {
+  if (error) failures.push(`XADD in a transaction: ${error.message}`);
+  else ids.push(id);
+}
 accepted += ids.length;
 that('ids have their form', ids.every((id) => /^\d+-\d+$/.test(id)), ids.slice(0, 3));
 that('ids increase', increases(ids));

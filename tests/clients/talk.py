@@ -88,6 +88,10 @@ for of in (10, 100, args.events):
     for n in range(of):
         pipe.xadd(args.stream, {"n": n})
     ids += pipe.execute()
+pipe = client.pipeline()
+for n in range(20):
+    pipe.xadd(args.stream, {"n": n})
+ids += pipe.execute()
 accepted += len(ids)
 checks.that("ids have their form", all(re.fullmatch(r"\d+-\d+", one) for one in ids), ids[:3])
 checks.that("ids increase", all(numbers(a) < numbers(b) for a, b in zip(ids, ids[1:])))
@@ -109,6 +113,14 @@ accepted += 300
 checks.equal("a pipeline's answers come in order", answers[::3], [str(n) for n in range(300)])
 checks.that("its errors are where they belong", all(isinstance(one, redis.ResponseError) for one in answers[2::3]))
 checks.that("its ids are where they belong", all(re.fullmatch(r"\d+-\d+", one) for one in answers[1::3]))
+
+# Transactions, which a pipeline of redis-py is unless it is told otherwise.
+pipe = client.pipeline()
+pipe.xadd(args.stream, {"n": 1})
+pipe.execute_command("NOSUCH")
+before = client.xlen(args.stream)
+checks.refuses("a transaction with an error", pipe.execute, "unknown command", "NOSUCH")
+checks.equal("nothing of it is carried out", client.xlen(args.stream), before)
 
 # Subscriptions.
 channel = "stream:" + args.stream

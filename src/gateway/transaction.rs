@@ -1,0 +1,71 @@
+//! `MULTI` … `EXEC`: requests that are kept until they are wanted.
+//!
+//! # Mechanism
+//! What a client says between the two is kept as it came. `EXEC` answers with the head of an array, and what was kept goes
+//! before whatever else the connection has said: its requests are carried out like any others, and their answers are
+//! the array's items.
+//!
+//! # Invariants
+//! - Of a transaction that is discarded, or has a request that nobody could carry out, nothing is carried out.
+//! - Every request that is kept is answered with exactly one item.
+//!
+//! Requests of other connections may come in between, where Redis would keep them waiting: nothing here reads what another
+//! one writes, so all that shows of it are the ids.
+#![forbid(unsafe_code)]
+
+use super::desk::{Call, Command, Desk, Next};
+
+pub(super) fn multi(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.session.transaction.is_some() {
+        call.reply.error("ERR MULTI calls can not be nested");
+    } else {
+        call.session.transaction = Some(Box::default());
+        call.reply.simple("OK");
+    }
+    Next::Goes
+}
+
+pub(super) fn discard(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    match call.session.transaction.take() {
+        Some(_) => call.reply.simple("OK"),
+        None => call.reply.error("ERR DISCARD without MULTI"),
+    }
+    Next::Goes
+}
+
+pub(super) fn exec(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    match call.session.transaction.take() {
+        None => call.reply.error("ERR EXEC without MULTI"),
+        Some(own) if own.is_broken => {
+            call.reply.error("EXECABORT Transaction discarded because of previous errors.");
+        }
+        Some(own) => {
+            call.reply.array(own.len);
+            return Next::Repeats(own.requests);
+        }
+    }
+    Next::Goes
+}
+
+/// Keeps a request for `EXEC`.
+pub(super) fn keep(desk: &Desk, command: &Command, call: &mut Call<'_>) -> Next {
+    let Some(own) = &mut call.session.transaction else { return Next::Goes };
+    let bytes_max = desk.shared.options.frame_bytes_max as usize;
+    // Those have more answers than one, or change how they are written.
+    if command.is_for_subscribers && command.name != "PING" || command.is_for_strangers {
+        own.is_broken = true;
+        call.reply.error("ERR Command not allowed inside a transaction");
+    } else if own.requests.len() + call.request.len() > bytes_max {
+        own.is_broken = true;
+        // What it holds is of no use any more.
+        own.requests = Vec::new();
+        call.reply.error(format_args!("ERR a transaction of more than frame_max_bytes = {bytes_max}"));
+    } else {
+        if !own.is_broken {
+            own.requests.extend_from_slice(call.request);
+            own.len += 1;
+        }
+        call.reply.simple("QUEUED");
+    }
+    Next::Goes
+}
