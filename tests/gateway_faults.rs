@@ -533,6 +533,21 @@ fn wrong_passwords_are_limited_and_nothing_is_done_before_the_right_one() {
 }
 
 #[test]
+fn without_a_password_there_is_one_user_still() {
+    let _dog = watchdog();
+    let site = Site::open(Options { auth_tries_max: 3, ..roomy() });
+    let mut client = site.client();
+    assert!(client.ask(&["AUTH", "x"]).is_error("ERR AUTH <password> called without any password"));
+    assert_eq!(client.ask(&["AUTH", "default", "x"]).text(), "OK");
+    assert!(client.ask(&["AUTH", "foo", "x"]).is_error("WRONGPASS "));
+    assert!(client.ask(&["HELLO", "3", "AUTH", "foo", "x"]).is_error("WRONGPASS "));
+    client.ping();
+    let hello = client.ask(&["HELLO", "3", "AUTH", "default", "x"]);
+    assert_eq!(hello.of("proto"), &Reply::Integer(3));
+    site.settle(&Tally::default());
+}
+
+#[test]
 fn an_address_in_use_is_an_error_and_leaves_nothing_behind() {
     let _dog = watchdog();
     let site = Site::open(roomy());
