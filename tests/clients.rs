@@ -14,11 +14,12 @@ mod program;
 mod server;
 
 use dice::Dice;
-use program::{Done, alone, end};
+use program::{Done, WATCHDOG, alone, end};
 use redis::{Commands, RedisResult};
 use serde_json::{Value, json};
 use server::{Redis, Server};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -284,6 +285,159 @@ fn patterns_find_what_they_find_in_redis() {
     }
     assert!((PATTERNS / 4..PATTERNS * 3 / 4).contains(&found), "{found} of {PATTERNS}");
     assert_agrees(&server.stop(), 0, 0);
+}
+
+/// All that a server answers to these lines, over a Unix socket.
+fn answered(address: &str, lines: &[&str]) -> String {
+    let mut stream = UnixStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(WATCHDOG)).unwrap();
+    let text: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    stream.write_all(format!("{text}QUIT\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Lines that both servers answer with the same words, mostly by an error.
+const SAME: &[&[&str]] = &[
+    &[
+        "CLIENT",
+        "CONFIG",
+        "XINFO",
+        "CONFIG GET",
+        "CONFIG SET save",
+        "CLIENT ID x",
+        "Client Id x",
+        "CLIENT HELP x",
+    ],
+    &[
+        "CLIENT SETNAME",
+        "CLIENT SETNAME a b",
+        "CLIENT GETNAME a",
+        "CLIENT INFO a",
+        "CLIENT LIST a",
+        "CLIENT nosuch",
+    ],
+    &["XINFO STREAM", "XINFO STREAM none", "XINFO HELP x", "XINFO nosuch x"],
+    &["COMMAND INFO nosuch", "COMMAND COUNT x", "COMMAND LIST x", "COMMAND nosuch", "COMMAND DOCS nosuch"],
+    &[
+        "SELECT",
+        "SELECT 0",
+        "SELECT +0",
+        "SELECT -0",
+        "SELECT 00",
+        "SELECT 99",
+        "SELECT x",
+        "SELECT 99999999999",
+    ],
+    &["SELECT 2147483647", "SELECT 2147483648", "SELECT -2147483649", "SELECT 9223372036854775808"],
+    &["HELLO 4", "HELLO +3", "HELLO 03", "HELLO x", "HELLO 3 AUTH a", "HELLO 2 SETNAME", "HELLO 3 FOO"],
+    &["AUTH x", "AUTH foo x", "HELLO 3 AUTH a b", "AUTH a b c"],
+    &["AUTH", "AUTH default x"],
+    &["nosuch", "nosuch a 'b c'", "'' ''", "XADD", "XADD events *", "XADD events * a", "XADD events * a b c"],
+    &["XADD events MAXLEN -1 * a b", "XADD events MAXLEN ~ -1 * a b", "XADD events MAXLEN +1 * a b"],
+    &["XADD events MAXLEN x * a b", "XADD events MAXLEN ~ * a b", "XADD events MAXLEN ~ = 5 * a b"],
+    &[
+        "XADD events MAXLEN 1 MAXLEN 2 * a b",
+        "XADD events MINID 1 MAXLEN 2 * a b",
+        "XADD events MAXLEN 9 MINID 9 * a b",
+    ],
+    &[
+        "XADD events MAXLEN ~ 9 LIMIT -5 * a b",
+        "XADD events MAXLEN ~ 9 LIMIT x * a b",
+        "XADD events LIMIT 5 * a b",
+    ],
+    &[
+        "XADD events MAXLEN = 9 LIMIT 5 * a b",
+        "XADD events MINID 9 LIMIT 5 * a b",
+        "XADD events LIMIT -5 * a b",
+    ],
+    &[
+        "XADD events MINID x * a b",
+        "XADD events MINID 1-x * a b",
+        "XADD events MINID 1-* * a b",
+        "XADD events MINID - * a b",
+    ],
+    &[
+        "XADD events MINID 1- * a b",
+        "XADD events MINID -1 * a b",
+        "XADD events MINID '' * a b",
+        "XADD events MINID * * a b",
+    ],
+    &[
+        "XADD events MINID 18446744073709551616 * a b",
+        "XADD events MINID 001 * a",
+        "XADD events MINID 1-2-3 * a b",
+    ],
+    &[
+        "XADD events FOO * a b",
+        "XADD events 1-x a b",
+        "XADD events *5 a b",
+        "XADD events 5 a b c",
+        "XADD events 1-* a b c",
+    ],
+    &[
+        "XADD events LIMIT 5 MAXLEN ~ 5 * a",
+        "XADD events NOMKSTREAM NOMKSTREAM MAXLEN 1",
+        "XADD events a b MAXLEN",
+    ],
+    &[
+        "SUBSCRIBE stream:events",
+        "CLIENT ID",
+        "CLIENT ID x",
+        "CLIENT nosuch",
+        "COMMAND",
+        "COMMAND COUNT",
+        "XADD a",
+        "ECHO a",
+    ],
+];
+
+/// What is said before the password.
+const SAME_TO_STRANGERS: &[&[&str]] = &[
+    &[
+        "PING",
+        "nosuch a b",
+        "ECHO",
+        "ECHO a b",
+        "XADD events",
+        "SUBSCRIBE",
+        "CLIENT",
+        "CLIENT nosuch",
+        "CLIENT ID",
+    ],
+    &[
+        "CLIENT ID x",
+        "CONFIG GET",
+        "CLIENT HELP",
+        "XINFO STREAM",
+        "SELECT x",
+        "HELLO",
+        "HELLO 3",
+        "HELLO 3 SETNAME a",
+    ],
+    &["AUTH", "AUTH x", "AUTH nobody sesame", "AUTH sesame", "AUTH wrong", "PING", "RESET", "PING"],
+    &["HELLO 9", "HELLO 3 AUTH default x", "HELLO 3 AUTH nobody sesame"],
+];
+
+#[test]
+fn what_is_wrong_is_told_in_the_words_of_redis() {
+    let Some(mut version) = tool("redis-server") else { return };
+    // Its words change a little with its versions.
+    if !run(version.arg("--version")).out.contains("v=7.0.") {
+        return skipped("redis-server is not of version 7.0").unwrap_or(());
+    }
+    let Some(redis) = redis_server() else { return };
+    for (password, same) in [("", SAME), ("password = \"sesame\"", SAME_TO_STRANGERS)] {
+        if !password.is_empty() {
+            answered(&redis.address, &["CONFIG SET requirepass sesame"]);
+        }
+        let server = Server::start(&ROOMY.replace("[gateway]", &format!("[gateway]\n{password}")));
+        for lines in same {
+            assert_eq!(answered(&server.unix[0], lines), answered(&redis.address, lines), "{lines:?}");
+        }
+        assert_agrees(&server.stop(), 0, 0);
+    }
 }
 
 /// redis-cli with its server.

@@ -495,13 +495,18 @@ fn wrong_passwords_are_limited_and_nothing_is_done_before_the_right_one() {
         &["CONFIG", "GET", "*"],
         &["INFO"],
         &["XLEN", "s"],
-        &["NONSENSE"],
         &["HELLO", "3"],
         &["COMMAND"],
     ];
     for args in requests {
         assert!(client.ask(args).is_error("NOAUTH "), "{args:?}");
     }
+    // What is no command at all is told as such.
+    assert!(client.ask(&["NONSENSE"]).is_error("ERR unknown command 'NONSENSE'"));
+    assert!(client.ask(&["CLIENT", "NONSENSE"]).is_error("ERR unknown subcommand 'NONSENSE'"));
+    assert!(
+        client.ask(&["CONFIG", "GET"]).is_error("ERR wrong number of arguments for 'config|get' command")
+    );
     assert!(client.ask(&["AUTH", "open"]).is_error("WRONGPASS "));
     assert!(client.ask(&["AUTH", "nobody", "open sesame"]).is_error("WRONGPASS "));
     assert!(client.ask(&["PING"]).is_error("NOAUTH "));
@@ -544,6 +549,25 @@ fn without_a_password_there_is_one_user_still() {
     client.ping();
     let hello = client.ask(&["HELLO", "3", "AUTH", "default", "x"]);
     assert_eq!(hello.of("proto"), &Reply::Integer(3));
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn those_who_need_help_get_it() {
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut client = site.client();
+    for whole in ["CLIENT", "COMMAND", "CONFIG", "XINFO"] {
+        let told = client.ask(&[whole, "help"]);
+        let lines: Vec<_> = told.items().iter().map(Reply::text).collect();
+        assert!(lines[0].starts_with(whole) && lines.len() % 2 == 1, "{lines:?}");
+        // Each part that is listed is one.
+        for part in lines[1..].iter().step_by(2) {
+            let told = client.ask(&[whole, part]);
+            assert!(!told.is_error("ERR unknown"), "{whole} {part}: {told:?}");
+        }
+        assert!(client.ask(&[whole, "nosuch"]).is_error("ERR unknown subcommand 'nosuch'. Try "), "{whole}");
+    }
     site.settle(&Tally::default());
 }
 

@@ -3,7 +3,7 @@
 
 use super::conn::Session;
 use super::counts::End;
-use super::desk::{Call, Command, Desk, Next, no_part};
+use super::desk::{Call, Command, Desk, Next};
 use super::info;
 use super::publish::Added;
 use super::pubsub;
@@ -11,15 +11,6 @@ use super::query;
 use super::session;
 use super::transaction;
 use crate::resp::{Reply, Version};
-
-const fn row(
-    name: &'static str,
-    arity: i32,
-    what: &'static str,
-    run: fn(&mut Desk, &mut Call<'_>) -> Next,
-) -> Command {
-    Command { name, arity, is_for_strangers: false, is_for_subscribers: false, what, run }
-}
 
 const fn open(command: Command) -> Command {
     Command { is_for_strangers: true, ..command }
@@ -29,41 +20,73 @@ const fn listening(command: Command) -> Command {
     Command { is_for_subscribers: true, ..command }
 }
 
+const fn of(command: Command, parts: &'static [Command]) -> Command {
+    Command { parts, ..command }
+}
+
+const HELP: Command = Command::new("HELP", 2, "Tells of these.", help);
+
+const COMMAND: &[Command] = &[
+    Command::new("COUNT", 2, "Counts commands.", count),
+    Command::new("LIST", -2, "Lists commands.", list),
+    Command::new("INFO", -2, "Describes the commands that are named, or all.", describe_each),
+    Command::new("DOCS", -2, "Says what the commands that are named are for, or all.", docs),
+    HELP,
+];
+
+const CLIENT: &[Command] = &[
+    Command::new("ID", 2, "Answers with the connection's number.", session::id),
+    Command::new("GETNAME", 2, "Answers with the connection's name.", session::name),
+    Command::new("SETNAME", 3, "Names the connection.", session::set_name),
+    Command::new("SETINFO", 4, "Takes a client's library and its version.", session::set_info),
+    Command::new("LIST", -2, "Lists connections.", session::list),
+    Command::new("INFO", 2, "Tells of the connection.", session::info),
+    HELP,
+];
+
+const CONFIG: &[Command] = &[
+    Command::new("GET", -3, "Tells the settings that match.", info::settings),
+    Command::new("SET", -4, "Is refused: settings are read at the start.", info::set),
+    HELP,
+];
+
+const XINFO: &[Command] = &[Command::new("STREAM", -3, "Tells of a stream.", info::stream), HELP];
+
 /// All commands, the frequent ones first.
 pub(super) const COMMANDS: &[Command] = &[
-    row("XADD", -5, "Publishes an event to a stream.", add),
-    listening(row("PING", -1, "Answers.", session::ping)),
-    row("ECHO", 2, "Answers with what was said.", session::echo),
-    open(row("HELLO", -1, "Agrees on the version of the protocol.", session::hello)),
-    open(row("AUTH", -2, "Says the password.", session::auth)),
-    open(listening(row("QUIT", -1, "Ends the connection.", session::quit))),
-    open(listening(row("RESET", 1, "Begins the connection anew.", session::reset))),
-    row("SELECT", 2, "Chooses the database, of which there is one.", session::select),
-    row("CLIENT", -2, "Tells of connections.", session::client),
-    row("COMMAND", -1, "Tells of commands.", command),
-    row("CONFIG", -2, "Tells of settings.", info::config),
-    row("INFO", -1, "Tells of the server.", info::info),
-    row("XLEN", 2, "Counts the events that a stream has taken.", info::length),
-    row("XINFO", -2, "Tells of a stream.", info::stream),
-    listening(row("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
-    listening(row("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
-    listening(row("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
-    row("MULTI", 1, "Keeps the requests that follow until EXEC.", transaction::multi),
-    row("EXEC", 1, "Carries out the requests since MULTI.", transaction::exec),
-    row("DISCARD", 1, "Forgets the requests since MULTI.", transaction::discard),
-    row("PELTON.VIEW", -2, "Reads a view.", query::view),
-    listening(row("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
+    Command::new("XADD", -5, "Publishes an event to a stream.", add),
+    listening(Command::new("PING", -1, "Answers.", session::ping)),
+    Command::new("ECHO", 2, "Answers with what was said.", session::echo),
+    open(Command::new("HELLO", -1, "Agrees on the version of the protocol.", session::hello)),
+    open(Command::new("AUTH", -2, "Says the password.", session::auth)),
+    open(listening(Command::new("QUIT", -1, "Ends the connection.", session::quit))),
+    open(listening(Command::new("RESET", 1, "Begins the connection anew.", session::reset))),
+    Command::new("SELECT", 2, "Chooses the database, of which there is one.", session::select),
+    of(Command::new("CLIENT", -2, "Tells of connections.", help), CLIENT),
+    of(Command::new("COMMAND", -1, "Tells of commands.", describe_each), COMMAND),
+    of(Command::new("CONFIG", -2, "Tells of settings.", help), CONFIG),
+    Command::new("INFO", -1, "Tells of the server.", info::info),
+    Command::new("XLEN", 2, "Counts the events that a stream has taken.", info::length),
+    of(Command::new("XINFO", -2, "Tells of a stream.", help), XINFO),
+    listening(Command::new("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
+    listening(Command::new("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
+    listening(Command::new("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
+    Command::new("MULTI", 1, "Keeps the requests that follow until EXEC.", transaction::multi),
+    Command::new("EXEC", 1, "Carries out the requests since MULTI.", transaction::exec),
+    Command::new("DISCARD", 1, "Forgets the requests since MULTI.", transaction::discard),
+    Command::new("PELTON.VIEW", -2, "Reads a view.", query::view),
+    listening(Command::new("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
 ];
 
 /// The longest name.
 const NAME_BYTES_MAX: usize = 16;
 
 /// The command of this name.
-pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+fn find(commands: &'static [Command], name: &[u8]) -> Option<&'static Command> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }
-    COMMANDS.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+    commands.iter().find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn add(desk: &mut Desk, call: &mut Call<'_>) -> Next {
@@ -106,22 +129,35 @@ impl Desk {
 
 /// The command that is asked for, if it may be carried out. If not, that is answered.
 fn admit(call: &mut Call<'_>) -> Result<&'static Command, Next> {
-    let Some(command) = find(call.arg(0)) else { return Err(unknown(call)) };
+    let Some(whole) = find(COMMANDS, call.arg(0)) else { return Err(unknown(call)) };
+    let mut part = None;
+    if !whole.parts.is_empty() && call.len() > 1 {
+        part = find(whole.parts, call.arg(1));
+        if part.is_none() {
+            let said = call.text(1);
+            call.reply.error(format_args!("ERR unknown subcommand '{said}'. Try {} HELP.", whole.name));
+            return Err(Next::Goes);
+        }
+    }
+    let command = part.unwrap_or(whole);
+    let name = || {
+        let part = part.map(|part| format!("|{}", part.name)).unwrap_or_default();
+        format!("{}{part}", whole.name).to_ascii_lowercase()
+    };
+    // As in Redis, what is no command is told to strangers too.
+    if !command.takes(call.len()) {
+        call.reply.error(format_args!("ERR wrong number of arguments for '{}' command", name()));
+        return Err(Next::Goes);
+    }
     if !call.session.is_known && !command.is_for_strangers {
         call.reply.error("NOAUTH Authentication required.");
         return Err(Next::Goes);
     }
-    let len = call.len() as i32;
-    if (command.arity >= 0 && len != command.arity) || len < -command.arity {
-        let name = command.name.to_ascii_lowercase();
-        call.reply.error(format_args!("ERR wrong number of arguments for '{name}' command"));
-        return Err(Next::Goes);
-    }
     let is_listening = call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2;
     if is_listening && !command.is_for_subscribers {
-        let name = command.name.to_ascii_lowercase();
         call.reply.error(format_args!(
-                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                name()
             ));
         return Err(Next::Goes);
     }
@@ -135,59 +171,82 @@ fn unknown(call: &mut Call<'_>) -> Next {
         call.reply.error("ERR this is no web server");
         return Next::Ends(End::Protocol);
     }
-    let mut text = format!("ERR unknown command '{}', with args beginning with: ", call.text(0));
+    // As much of them as tells what was meant.
+    const ARGS_BYTES_MAX: usize = 128;
+    let mut args = String::new();
     for at in 1..call.len() {
-        if text.len() > 256 {
+        let left = ARGS_BYTES_MAX.saturating_sub(args.len());
+        if left == 0 {
             break;
         }
-        text += &format!("'{}' ", call.text(at));
+        let bytes = call.arg(at);
+        args += &format!("'{}' ", String::from_utf8_lossy(&bytes[..bytes.len().min(left)]));
     }
-    if !call.session.is_known {
-        text = "NOAUTH Authentication required.".into();
-    }
-    call.reply.error(text);
+    let name = call.text(0);
+    call.reply.error(format_args!("ERR unknown command '{name}', with args beginning with: {args}"));
     Next::Goes
 }
 
-/// `COMMAND`, and `COMMAND COUNT`, `LIST`, `INFO`, `DOCS`.
-fn command(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    // Those that are named behind the part, or all.
-    let named: Vec<_> = (2..call.len()).map(|at| find(call.arg(at))).collect();
-    let all = || COMMANDS.iter().map(Some).collect();
-    let chosen: Vec<Option<&Command>> = if named.is_empty() { all() } else { named };
+/// `CLIENT HELP` and its like: each part, and what it does.
+fn help(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    let Some(whole) = find(COMMANDS, call.arg(0)) else { return unknown(call) };
+    call.reply.array(1 + 2 * whole.parts.len());
+    call.reply.simple(&format!("{} <subcommand> [<arg> ...]. Subcommands are:", whole.name));
+    for part in whole.parts {
+        call.reply.simple(part.name);
+        call.reply.simple(&format!("    {}", part.what));
+    }
+    Next::Goes
+}
+
+/// The commands that are named behind the part, `None` for what is none; or all.
+fn chosen(call: &Call<'_>) -> Vec<Option<&'static Command>> {
+    if call.len() > 2 {
+        return (2..call.len()).map(|at| find(COMMANDS, call.arg(at))).collect();
+    }
+    COMMANDS.iter().map(Some).collect()
+}
+
+fn count(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.integer(COMMANDS.len() as i64);
+    Next::Goes
+}
+
+fn list(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.len() > 2 {
+        call.reply.error("ERR syntax error");
+        return Next::Goes;
+    }
+    call.reply.array(COMMANDS.len());
+    COMMANDS.iter().for_each(|command| call.reply.bulk(command.name.to_ascii_lowercase().as_bytes()));
+    Next::Goes
+}
+
+fn describe_each(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    let chosen = chosen(call);
+    call.reply.array(chosen.len());
+    chosen.into_iter().for_each(|command| describe(command, &mut call.reply));
+    Next::Goes
+}
+
+fn docs(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    let known: Vec<_> = chosen(call).into_iter().flatten().collect();
     let reply = &mut call.reply;
-    let (parser, input) = (call.parser, call.input);
-    let part = if parser.len() > 1 { parser.arg(input, 1).to_ascii_uppercase() } else { Vec::new() };
-    match &part[..] {
-        b"" | b"INFO" => {
-            reply.array(chosen.len());
-            chosen.iter().for_each(|command| describe(*command, reply));
+    reply.map(known.len());
+    for command in known {
+        reply.bulk(command.name.to_ascii_lowercase().as_bytes());
+        reply.map(2);
+        for (name, text) in [("summary", command.what), ("group", "pelton")] {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
         }
-        b"COUNT" => reply.integer(COMMANDS.len() as i64),
-        b"LIST" => {
-            reply.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| reply.bulk(command.name.to_ascii_lowercase().as_bytes()));
-        }
-        b"DOCS" => {
-            let known: Vec<_> = chosen.into_iter().flatten().collect();
-            reply.map(known.len());
-            for command in known {
-                reply.bulk(command.name.to_ascii_lowercase().as_bytes());
-                reply.map(2);
-                for (name, text) in [("summary", command.what), ("group", "pelton")] {
-                    reply.bulk(name.as_bytes());
-                    reply.bulk(text.as_bytes());
-                }
-            }
-        }
-        _ => return no_part(call),
     }
     Next::Goes
 }
 
 /// A command as Redis describes one: name, arity, flags, and where its keys are.
 fn describe(command: Option<&Command>, reply: &mut Reply<'_>) {
-    let Some(command) = command else { return reply.null_array() };
+    let Some(command) = command else { return reply.null() };
     reply.array(7);
     reply.bulk(command.name.to_ascii_lowercase().as_bytes());
     reply.integer(command.arity.into());

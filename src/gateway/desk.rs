@@ -86,24 +86,36 @@ pub(super) enum Next {
     Ends(End),
 }
 
-/// A command.
+/// A command, or a part of one: `CLIENT` and its `ID`.
 pub(super) struct Command {
     pub name: &'static str,
-    /// Arguments with the name; at least so many where negative.
+    /// Arguments with the names; at least so many where negative.
     pub arity: i32,
     /// Whether it is carried out before the password is said.
     pub is_for_strangers: bool,
     /// Whether a subscriber may say it in RESP2.
     pub is_for_subscribers: bool,
-    /// What it does, as `COMMAND DOCS` tells it.
+    /// What it does, as `COMMAND DOCS` tells it, or `HELP`.
     pub what: &'static str,
     pub run: fn(&mut Desk, &mut Call<'_>) -> Next,
+    /// What the word behind the name may be; empty where that is no part.
+    pub parts: &'static [Command],
 }
 
-/// An unknown part of a command that has parts.
-#[cold]
-pub(super) fn no_part(call: &mut Call<'_>) -> Next {
-    let (part, name) = (call.text(1), call.text(0).to_ascii_uppercase());
-    call.reply.error(format_args!("ERR unknown subcommand '{part}'. Try {name} HELP."));
-    Next::Goes
+impl Command {
+    /// One that is for those who are known, and do not listen.
+    pub const fn new(
+        name: &'static str,
+        arity: i32,
+        what: &'static str,
+        run: fn(&mut Desk, &mut Call<'_>) -> Next,
+    ) -> Self {
+        Command { name, arity, is_for_strangers: false, is_for_subscribers: false, what, run, parts: &[] }
+    }
+
+    /// Whether it takes so many arguments.
+    pub fn takes(&self, len: usize) -> bool {
+        let arity = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { len >= arity } else { len == arity }
+    }
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::counts::{Counts, End};
-use super::desk::{Call, Desk, Next, no_part};
+use super::desk::{Call, Desk, Next};
 use super::glob::Pattern;
 use super::settings::GATEWAY;
 use crate::class::ClassId;
@@ -20,20 +20,14 @@ const REDIS_SETTINGS: [(&str, &str); 4] =
 /// Patterns that one `CONFIG GET` takes: each is held against each setting.
 const CONFIG_PATTERNS_MAX: usize = 64;
 
-pub(super) fn config(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    if call.is(1, "SET") && call.len() > 3 {
-        call.reply
-            .error("ERR settings are read at the start; a file, the environment or an option would work");
-        return Next::Goes;
-    }
-    if !call.is(1, "GET") || call.len() < 3 {
-        return no_part(call);
-    }
-    let options = &desk.shared.options;
-    let engine = ENGINE.iter().map(|row| (row.key, (row.get)(&options.plan).to_string()));
-    let gateway = GATEWAY.iter().map(|row| (row.key, (row.get)(options).to_string()));
-    let redis = REDIS_SETTINGS.map(|(key, value)| (key, value.to_string()));
-    let max = [("maxclients", options.connections_max.to_string())];
+/// `CONFIG SET`
+pub(super) fn set(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.error("ERR settings are read at the start; a file, the environment or an option would work");
+    Next::Goes
+}
+
+/// `CONFIG GET pattern …`
+pub(super) fn settings(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     if call.len() - 2 > CONFIG_PATTERNS_MAX {
         call.reply.error(format_args!("ERR CONFIG GET takes at most {CONFIG_PATTERNS_MAX} patterns"));
         return Next::Goes;
@@ -47,6 +41,11 @@ pub(super) fn config(desk: &mut Desk, call: &mut Call<'_>) -> Next {
             return Next::Goes;
         }
     };
+    let options = &desk.shared.options;
+    let engine = ENGINE.iter().map(|row| (row.key, (row.get)(&options.plan).to_string()));
+    let gateway = GATEWAY.iter().map(|row| (row.key, (row.get)(options).to_string()));
+    let redis = REDIS_SETTINGS.map(|(key, value)| (key, value.to_string()));
+    let max = [("maxclients", options.connections_max.to_string())];
     let wanted = |key: &str| patterns.iter().any(|pattern| pattern.matches(key.as_bytes()));
     let all = engine.chain(gateway).chain(redis).chain(max);
     let found: Vec<_> = all.filter(|(key, _)| wanted(key)).collect();
@@ -181,8 +180,10 @@ pub(super) fn length(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 
 /// `XINFO STREAM name`
 pub(super) fn stream(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    if !call.is(1, "STREAM") || call.len() < 3 {
-        return no_part(call);
+    // Clients that want all of it say FULL, and there is no more than this.
+    if call.len() > 3 && !call.is(3, "FULL") {
+        call.reply.error("ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.");
+        return Next::Goes;
     }
     let Some(stream) = desk.publisher.stream(call.parser.arg(call.input, 2)) else {
         call.reply.error("ERR no such key");

@@ -21,7 +21,7 @@ use crate::engine::Plan;
 use crate::event::{Key, Rejection, ShardId};
 use crate::lane::{Refusal, Unclaimed};
 use crate::producer::Producer;
-use crate::resp::{Parser, Reply, StampedId};
+use crate::resp::{Parser, Reply, StampedId, number};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -304,45 +304,77 @@ fn first_field(parser: &Parser, input: &[u8]) -> Result<usize, Wrong> {
     Ok(at + 1)
 }
 
-/// Finds the `*` behind `NOMKSTREAM`, `MAXLEN` and `MINID`. Nothing is kept of a stream, so these trim nothing.
+/// Finds the `*` behind `NOMKSTREAM`, `MAXLEN` and `MINID`. Nothing is kept of a stream, so these trim nothing; what is
+/// wrong with them is told as Redis tells it.
 #[cold]
 fn options_slow(parser: &Parser, input: &[u8]) -> Result<usize, Wrong> {
-    const SYNTAX: Wrong = "ERR syntax error";
-    let is = |at: usize, word: &[u8]| at < parser.len() && parser.arg(input, at).eq_ignore_ascii_case(word);
-    let is_number = |at: usize| {
-        at < parser.len()
-            && std::str::from_utf8(parser.arg(input, at)).is_ok_and(|text| text.parse::<i64>().is_ok())
-    };
-    let mut at = 2;
-    let mut is_about = false;
-    loop {
-        if is(at, b"NOMKSTREAM") {
+    const NO_NUMBER: Wrong = "ERR value is not an integer or out of range";
+    const NO_ID: Wrong = "ERR Invalid stream ID specified as stream command argument";
+    let arg = |at: usize| parser.arg(input, at);
+    let is = |at: usize, word: &str| arg(at).eq_ignore_ascii_case(word.as_bytes());
+    let (mut at, len) = (2, parser.len());
+    let (mut trims, mut is_about, mut has_limit, mut is_star) = (false, false, false, false);
+    while at < len {
+        let has_more = at + 1 < len;
+        is_star = arg(at) == b"*";
+        if is_star {
+            break;
+        } else if is(at, "NOMKSTREAM") {
             at += 1;
-        } else if is(at, b"MAXLEN") || is(at, b"MINID") {
-            let counts = is(at, b"MAXLEN");
+        } else if has_more && (is(at, "MAXLEN") || is(at, "MINID")) {
+            if trims {
+                return Err("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
+            }
+            trims = true;
+            let by_length = is(at, "MAXLEN");
             at += 1;
-            if is(at, b"~") || is(at, b"=") {
-                is_about = is(at, b"~");
-                at += 1;
-            }
-            if counts && !is_number(at) {
-                return Err("ERR value is not an integer or out of range");
+            is_about = at + 1 < len && arg(at) == b"~";
+            at += usize::from(is_about || (at + 1 < len && arg(at) == b"="));
+            if !by_length {
+                if !is_id(arg(at), false) {
+                    return Err(NO_ID);
+                }
+            } else if number(arg(at)).ok_or(NO_NUMBER)? < 0 {
+                return Err("ERR The MAXLEN argument must be >= 0.");
             }
             at += 1;
-        } else if is(at, b"LIMIT") {
-            if !is_about {
-                return Err("ERR syntax error, LIMIT cannot be used without the special ~ option");
+        } else if has_more && is(at, "LIMIT") {
+            if number(arg(at + 1)).ok_or(NO_NUMBER)? < 0 {
+                return Err("ERR The LIMIT argument must be >= 0.");
             }
-            if !is_number(at + 1) {
-                return Err("ERR value is not an integer or out of range");
-            }
+            has_limit = true;
             at += 2;
-        } else if is(at, b"*") {
-            return Ok(at);
-        } else if at < parser.len() && parser.arg(input, at).first().is_some_and(u8::is_ascii_digit) {
-            return Err("ERR ids are given by the server: * would work");
+        } else if is_id(arg(at), true) {
+            break;
         } else {
-            return Err(if at >= parser.len() { NO_FIELDS } else { SYNTAX });
+            return Err(NO_ID);
+        }
+    }
+    if has_limit && !trims {
+        return Err("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
+    }
+    if has_limit && !is_about {
+        return Err("ERR syntax error, LIMIT cannot be used without the special ~ option");
+    }
+    if is_star {
+        return Ok(at);
+    }
+    let fields = len.saturating_sub(at + 1);
+    let is_whole = fields > 0 && fields.is_multiple_of(2);
+    Err(if is_whole { "ERR ids are given by the server: * would work" } else { NO_FIELDS })
+}
+
+/// Whether this is an event's id: milliseconds, and perhaps a sequence, which a `*` may stand for where a new id is named.
+fn is_id(text: &[u8], is_new: bool) -> bool {
+    let is_number = |part: &[u8]| {
+        part.iter().all(u8::is_ascii_digit)
+            && std::str::from_utf8(part).is_ok_and(|part| part.parse::<u64>().is_ok())
+    };
+    match text.iter().position(|byte| *byte == b'-') {
+        None => is_number(text),
+        Some(at) => {
+            let sequence = &text[at + 1..];
+            is_number(&text[..at]) && (is_number(sequence) || (is_new && sequence == b"*"))
         }
     }
 }

@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::counts::End;
-use super::desk::{Call, Desk, Next, no_part};
+use super::desk::{Call, Desk, Next};
 use super::pubsub;
-use crate::resp::Version;
+use crate::resp::{Version, number};
 use subtle::ConstantTimeEq;
 
 /// The only user there is.
@@ -37,9 +37,12 @@ pub(super) fn quit(_: &mut Desk, call: &mut Call<'_>) -> Next {
 }
 
 pub(super) fn select(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    match std::str::from_utf8(call.arg(1)).ok().and_then(|text| text.parse::<i64>().ok()) {
-        Some(0) => call.reply.simple("OK"),
-        Some(_) => call.reply.error("ERR DB index is out of range"),
+    match number(call.arg(1)).map(i32::try_from) {
+        Some(Ok(0)) => call.reply.simple("OK"),
+        Some(Ok(_)) => call.reply.error("ERR DB index is out of range"),
+        Some(Err(_)) => {
+            call.reply.error("ERR value is out of range, value must between -2147483648 and 2147483647")
+        }
         None => call.reply.error("ERR value is not an integer or out of range"),
     }
     Next::Goes
@@ -104,8 +107,7 @@ pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
             b"2" => Version::Resp2,
             b"3" => Version::Resp3,
             other => {
-                let is_number = std::str::from_utf8(other).is_ok_and(|text| text.parse::<i64>().is_ok());
-                call.reply.error(if is_number {
+                call.reply.error(if number(other).is_some() {
                     "NOPROTO unsupported protocol version"
                 } else {
                     "ERR Protocol version is not an integer or out of range"
@@ -133,12 +135,12 @@ pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     }
     if !call.session.is_known {
         call.reply.error(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         );
         return Next::Goes;
     }
     if let Some(name) = name
-        && !set_name(desk, call, parser.arg(input, name))
+        && !try_name(desk, call, parser.arg(input, name))
     {
         return Next::Goes;
     }
@@ -164,7 +166,7 @@ pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 }
 
 /// Names the connection; says no to a name that would break a line of `CLIENT LIST`.
-fn set_name(desk: &Desk, call: &mut Call<'_>, name: &[u8]) -> bool {
+fn try_name(desk: &Desk, call: &mut Call<'_>, name: &[u8]) -> bool {
     const NAME_BYTES_MAX: usize = 128;
     if name.len() > NAME_BYTES_MAX || name.iter().any(|byte| !(b'!'..=b'~').contains(byte)) {
         call.reply.error("ERR Client names cannot contain spaces, newlines or special characters.");
@@ -179,32 +181,46 @@ fn rename(desk: &Desk, call: &mut Call<'_>, name: Option<Box<str>>) {
     call.session.name = name;
 }
 
-pub(super) fn client(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let (parser, input) = (call.parser, call.input);
-    let len = call.len();
-    if call.is(1, "ID") && len == 2 {
-        call.reply.integer(call.session.id as i64);
-    } else if call.is(1, "GETNAME") && len == 2 {
-        match &call.session.name {
-            Some(name) => call.reply.bulk(name.as_bytes()),
-            None => call.reply.null(),
-        }
-    } else if call.is(1, "SETNAME") && len == 3 {
-        if set_name(desk, call, parser.arg(input, 2)) {
-            call.reply.simple("OK");
-        }
-    } else if call.is(1, "SETINFO") && len == 4 {
-        // A client's library and its version: taken, as clients expect it, and kept nowhere.
-        call.reply.simple("OK");
-    } else if call.is(1, "LIST") {
-        let text = desk.shared.clients.list(desk.shared.now_s(), None);
-        call.reply.verbatim(&text);
-    } else if call.is(1, "INFO") && len == 2 {
-        let text = desk.shared.clients.list(desk.shared.now_s(), Some(call.session.id));
-        call.reply.verbatim(&text);
-    } else {
-        return no_part(call);
+pub(super) fn id(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.integer(call.session.id as i64);
+    Next::Goes
+}
+
+pub(super) fn name(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    match &call.session.name {
+        Some(name) => call.reply.bulk(name.as_bytes()),
+        None => call.reply.null(),
     }
+    Next::Goes
+}
+
+pub(super) fn set_name(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if try_name(desk, call, call.parser.arg(call.input, 2)) {
+        call.reply.simple("OK");
+    }
+    Next::Goes
+}
+
+/// A client's library and its version: taken, as clients expect it, and kept nowhere.
+pub(super) fn set_info(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.simple("OK");
+    Next::Goes
+}
+
+pub(super) fn list(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    // All are of one type, and all are listed.
+    if call.len() > 2 && !call.is(2, "TYPE") && !call.is(2, "ID") {
+        call.reply.error("ERR syntax error");
+        return Next::Goes;
+    }
+    let text = desk.shared.clients.list(desk.shared.now_s(), None);
+    call.reply.verbatim(&text);
+    Next::Goes
+}
+
+pub(super) fn info(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let text = desk.shared.clients.list(desk.shared.now_s(), Some(call.session.id));
+    call.reply.verbatim(&text);
     Next::Goes
 }
 

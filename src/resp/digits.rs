@@ -32,9 +32,43 @@ impl Digits {
     }
 }
 
+/// A number as an argument, where Redis takes one: 64 bits with a sign, written as it would be printed. So there is no plus,
+/// no zero in front, no `-0`, no blank.
+#[must_use]
+pub fn number(text: &[u8]) -> Option<i64> {
+    let value: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let digits = Digits::of(value.unsigned_abs());
+    let unsigned = if value < 0 { &text[1..] } else { text };
+    (unsigned == digits.as_bytes()).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_as_they_are_printed() {
+        for value in [0, 1, -1, 10, i64::MAX, i64::MIN] {
+            assert_eq!(number(value.to_string().as_bytes()), Some(value));
+        }
+        for text in [
+            "",
+            "+0",
+            "+1",
+            "-0",
+            "01",
+            "-01",
+            " 1",
+            "1 ",
+            "1x",
+            "-",
+            "--1",
+            "9223372036854775808",
+            "\u{663}",
+        ] {
+            assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
 
     #[test]
     fn every_length_of_number() {

@@ -26,6 +26,7 @@ pub mod frame;
 pub mod reply;
 
 pub use bulks::{Bulks, pair};
+pub use digits::number;
 pub use error::ProtocolError;
 pub use frame::{Limits, Parsed, Parser};
 pub use reply::{Reply, StampedId, Version};
