@@ -417,6 +417,8 @@ const SAME_TO_STRANGERS: &[&[&str]] = &[
         "HELLO 3 SETNAME a",
     ],
     &["AUTH", "AUTH x", "AUTH nobody sesame", "AUTH sesame", "AUTH wrong", "PING", "RESET", "PING"],
+    &["*11"],
+    &["*2", "$4", "ECHO", "$16385"],
     &["HELLO 9", "HELLO 3 AUTH default x", "HELLO 3 AUTH nobody sesame"],
 ];
 

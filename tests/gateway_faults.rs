@@ -1008,6 +1008,47 @@ key = "field:who"
     }
 
     #[test]
+    fn strangers_are_kept_small_until_they_say_the_password() {
+        const STRANGERS: usize = 50;
+        let _dog = watchdog();
+        let server = Server::start(&file("password = \"sesame\""));
+        let mut tally = Tally::default();
+        let ends = |bytes: &[u8], why: &str| {
+            let mut client = Client::new(server.address());
+            client.send(bytes);
+            assert_eq!(client.rest(), [Reply::Error(format!("ERR Protocol error: {why}"))]);
+        };
+        let bulk = |bytes: usize| format!("*2\r\n$4\r\nECHO\r\n${bytes}\r\n").into_bytes();
+        // All at once, with what each would like to have kept.
+        let mut all: Vec<_> = (0..STRANGERS).map(|_| Client::new(server.address())).collect();
+        for client in &mut all {
+            client.send(&[&bulk(200_000)[..], &[b'x'; 150_000]].concat());
+        }
+        let told = Reply::Error("ERR Protocol error: unauthenticated bulk length".into());
+        for mut client in all {
+            assert_eq!(client.rest(), std::slice::from_ref(&told));
+        }
+        ends(&bulk(16_385), "unauthenticated bulk length");
+        ends(b"*11\r\n", "unauthenticated multibulk length");
+        ends(&[b'x'; 16_384], "too big inline request");
+        ends(&request_of(&[&[b'x'; 16_384][..]; 2]), "too big request");
+        // As much as they may say is heard, and no more than heard.
+        let mut client = Client::new(server.address());
+        client.send(&request_of(&[b"ECHO", &[b'x'; 16_384]]));
+        assert!(client.read().is_error("NOAUTH "));
+        client.send(b"AUTH sesame\r\n");
+        client.send(&request_of(&[b"ECHO", &[b'x'; 200_000]]));
+        assert_eq!(client.read().text(), "OK");
+        assert_eq!(client.read().text().len(), 200_000);
+        served(&mut client, "a", 0, &mut tally);
+        // Who begins anew is a stranger again.
+        assert_eq!(client.ask(&["RESET"]).text(), "RESET");
+        client.send(&bulk(16_385));
+        assert_eq!(client.rest(), [told]);
+        settle(server, &tally, &[("protocol", STRANGERS as u64 + 5)]);
+    }
+
+    #[test]
     fn what_stands_where_it_would_listen_is_an_error_or_its_own() {
         let _dog = watchdog();
         let server = Server::start(&file("unix_socket = \"FOLDER/socket\""));

@@ -323,6 +323,12 @@ impl Fuzz {
             (Parsed::Incomplete { .. }, Parsed::Bad(_)) | (Parsed::Bad(_), Parsed::Bad(_)) => {}
             (Parsed::Bad(_), _) => panic!("a part is bad, the whole is {whole:?}"),
         }
+        // A stranger is told the same, or that it is too much.
+        let strange = other.parse_stranger(input);
+        Self::check(limits, other, input, strange);
+        if !matches!(strange, Parsed::Bad(_)) {
+            assert_eq!(strange, whole);
+        }
         match whole {
             Parsed::Request { .. } if parser.is_inline() => seen.inline += 1,
             Parsed::Request { .. } => seen.requests += 1,

@@ -220,7 +220,8 @@ impl Worker {
                 break;
             }
             let input = &buffer[done..len];
-            match parser.parse(input) {
+            let is_known = conn.session.is_known;
+            match if is_known { parser.parse(input) } else { parser.parse_stranger(input) } {
                 Parsed::Request { bytes } if parser.is_empty() => done += bytes,
                 Parsed::Request { bytes } => {
                     let version = conn.session.version;

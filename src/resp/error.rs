@@ -12,6 +12,10 @@ pub enum ProtocolError {
     MultibulkLength,
     /// The length of an argument is none, negative, or above 512 MiB.
     BulkLength,
+    /// There are more arguments than one takes from a [stranger](super::Parser::parse_stranger).
+    StrangerMultibulkLength,
+    /// An argument is longer than one takes from a [stranger](super::Parser::parse_stranger).
+    StrangerBulkLength,
     /// An argument begins with this byte instead of `$`; nested arrays do.
     ExpectedBulk(u8),
     /// The bytes of an argument are not followed by CRLF.
@@ -34,6 +38,8 @@ impl fmt::Display for ProtocolError {
         f.write_str(match self {
             ProtocolError::MultibulkLength => "invalid multibulk length",
             ProtocolError::BulkLength => "invalid bulk length",
+            ProtocolError::StrangerMultibulkLength => "unauthenticated multibulk length",
+            ProtocolError::StrangerBulkLength => "unauthenticated bulk length",
             ProtocolError::ExpectedBulk(got @ b' '..=b'~') => {
                 return write!(f, "expected '$', got '{}'", char::from(*got));
             }

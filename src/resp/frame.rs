@@ -44,6 +44,15 @@ pub struct Limits {
     pub inline_bytes_max: u32,
 }
 
+/// The most arguments of one who is not known yet. As in Redis, and enough to say who one is.
+const STRANGER_ARGS_MAX: usize = 10;
+
+/// The longest argument of one who is not known yet, in bytes; as in Redis.
+const STRANGER_BULK_BYTES_MAX: i64 = 16 << 10;
+
+/// The most bytes of a request of one who is not known yet: of what nobody has vouched for, no more is ever kept.
+const STRANGER_FRAME_BYTES_MAX: usize = 32 << 10;
+
 /// What the bytes given to [`Parser::parse`] begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -117,23 +126,38 @@ impl Parser {
     /// The arguments of the request before are forgotten.
     #[inline]
     pub fn parse(&mut self, input: &[u8]) -> Parsed {
-        match self.multibulk(input) {
+        match self.multibulk(input, false) {
+            Ok(bytes) => Parsed::Request { bytes },
+            Err(parsed) => parsed,
+        }
+    }
+
+    /// The same, for one who has not said who it is: a request has at most 10 arguments of at most 16 KiB each, 32 KiB in
+    /// all, and an inline request 16 KiB, whatever the [`Limits`] allow beyond that. So what strangers can have kept for
+    /// them is small, however many they are.
+    #[cold]
+    #[must_use]
+    pub fn parse_stranger(&mut self, input: &[u8]) -> Parsed {
+        match self.multibulk(input, true) {
             Ok(bytes) => Parsed::Request { bytes },
             Err(parsed) => parsed,
         }
     }
 
     #[inline(always)]
-    fn multibulk(&mut self, input: &[u8]) -> Result<usize, Parsed> {
+    fn multibulk(&mut self, input: &[u8], is_stranger: bool) -> Result<usize, Parsed> {
         self.len = 0;
         self.is_inline = false;
         // Behind the limit nothing is looked at: what does not end before it is too big.
-        let limit = self.frame_bytes_max;
+        let mut limit = self.frame_bytes_max;
+        if is_stranger {
+            limit = limit.min(STRANGER_FRAME_BYTES_MAX);
+        }
         let input = &input[..input.len().min(limit)];
         let fast = input.first_chunk().and_then(|word| header::count(u32::from_le_bytes(*word)));
         let (count, at) = match fast {
             Some(count) => (count, 2),
-            None => match self.count_slow(input)? {
+            None => match self.count_slow(input, limit, is_stranger)? {
                 (0, bytes) => return Ok(bytes),
                 found => found,
             },
@@ -146,7 +170,7 @@ impl Parser {
             let fast = word_at(input, at).and_then(header::bulk);
             let (length, header) = match fast {
                 Some(found) => found,
-                None => bulk_slow(input, at, count - done - 1, limit)?,
+                None => bulk_slow(input, at, count - done - 1, limit, is_stranger)?,
             };
             let start = at + header;
             at = start + length;
@@ -164,15 +188,22 @@ impl Parser {
     /// request that ends with that.
     #[cold]
     #[inline(never)]
-    fn count_slow(&mut self, input: &[u8]) -> Result<(usize, usize), Parsed> {
-        let limit = self.frame_bytes_max;
+    fn count_slow(
+        &mut self,
+        input: &[u8],
+        limit: usize,
+        is_stranger: bool,
+    ) -> Result<(usize, usize), Parsed> {
         let line = match input {
             [] => return Err(cut(1, limit)),
             [b'*', line @ ..] => line,
-            _ => return self.inline(input).map(|bytes| (0, bytes)),
+            _ => return self.inline(input, is_stranger).map(|bytes| (0, bytes)),
         };
         match header::number(line) {
             Number::Is(..=0, bytes) => Ok((0, 1 + bytes)),
+            Number::Is(count @ ..=MULTIBULK_MAX, _) if is_stranger && count as usize > STRANGER_ARGS_MAX => {
+                Err(Parsed::Bad(ProtocolError::StrangerMultibulkLength))
+            }
             Number::Is(count @ ..=MULTIBULK_MAX, bytes) => Ok((count as usize, 1 + bytes - 2)),
             Number::Cut(more) => Err(cut(input.len() + more, limit)),
             Number::Is(..) | Number::Wrong => Err(Parsed::Bad(ProtocolError::MultibulkLength)),
@@ -186,8 +217,11 @@ impl Parser {
     }
 
     /// Reads a line of words, and returns its length with its end.
-    fn inline(&mut self, input: &[u8]) -> Result<usize, Parsed> {
-        let limit = self.inline_bytes_max;
+    fn inline(&mut self, input: &[u8], is_stranger: bool) -> Result<usize, Parsed> {
+        let mut limit = self.inline_bytes_max;
+        if is_stranger {
+            limit = limit.min(STRANGER_BULK_BYTES_MAX as usize);
+        }
         let within = &input[..input.len().min(limit)];
         let Some(end) = memchr2(b'\n', 0, within) else {
             return Err(if input.len() >= limit {
@@ -295,7 +329,13 @@ fn end_slow(input: &[u8], at: usize, limit: usize) -> Parsed {
 /// `after` arguments are to come.
 #[cold]
 #[inline(never)]
-fn bulk_slow(input: &[u8], at: u32, after: usize, limit: usize) -> Result<(u32, u32), Parsed> {
+fn bulk_slow(
+    input: &[u8],
+    at: u32,
+    after: usize,
+    limit: usize,
+    is_stranger: bool,
+) -> Result<(u32, u32), Parsed> {
     let at = at as usize;
     let rest = input.get(at..).unwrap_or_default();
     let least = 2 + after * BULK_BYTES_MIN;
@@ -306,6 +346,9 @@ fn bulk_slow(input: &[u8], at: u32, after: usize, limit: usize) -> Result<(u32, 
         _ => return Err(Parsed::Bad(ProtocolError::Unterminated)),
     };
     match header::number(line) {
+        Number::Is(length @ 0..=BULK_BYTES_MAX, _) if is_stranger && length > STRANGER_BULK_BYTES_MAX => {
+            Err(Parsed::Bad(ProtocolError::StrangerBulkLength))
+        }
         Number::Is(length @ 0..=BULK_BYTES_MAX, bytes) => {
             let (length, header) = (length as usize, 3 + bytes);
             let needs = at + header + length + least;
@@ -416,6 +459,44 @@ mod tests {
         let few = Limits { args_max: 9, frame_bytes_max: 30, inline_bytes_max: 9 };
         assert_eq!(Parser::new(few).parse(b"*6\r\n"), Parsed::Bad(FrameTooBig));
         assert_eq!(Parser::new(few).parse(b"*10\r\n"), Parsed::Bad(TooManyArguments));
+    }
+
+    #[test]
+    fn strangers_have_limits_of_their_own() {
+        let wide = Limits { args_max: 1_024, frame_bytes_max: 1 << 20, inline_bytes_max: 1 << 16 };
+        let mut parser = Parser::new(wide);
+        let mut parsed = |input: &[u8]| [parser.parse_stranger(input), parser.parse(input)];
+        let request = |lengths: &[usize]| {
+            let args = lengths.iter().map(|length| format!("${length}\r\n{}\r\n", "x".repeat(*length)));
+            format!("*{}\r\n{}", lengths.len(), args.collect::<String>()).into_bytes()
+        };
+        let whole = |input: &[u8]| Parsed::Request { bytes: input.len() };
+        for lengths in [&[1; 9][..], &[1; 10], &[4, 16 << 10], &[16 << 10], &[3_000; 10]] {
+            let input = request(lengths);
+            assert_eq!(parsed(&input), [whole(&input); 2], "{lengths:?}");
+        }
+        for (lengths, error) in [
+            (&[1; 11][..], StrangerMultibulkLength),
+            (&[4, (16 << 10) + 1], StrangerBulkLength),
+            (&[4, 100_000], StrangerBulkLength),
+            (&[16 << 10; 2], FrameTooBig),
+            (&[4_000; 10], FrameTooBig),
+        ] {
+            let input = request(lengths);
+            assert_eq!(parsed(&input), [Parsed::Bad(error), whole(&input)], "{lengths:?}");
+        }
+        // It shows at the header already, before anything would have to be kept.
+        assert_eq!(parsed(b"*11\r\n")[0], Parsed::Bad(StrangerMultibulkLength));
+        assert_eq!(parsed(b"*2\r\n$4\r\nECHO\r\n$16385\r\n")[0], Parsed::Bad(StrangerBulkLength));
+        // What is wrong for anybody is told as to anybody.
+        assert_eq!(parsed(b"*2147483648\r\n"), [Parsed::Bad(MultibulkLength); 2]);
+        assert_eq!(parsed(b"*1\r\n$536870913\r\n"), [Parsed::Bad(BulkLength); 2]);
+        let line = |bytes: usize| [&vec![b'x'; bytes - 2][..], b"\r\n"].concat();
+        assert_eq!(parsed(&line(16 << 10)), [whole(&line(16 << 10)); 2]);
+        assert_eq!(parsed(&line((16 << 10) + 1))[0], Parsed::Bad(InlineTooBig));
+        // Narrower limits hold for strangers too.
+        assert_eq!(Parser::new(LIMITS).parse_stranger(b"*1\r\n$4084\r\n"), Parsed::Bad(FrameTooBig));
+        assert_eq!(Parser::new(LIMITS).parse_stranger(&[b'x'; 64]), Parsed::Bad(InlineTooBig));
     }
 
     #[test]
