@@ -301,3 +301,50 @@ fn a_terminal_that_goes_away_ends_nothing_that_was_to_stay() {
     let ledger = &report["ledger"];
     assert_eq!((&ledger["closed"], &ledger["handled"]), (&true.into(), &100.into()), "{report:#}");
 }
+
+#[test]
+fn the_readme_can_be_typed_as_it_stands() {
+    let readme = include_str!("../README.md").split("## The front door").nth(1).unwrap();
+    let block = |kind: &str| readme.split(kind).nth(1).unwrap().split("```").next().unwrap();
+    let server = Server::start(&block("```toml\n").replace(":6380", ":0"));
+    let screen = block("```text\n");
+    let typed: Vec<_> = screen.lines().filter_map(|line| line.strip_prefix("127.0.0.1:6380> ")).collect();
+    let heads: Vec<_> = typed.iter().map(|typed| typed.split(' ').next().unwrap()).collect();
+    assert_eq!(heads, ["XADD", "PELTON.VIEW", "SUBSCRIBE"]);
+    let mut client = BufReader::new(TcpStream::connect(server.address()).unwrap());
+    client.get_ref().set_read_timeout(Some(program::WATCHDOG)).unwrap();
+    let mut say = |said: &str| {
+        client.get_mut().write_all(format!("{said}\r\n").as_bytes()).unwrap();
+        let mut line = || {
+            let mut line = String::new();
+            client.read_line(&mut line).unwrap();
+            line.trim_end().to_string()
+        };
+        // Whatever else is told: what is asked for behind it has an answer of its own.
+        let mut lines = vec![line()];
+        while lines.last().is_none_or(|line| line != "+PONG") {
+            lines.push(line());
+        }
+        lines
+    };
+    say("HELLO 3\r\nPING");
+    assert!(say(&format!("{}\r\nPING", typed[0]))[0].starts_with('$'));
+    // It is in the view once it is handled.
+    let begun = Instant::now();
+    let view = loop {
+        let view = say(&format!("{}\r\nPING", typed[1]));
+        if view.iter().any(|line| line == ":300") {
+            break view;
+        }
+        assert!(begun.elapsed() < program::WATCHDOG, "it is never counted: {view:?}");
+    };
+    // All that the answer has is shown, and in its order: `1# "view" => "by_symbol"`.
+    let shown: Vec<_> =
+        screen.lines().filter_map(|line| line.split_once("# \"")?.1.split('"').next()).collect();
+    assert_eq!(view[0], format!("%{}", shown.len()));
+    let mut told = view.iter();
+    assert!(shown.iter().all(|name| told.any(|line| line == name)), "{shown:?} of {view:?}");
+    let subscribed = say(&format!("{}\r\nPING", typed[2]));
+    assert_eq!(subscribed.iter().filter(|line| *line == "subscribe").count(), 2, "{subscribed:?}");
+    server.stop();
+}

@@ -58,6 +58,13 @@
 //! An id is given to what is accepted and to nothing else, is unique in its stream, and increases on each connection.
 //! `MAXLEN` and `MINID` are taken and trim nothing, since nothing is kept: `XLEN` counts what was accepted since start.
 //!
+//! # Messages
+//! Those of `stream:NAME` are JSON, `{"id":"1795280000123-0","fields":{"symbol":"PLT","qty":"300"}}`, the fields in their order
+//! and each value a string; those of `view:NAME` hold the figures of a window, by the names that they have in an answer of
+//! `PELTON.VIEW`. JSON does not hold everything that an event may: bytes that are no UTF-8 become U+FFFD, in names, values and the keys of views; a field that an event has
+//! twice stands there twice, and most readers keep the last one alone. Handlers, and the answers of `PELTON.VIEW`, have the
+//! bytes as they came.
+//!
 //! # Order
 //! Requests of a connection are carried out and answered in their order. Its events of one stream and one key are handled in
 //! that order. Between connections there is none.
