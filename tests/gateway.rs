@@ -1284,3 +1284,134 @@ fn whatever_a_view_leaves_out_or_changes_is_told() {
     }
     site.settle(&tally);
 }
+
+/// What a subscriber was told of a view's windows, each behind the other.
+#[derive(Default)]
+struct Windows {
+    /// The end of the last that was told or lost.
+    end_ms: Option<u64>,
+    told: Vec<serde_json::Value>,
+    lost: u64,
+}
+
+impl Windows {
+    #[track_caller]
+    fn hear(&mut self, message: &Reply, view: &str, window_ms: u64) {
+        assert_eq!(message.items()[1].text(), format!("view:{view}"));
+        let json: serde_json::Value = serde_json::from_str(&message.items()[2].text()).unwrap();
+        if let Some(lost) = json["lost"].as_u64() {
+            self.lost += lost;
+            self.end_ms = self.end_ms.map(|end_ms| end_ms + lost * window_ms);
+            return;
+        }
+        let end_ms = json["end"].as_u64().unwrap();
+        let next_ms = self.end_ms.map_or(end_ms, |last_ms| last_ms + window_ms);
+        assert_eq!(end_ms, next_ms, "{json} behind {:?}, {} lost", self.told, self.lost);
+        self.end_ms = Some(end_ms);
+        self.told.push(json);
+    }
+}
+
+#[test]
+fn each_window_that_closes_behind_the_confirmation_is_told_once() {
+    const AT_MS: u64 = 1_700_000_000_000;
+    const WINDOW_MS: u64 = 1_000;
+    let _dog = watchdog();
+    let view = |n: usize| {
+        let view = View::count(format!("w{n}")).over("s").tumbling(Duration::from_millis(WINDOW_MS));
+        view.event_time(format!("t{n}"), Duration::ZERO)
+    };
+    let mut options = viewed(2, (0..8).map(view));
+    options.threads = 2;
+    options.plan = options.plan.producers_max(2);
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let (mut client, mut n) = (site.client(), 0u64);
+    let mut observe = |view: usize, time_ms: u64| {
+        n += 1;
+        let (field, time) = (format!("t{view}"), time_ms.to_string());
+        client.send(&request(&["XADD", "s", "*", "who", &n.to_string(), &field, &time]));
+        client.take("s", 1, &mut tally);
+        // A shard that has yet to handle one closes nothing by it.
+        assert!(site.server.engine().drain(DEADLINE));
+    };
+    for view in 0..8 {
+        // Of some there was something before, and nothing of it closed yet.
+        let mut first_ms = AT_MS;
+        if view % 2 == 1 {
+            first_ms -= WINDOW_MS;
+            observe(view, first_ms);
+        }
+        let mut listeners = [site.client(), site.client()].map(|client| (client, Windows::default()));
+        let name = format!("w{view}");
+        for (listener, _) in &mut listeners {
+            assert_eq!(listener.ask(&["SUBSCRIBE", &format!("view:{name}")]).items()[2], Reply::Integer(1));
+        }
+        for at_ms in (AT_MS..AT_MS + 5 * WINDOW_MS).step_by(WINDOW_MS as usize) {
+            observe(view, at_ms);
+            for (listener, windows) in &mut listeners {
+                while at_ms > first_ms && windows.end_ms != Some(at_ms) {
+                    windows.hear(&listener.read(), &name, WINDOW_MS);
+                }
+            }
+        }
+        let closed = (AT_MS + 4 * WINDOW_MS - first_ms) / WINDOW_MS;
+        for (listener, windows) in &mut listeners {
+            assert_eq!((windows.told.len() as u64, windows.lost), (closed, 0), "{view}: {:?}", windows.told);
+            assert!(windows.told.iter().all(|window| window["events"] == 1), "{:?}", windows.told);
+            listener.ask(&["UNSUBSCRIBE"]);
+        }
+    }
+    site.settle(&tally);
+}
+
+#[test]
+fn windows_that_close_at_once_behind_the_confirmation_are_told_or_lost() {
+    const AT_MS: u64 = 1_700_000_000_000;
+    const WINDOW_MS: u64 = 1_000;
+    let _dog = watchdog();
+    let view = View::count("w").over("s").tumbling(Duration::from_millis(WINDOW_MS));
+    let site = Site::open(viewed(1, [view.event_time("t", Duration::ZERO)]));
+    let mut tally = Tally::default();
+    let (mut client, mut listener) = (site.client(), site.client());
+    let times = |range: std::ops::Range<u64>| -> Vec<u8> {
+        range.flat_map(|n| measured("a", Some(AT_MS + n * WINDOW_MS), None)).collect()
+    };
+    let mut windows = Windows::default();
+    listener.ask(&["SUBSCRIBE", "view:w"]);
+    for (range, closed) in [(0..12, 11), (12..100, 99)] {
+        let count = range.end - range.start;
+        client.send(&times(range));
+        client.take("s", count, &mut tally);
+        while windows.end_ms != Some(AT_MS + closed * WINDOW_MS) {
+            windows.hear(&listener.read(), "w", WINDOW_MS);
+        }
+        assert_eq!(windows.told.len() as u64 + windows.lost, closed, "{:?}", windows.told);
+    }
+    let figures = ["events", "late", "ahead", "untimed", "missing", "past", "saturated", "rounded"];
+    for window in &windows.told {
+        assert_eq!(figures.map(|name| window[name].as_u64()), [1, 0, 0, 0, 0, 0, 0, 0].map(Some), "{window}");
+    }
+    assert_eq!(*client.ask(&["PELTON.VIEW", "w"]).of("lost"), Reply::Integer(windows.lost as i64));
+    site.settle(&tally);
+}
+
+#[test]
+fn windows_of_arrival_time_are_told_from_the_confirmation_on() {
+    const WINDOW_MS: u64 = 100;
+    let _dog = watchdog();
+    let view = |n| View::count(format!("w{n}")).over("s").tumbling(Duration::from_millis(WINDOW_MS));
+    let site = Site::open(viewed(1, (0..8).map(view)));
+    for n in 0..8 {
+        let mut listener = site.client();
+        listener.ask(&["SUBSCRIBE", &format!("view:w{n}")]);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let mut windows = Windows::default();
+        while windows.told.is_empty() {
+            windows.hear(&listener.read(), &format!("w{n}"), WINDOW_MS);
+        }
+        let start_ms = windows.told[0]["start"].as_u64().unwrap() - windows.lost * WINDOW_MS;
+        assert!(start_ms <= now_ms, "{start_ms} {now_ms}");
+    }
+    site.settle(&Tally::default());
+}

@@ -135,6 +135,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "shared",
             "tap",
             "sizes",
+            "closed",
             "handler",
             "publish",
             "desk",

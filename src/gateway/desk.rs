@@ -1,6 +1,7 @@
 //! What a thread needs to carry out requests, and one request with who makes it.
 #![forbid(unsafe_code)]
 
+use super::closed::Closed;
 use super::conn::{ConnKey, Room, Session, Waited};
 use super::counts::End;
 use super::publish::Publisher;
@@ -20,8 +21,19 @@ pub(super) struct Desk {
     pub listeners: Listeners,
     /// Weak: the engine ends with its server.
     pub engine: Weak<Engine<Record>>,
-    pub questions: Sender<Question>,
+    pub notes: Sender<Note>,
+    pub closed: Arc<Closed>,
     pub thread: usize,
+}
+
+/// What the thread that reads views is brought.
+pub(super) enum Note {
+    Question(Question),
+    /// A thread has its first listener of a view, and this was the end of the last window that was closed then.
+    Listens {
+        view: usize,
+        closed_ms: u64,
+    },
 }
 
 /// What a view is asked.

@@ -1,6 +1,7 @@
 //! What the shards do with an event: the service's own handler first, then views, then subscribers.
 #![forbid(unsafe_code)]
 
+use super::closed::Closed;
 use super::record::Record;
 use super::shared::Shared;
 use super::tap::TapsIn;
@@ -8,6 +9,7 @@ use crate::event::{ShardId, Verdict};
 use crate::resp::pair;
 use crate::shard::{Context, Event, Handler};
 use crate::views::{Fields, Tally};
+use std::sync::Arc;
 
 /// An event's fields, as they lie in its payload.
 struct Pairs<'a>(&'a [u8]);
@@ -25,10 +27,12 @@ pub(super) struct Front<H> {
     views: Vec<Vec<usize>>,
     tallies: Vec<Tally>,
     taps: TapsIn,
+    shard: ShardId,
+    closed: Arc<Closed>,
 }
 
 impl<H> Front<H> {
-    pub fn new(own: H, shared: &Shared, taps: TapsIn) -> Self {
+    pub fn new(own: H, shared: &Shared, taps: TapsIn, shard: ShardId, closed: Arc<Closed>) -> Self {
         let views = &shared.options.views;
         let of = |stream: &str| (0..views.len()).filter(|at| views[*at].stream == stream).collect();
         Front {
@@ -36,6 +40,8 @@ impl<H> Front<H> {
             views: shared.streams.iter().map(|stream| of(&stream.name)).collect(),
             tallies: views.iter().map(Tally::new).collect(),
             taps,
+            shard,
+            closed,
         }
     }
 
@@ -71,6 +77,7 @@ impl<H: Handler<Record>> Handler<Record> for Front<H> {
 
     fn on_batch_end(&mut self, context: &mut Context<'_, Record>) {
         self.own.on_batch_end(context);
+        self.closed.note(self.shard, &self.tallies);
         self.taps.end_batch();
     }
 

@@ -113,6 +113,7 @@ mod subscriptions;
 mod shared;
 mod tap;
 mod sizes;
+mod closed;
 mod handler;
 mod publish;
 mod desk;

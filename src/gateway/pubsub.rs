@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::channel::{ChannelId, Subscription};
-use super::desk::{Call, Desk, Next};
+use super::desk::{Call, Desk, Next, Note};
 use super::glob::Pattern;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
@@ -56,6 +56,7 @@ fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> N
             for (channel, _) in &channels {
                 if desk.listeners.add(*channel, call.key.at) {
                     desk.shared.want(*channel, desk.thread, true);
+                    listens(desk, *channel);
                 }
             }
             own.all.push(Subscription { name: name.clone(), is_pattern, channels });
@@ -64,6 +65,16 @@ fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> N
         confirm(&mut call.reply, kind, Some(&name), own.all.len());
     }
     Next::Goes
+}
+
+/// Says from which window on a view is to be told, before that is promised.
+fn listens(desk: &Desk, channel: ChannelId) {
+    let views = &desk.shared.options.views;
+    let Some(view) = channel.index().checked_sub(desk.shared.streams.len()) else { return };
+    if let Some(closed_ms) = desk.closed.end_ms(view, &views[view]) {
+        // It fails only where the server stops, and then nothing more is told.
+        let _ = desk.notes.send(Note::Listens { view, closed_ms });
+    }
 }
 
 pub(super) fn unsubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {

@@ -6,26 +6,30 @@
 //! asked for a view puts the connection aside, sends the question, and serves others; the answer comes by mail.
 //!
 //! Windows: for each view that somebody listens to, the thread looks whether another window is closed. It waits a little
-//! behind the end of a window of arrival time ([`GRACE`]), for what was accepted before and is not handled yet.
+//! behind the end of a window of arrival time ([`settled_ms`]), for what was accepted before and is not handled yet. It
+//! begins behind the window that was the last when the first listener was told that it is one; the listener's thread
+//! brings that along ([`Closed`]).
 //!
 //! A tally that is on its way when a shard does not answer comes back by itself, once that shard looks at its mail or is gone.
 //! Until then every question is answered at once with that shard's name: each would have to go through it, so nobody waits
 //! for it a second time, and nothing is laid out anew.
 //!
 //! # Limits
-//! - A window of arrival time is told [`GRACE`] behind its end. An event that waits in a lane for longer is measured in the
+//! - A window of arrival time is told some 20 ms behind its end. An event that waits in a lane for longer is measured in the
 //!   window in which it was accepted, behind the telling: the message lacks it, a later `PELTON.VIEW … WINDOW` has it.
 //! - Windows that are closed and cannot be told (more than [`LATE_MAX`] at once, or kept no longer) are told as a number:
 //!   `{"view":"name","lost":3}`, in their place among the others. `PELTON.VIEW` says how many there were since start.
 //!
 //! # Invariants
 //! - No gateway thread ever waits for a shard.
+//! - Each window that closes while somebody listens is told once, or counted as lost.
 //! - There is one tally of each view besides those of the shards, from start to end.
 //! - A shard is held up for as long as the merging of its own tally takes, which grows with the view's rows; a question for
 //!   one key merges one row.
 #![forbid(unsafe_code)]
 
-use super::desk::{Call, Desk, Next, Question};
+use super::closed::{Closed, settled_ms};
+use super::desk::{Call, Desk, Next, Note, Question};
 use super::handler::Front;
 use super::mail::Mail;
 use super::record::{Record, now_ms};
@@ -42,9 +46,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-/// How long after the end of a window of arrival time it is told.
-const GRACE: Duration = Duration::from_millis(20);
 
 /// How often views of event time are looked at, while somebody listens: their clock is the events'.
 const LOOK: Duration = Duration::from_millis(50);
@@ -101,7 +102,7 @@ pub(super) fn view(desk: &mut Desk, call: &mut Call<'_>) -> Next {
         }
         at += 2;
     }
-    match desk.questions.send(question) {
+    match desk.notes.send(Note::Question(question)) {
         Ok(()) => Next::Asks,
         Err(_) => {
             call.reply.error("ERR the server stops");
@@ -116,7 +117,8 @@ struct Known {
     /// Where the tally that takes in what all shards have is while nobody uses it.
     home: Receiver<Box<Tally>>,
     way_home: SyncSender<Box<Tally>>,
-    /// The end of the window that was told last, or of the last before somebody listened; `None` while nobody does.
+    /// The end of the window that was told last, or of the last before somebody listened (0 where none was closed); `None`
+    /// while nobody does.
     told_ms: Option<u64>,
     /// Windows that nobody could be told, since start.
     lost: u64,
@@ -185,7 +187,8 @@ pub(super) struct Reader<H> {
     shared: Arc<Shared>,
     engine: Weak<Engine<Record>>,
     mail: Vec<Sender<Mail>>,
-    questions: Receiver<Question>,
+    closed: Arc<Closed>,
+    notes: Receiver<Note>,
     known: Vec<Known>,
     /// The shard that did not answer last, and the view whose tally it has.
     stuck: Option<(ShardId, usize)>,
@@ -201,12 +204,13 @@ impl<H: Handler<Record>> Reader<H> {
         shared: Arc<Shared>,
         engine: &Arc<Engine<Record>>,
         mail: Vec<Sender<Mail>>,
-        questions: Receiver<Question>,
+        closed: Arc<Closed>,
+        notes: Receiver<Note>,
     ) -> Self {
         let shards = shared.options.plan.shards;
         let known = shared.options.views.iter().map(|view| Known::new(view, shards)).collect();
         let engine = Arc::downgrade(engine);
-        Reader { shared, engine, mail, questions, known, stuck: None, of: PhantomData }
+        Reader { shared, engine, mail, closed, notes, known, stuck: None, of: PhantomData }
     }
 
     /// Answers until no gateway thread is left.
@@ -217,8 +221,15 @@ impl<H: Handler<Record>> Reader<H> {
             if Instant::now() >= next {
                 next = Instant::now() + self.tell_windows();
             }
-            match self.questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(question) => self.answer(&question),
+            match self.notes.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Note::Question(question)) => self.answer(&question),
+                Ok(Note::Listens { view, closed_ms }) => {
+                    let told_ms = &mut self.known[view].told_ms;
+                    if told_ms.is_none() {
+                        *told_ms = Some(closed_ms);
+                        next = Instant::now();
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -292,22 +303,27 @@ impl<H: Handler<Record>> Reader<H> {
                 self.known[view].told_ms = None;
                 continue;
             }
+            // Who listens is on its way to say so.
+            let Some(told_ms) = self.known[view].told_ms else { continue };
             let is_arrival = self.known[view].view.time.is_none();
             // Nothing can be closed before the next pane has ended.
-            let now_ms = now_ms().saturating_sub(GRACE.as_millis() as u64);
+            let now_ms = settled_ms();
             let until = Duration::from_millis(pane_ms - now_ms % pane_ms);
             rest = rest.min(if is_arrival { until } else { LOOK });
-            let due_ms = now_ms / pane_ms * pane_ms;
-            if is_arrival {
-                // Who comes to listen is told of windows that end from then on, however long a shard keeps it waiting.
-                let told_ms = *self.known[view].told_ms.get_or_insert(due_ms);
-                if told_ms >= due_ms {
-                    continue;
-                }
+            // Looked up before shards are asked: then each says all that it had when the window was closed.
+            let Some(closed_ms) = self.closed.end_ms(view, &self.known[view].view) else { continue };
+            if told_ms >= closed_ms {
+                continue;
             }
             let Ok(tally) = self.gather(view, None) else { continue };
-            let Some(closed_ms) = tally.closed_ms(now_ms) else { continue };
-            let told_ms = self.known[view].told_ms.replace(closed_ms).unwrap_or(closed_ms);
+            // Who came while shards were asked has been promised what they say.
+            let wanted = self.shared.wanted[channel.index()].load(Ordering::Relaxed);
+            let told_ms = match (told_ms, tally.first_ms()) {
+                // Before the first event there was no window that could be missed.
+                (0, Some(first_ms)) => closed_ms.min(first_ms / pane_ms * pane_ms),
+                _ => told_ms,
+            };
+            self.known[view].told_ms = Some(closed_ms);
             let (mut lost, first_ms) = cut(told_ms, closed_ms, pane_ms);
             for end_ms in (first_ms..=closed_ms).step_by(pane_ms as usize) {
                 match tally.read(Which::Ended(end_ms), None, None, now_ms) {

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
+use super::closed::Closed;
 use super::counts::Counts;
 use super::desk::Desk;
 use super::handler::{Front, nothing};
@@ -145,15 +146,18 @@ impl Server {
         let (ins, mut outs) = taps(&shared)?;
         let ins: Mutex<Vec<Option<TapsIn>>> = Mutex::new(ins.into_iter().map(Some).collect());
         let of_shards = shared.clone();
+        let closed = Arc::new(Closed::new(&shared.options.views, shared.options.plan.shards));
+        let closed_by_shards = closed.clone();
         let front = move |shard: ShardId| {
             let taps = ins.lock().unwrap_or_else(PoisonError::into_inner)[shard.index()].take();
             // Each shard is made once.
-            Front::new(handler(shard), &of_shards, taps.expect("a shard's taps are taken once"))
+            let taps = taps.expect("a shard's taps are taken once");
+            Front::new(handler(shard), &of_shards, taps, shard, closed_by_shards.clone())
         };
         let plan = shared.options.reserve(shared.options.plan.clone());
         let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
-        let (questions, asked) = channel();
+        let (notes, brought) = channel();
         let mut server =
             Server { engine, shared, places, threads: Vec::new(), reader: None, cpus, stopped: false };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
@@ -166,7 +170,8 @@ impl Server {
                     shared.options.subscriber_bytes_max as usize,
                 ),
                 engine: Arc::downgrade(&server.engine),
-                questions: questions.clone(),
+                notes: notes.clone(),
+                closed: closed.clone(),
                 shared,
                 thread: at,
             };
@@ -180,7 +185,7 @@ impl Server {
             };
             server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);
         }
-        let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, asked);
+        let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, closed, brought);
         let run = move || reader.run();
         server.reader = Some(std::thread::Builder::new().name("pelton-views".into()).spawn(run)?);
         Ok(server)

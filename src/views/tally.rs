@@ -267,6 +267,12 @@ impl Tally {
         self.newest_ms
     }
 
+    /// The time of the earliest event that is in a window, in ms since the Unix epoch, since start or the last clear.
+    #[must_use]
+    pub fn first_ms(&self) -> Option<u64> {
+        self.newest_ms.map(|_| self.first_ms)
+    }
+
     /// What became of all events, since start or the last clear.
     #[must_use]
     pub fn totals(&self) -> Totals {

@@ -1,0 +1,91 @@
+//! Which windows are closed, for threads that must not wait for a shard.
+//!
+//! # Mechanism
+//! Windows of arrival time end by the clock. For those of event time each shard writes down, behind each batch, the end of
+//! the last window that its events have closed. Who begins to listen to a view looks here before that is confirmed, and is
+//! told of all that close from then on. What is read may lag by a batch: then a window more is told, and none less. The
+//! thread that tells windows looks here too, so it asks shards only where there is something to tell.
+#![forbid(unsafe_code)]
+
+use super::record::now_ms;
+use crate::event::ShardId;
+use crate::sync::Counter;
+use crate::views::{Tally, View};
+use std::time::Duration;
+
+/// How long after the end of a window of arrival time it is told.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// The time up to which windows of arrival time are told, in ms since the Unix epoch.
+pub(super) fn settled_ms() -> u64 {
+    now_ms().saturating_sub(GRACE.as_millis() as u64)
+}
+
+/// The last windows that are closed; see the file's head.
+pub(super) struct Closed {
+    /// By shard and view the end, in ms since the Unix epoch; 0 where none is closed. Each shard writes its own.
+    by_shard: Box<[Box<[Counter]>]>,
+    /// The views that are of event time.
+    of_event_time: Box<[usize]>,
+}
+
+impl Closed {
+    pub fn new(views: &[View], shards: u16) -> Self {
+        let of_shard = |_| views.iter().map(|_| Counter::default()).collect();
+        let is_of_event_time = |at: &usize| views[*at].time.is_some() && views[*at].pane_ms().is_some();
+        Closed {
+            by_shard: (0..shards).map(of_shard).collect(),
+            of_event_time: (0..views.len()).filter(is_of_event_time).collect(),
+        }
+    }
+
+    /// Writes down what a shard has closed; only that shard may call it.
+    #[inline]
+    pub fn note(&self, shard: ShardId, tallies: &[Tally]) {
+        for view in &self.of_event_time {
+            // Their clock is their events': it takes no other.
+            let (end_ms, own) =
+                (tallies[*view].closed_ms(0).unwrap_or(0), &self.by_shard[shard.index()][*view]);
+            // Seldom: it may lie beside what another shard writes.
+            if own.get() != end_ms {
+                own.set(end_ms);
+            }
+        }
+    }
+
+    /// The end of the last window of a view (the one at this place) that is closed, in ms since the Unix epoch; 0 where
+    /// none is yet, `None` where there are no windows.
+    pub fn end_ms(&self, at: usize, view: &View) -> Option<u64> {
+        let pane_ms = view.pane_ms()?;
+        Some(match view.time {
+            None => settled_ms() / pane_ms * pane_ms,
+            Some(_) => self.by_shard.iter().map(|shard| shard[at].get()).max().unwrap_or(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shard_that_is_farthest_decides() {
+        let views = [
+            View::count("arrival").tumbling(Duration::from_secs(1)),
+            View::count("event").tumbling(Duration::from_secs(1)).event_time("t", Duration::from_millis(500)),
+        ];
+        let closed = Closed::new(&views, 2);
+        let mut shards = [0, 1].map(|_| views.each_ref().map(Tally::new));
+        assert_eq!(closed.end_ms(1, &views[1]), Some(0));
+        for (shard, time, end_ms) in
+            [(0, "1499", 0), (1, "1500", 1_000), (0, "7000", 6_000), (1, "6000", 6_000)]
+        {
+            shards[shard].iter_mut().for_each(|tally| tally.observe(&[(&b"t"[..], time.as_bytes())], 9_000));
+            closed.note(ShardId(shard as u16), &shards[shard]);
+            assert_eq!(closed.end_ms(1, &views[1]), Some(end_ms), "{time}");
+        }
+        let ended = closed.end_ms(0, &views[0]).unwrap();
+        assert!(ended.is_multiple_of(1_000) && ended > 1_700_000_000_000, "its clock is ours: {ended}");
+        assert_eq!(closed.end_ms(0, &View::count("all")), None);
+    }
+}
