@@ -1415,3 +1415,23 @@ fn windows_of_arrival_time_are_told_from_the_confirmation_on() {
     }
     site.settle(&Tally::default());
 }
+
+#[test]
+fn a_view_that_is_never_told_is_refused_to_subscribers() {
+    let _dog = watchdog();
+    let windows = View::count("windows").over("s").tumbling(Duration::from_millis(50));
+    let site = Site::open(viewed(1, [View::count("all").over("s"), windows]));
+    let mut listener = site.client();
+    for (command, name) in [("SUBSCRIBE", "view:all"), ("PSUBSCRIBE", "view:a*")] {
+        let answer = listener.ask(&[command, name]);
+        let text = error_of(&answer);
+        let is_clear = text.starts_with(&format!("NOCHANNEL '{name}' ")) && text.contains("PELTON.VIEW all ");
+        assert!(is_clear, "{text}");
+        assert!(listener.ask(&[command, "view:none"]).is_error("NOCHANNEL "));
+    }
+    // A pattern matches those that are told, and of them alone something comes.
+    let confirmed = listener.ask(&["PSUBSCRIBE", "view:*"]);
+    assert_eq!(confirmed.items()[2], Reply::Integer(1));
+    assert_eq!(listener.read().items()[2].text(), "view:windows");
+    site.settle(&Tally::default());
+}

@@ -1,4 +1,8 @@
 //! `SUBSCRIBE` and its kin.
+//!
+//! # Limits
+//! Of a view without windows nothing ever closes, so nothing would be told: its channel is refused, and no pattern matches
+//! it. `PELTON.VIEW` reads it.
 #![forbid(unsafe_code)]
 
 use super::channel::{ChannelId, Subscription};
@@ -7,6 +11,7 @@ use super::glob::Pattern;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
 use crate::resp::Reply;
+use crate::views::View;
 
 /// Channels and patterns that one connection may subscribe to.
 const SUBSCRIPTIONS_MAX: usize = 1_024;
@@ -37,10 +42,19 @@ fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> N
                 None => channel.as_bytes() == &*name,
             }
         };
-        let channels: Vec<_> = all.filter(matched).map(|id| (id, 0)).collect();
+        let (told, untold): (Vec<_>, Vec<_>) = all.filter(matched).partition(|id| is_told(&desk.shared, *id));
+        let channels: Vec<_> = told.into_iter().map(|id| (id, 0)).collect();
         // All channels are declared: what matches none would never be told anything.
         if channels.is_empty() {
             let name = call.text(at);
+            if let Some(view) = untold.first().and_then(|id| view_of(&desk.shared, *id)) {
+                call.reply.error(format_args!(
+                    "NOCHANNEL '{}' is never told anything, as nothing closes without windows: PELTON.VIEW {} reads it",
+                    name.escape_debug(),
+                    view.1.name
+                ));
+                continue;
+            }
             call.reply.error(format_args!(
                 "NOCHANNEL '{}' is none: there are stream:NAME and view:NAME, of those that are declared",
                 name.escape_debug()
@@ -67,13 +81,23 @@ fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> N
     Next::Goes
 }
 
+/// The view whose channel it is, and its place among the views; `None` for the channel of a stream.
+fn view_of(shared: &Shared, channel: ChannelId) -> Option<(usize, &View)> {
+    let at = channel.index().checked_sub(shared.streams.len())?;
+    Some((at, &shared.options.views[at]))
+}
+
+/// Whether anything is ever told on a channel.
+fn is_told(shared: &Shared, channel: ChannelId) -> bool {
+    view_of(shared, channel).is_none_or(|(_, view)| view.pane_ms().is_some())
+}
+
 /// Says from which window on a view is to be told, before that is promised.
 fn listens(desk: &Desk, channel: ChannelId) {
-    let views = &desk.shared.options.views;
-    let Some(view) = channel.index().checked_sub(desk.shared.streams.len()) else { return };
-    if let Some(closed_ms) = desk.closed.end_ms(view, &views[view]) {
+    let Some((at, view)) = view_of(&desk.shared, channel) else { return };
+    if let Some(closed_ms) = desk.closed.end_ms(at, view) {
         // It fails only where the server stops, and then nothing more is told.
-        let _ = desk.notes.send(Note::Listens { view, closed_ms });
+        let _ = desk.notes.send(Note::Listens { view: at, closed_ms });
     }
 }
 
