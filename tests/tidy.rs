@@ -119,6 +119,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "stream",
             "settings",
             "tls",
+            "advice",
             "rules",
             "configure",
             "draft",

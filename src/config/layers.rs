@@ -51,7 +51,12 @@ impl Config {
 
     /// Adds what a room above finds, in the words of a plan.
     pub fn add(&mut self, findings: &[PlanError]) {
-        let found = findings.iter().map(|error| self.problem(error)).collect::<Vec<_>>();
+        self.add_near(findings, &|_| None);
+    }
+
+    /// The same; what is found of a setting that nobody wrote stands at another one.
+    pub(crate) fn add_near(&mut self, findings: &[PlanError], near: &dyn Fn(&PlanError) -> Option<String>) {
+        let found = findings.iter().map(|error| self.problem(error, near(error))).collect::<Vec<_>>();
         self.problems.0.extend(found);
         self.problems.sort();
     }
@@ -87,7 +92,7 @@ impl Config {
         })
     }
 
-    fn problem(&self, error: &PlanError) -> Problem {
+    fn problem(&self, error: &PlanError, near: Option<String>) -> Problem {
         let of = |setting: &str| self.origins.of(setting).cloned();
         // The footprint is no setting: it is pointed at where its limit is, or where most of it comes from.
         let is_engines = ENGINE.iter().any(|row| row.key == error.setting);
@@ -97,7 +102,10 @@ impl Config {
                 return Some(Origin::Profile(self.plan.profile()));
             }
             if !error.setting.starts_with("footprint") {
-                return None;
+                let near = near.and_then(|near| of(&near));
+                // What an item lacks stands where it begins.
+                let owner = || error.setting.strip_suffix(error.key());
+                return near.or_else(|| of(&format!("{}name", owner()?)));
             }
             let footprint = self.plan.footprint_of(self.plan.event_layout());
             let largest = footprint.terms.iter().max_by_key(|term| term.bytes())?;
@@ -176,7 +184,8 @@ fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mu
         let owner = owner_of(&part.name, title);
         apply((table, item), written, |key| format!("{owner}: {key}"), origins, problems);
         if let Some(origin) = origins.of(&format!("{owner}: name")).cloned() {
-            // A name that two of them have is told by their number.
+            // A name that two of them have is told by their number: from 0 in code, from 1 where they stand in a file.
+            origins.set(format!("[[{}]] {}: name", part.name, at + 1), origin.clone());
             origins.set(format!("{} {at}: name", part.name), origin);
         }
     }

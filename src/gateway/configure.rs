@@ -128,8 +128,22 @@ pub fn configure(
         findings.extend(options.findings_here(host));
     }
     findings.retain(|finding| is_founded(&config, finding));
-    config.add(&findings);
+    // Advice waits until there is nothing worse.
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        findings.retain(|finding| finding.severity == Severity::Error);
+    }
+    config.add_near(&findings, &near);
     config
+}
+
+/// Where a finding stands whose own setting nobody wrote: at the one that it does not fit.
+fn near(finding: &PlanError) -> Option<String> {
+    let other = match finding.key() {
+        "tls_certificate" | "tls_key" => "listen_tls",
+        "top" => "values_max",
+        _ => return None,
+    };
+    Some(format!("{}{other}", finding.setting.strip_suffix(finding.key())?))
 }
 
 /// Whether a finding reckons with what was meant: not with a setting that could not be read, or was not found.

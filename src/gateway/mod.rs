@@ -96,6 +96,7 @@ mod stream;
 mod settings;
 #[cfg(feature = "tls")]
 mod tls;
+mod advice;
 mod rules;
 #[cfg(feature = "config")]
 mod configure;

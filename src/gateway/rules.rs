@@ -22,9 +22,13 @@
 //! | the password stands in one place |
 //! | a Unix socket's path is one that the system takes |
 //! | the machine has the files that are named, and they hold what they should |
+//! | what is said of a view has a use |
+//! | a view's top has room for its values |
+//! | the largest payload fits a request |
+//! | the process may have as many descriptors as connections take |
 #![forbid(unsafe_code)]
 
-use super::settings::{EVENT, GATEWAY, Options};
+use super::settings::{EVENT, GATEWAY, Options, named};
 use super::stream::STREAM;
 #[cfg(feature = "tls")]
 use super::tls::{Flaw, Terms};
@@ -49,13 +53,8 @@ pub(super) const LISTENERS_MAX: usize = 64;
 /// Bytes of the longest path of a Unix socket. (`sun_path` of `unix(7)`, less its end.)
 pub(super) const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// A setting of a gateway by its name among all.
-fn named(key: &str) -> String {
-    format!("gateway: {key}")
-}
-
 impl Options {
-    /// All that is wrong with what a gateway has besides the engine, on any machine.
+    /// All that is wrong with what a gateway has besides the engine, on any machine; where nothing is, what of it has no use.
     #[must_use]
     pub fn findings(&self) -> Vec<PlanError> {
         let mut found: Vec<_> = GATEWAY.iter().filter_map(|row| row.check(named, self)).collect();
@@ -64,10 +63,14 @@ impl Options {
         self.check_engine(&mut found);
         self.check_addresses(&mut found);
         self.check_files(&mut found);
+        if found.is_empty() {
+            found = self.advice();
+        }
         found
     }
 
-    /// What this machine does not have of what is named: CPUs as `host` knows them, files as they are now.
+    /// What this machine does not have of what is named: CPUs as `host` knows them, files as they are now; and, as advice,
+    /// descriptors for as many connections.
     #[must_use]
     pub fn findings_here(&self, host: &Host) -> Vec<PlanError> {
         let named_cpus = self.cpus.as_deref().unwrap_or_default();
@@ -84,9 +87,10 @@ impl Options {
             Some(PlanError::new(named(key), quoted(path), limit, "the path of one").here())
         });
         let unread: Vec<_> = unread.collect();
+        let scarce = self.advice_here(host);
         let is_told = |flaw: &PlanError| unread.iter().any(|told| told.setting == flaw.setting);
         let flaw = self.flaw_of_terms().filter(|flaw| !is_told(flaw));
-        missing.into_iter().chain(unread).chain(flaw).collect()
+        missing.into_iter().chain(unread).chain(flaw).chain(scarce).collect()
     }
 
     #[cfg(feature = "tls")]
@@ -147,8 +151,8 @@ impl Options {
         for (at, stream) in self.streams.iter().enumerate().take(STREAMS_MAX) {
             if stream.name.is_empty() || !names.insert(stream.name.as_str()) {
                 let limit = "neither empty nor that of another stream";
-                let setting = format!("stream {at}: name");
-                found.push(PlanError::new(setting, text(&stream.name), limit, format!("'stream{at}'")));
+                let (setting, works) = numbered("stream", at);
+                found.push(PlanError::new(setting, text(&stream.name), limit, works));
             }
             found.extend(STREAM.iter().filter_map(|row| row.check(|key| stream.named(key), stream)));
             let classes = || self.plan.classes.iter().map(|class| class.name.as_str());
@@ -184,8 +188,7 @@ impl Options {
         let mut names = BTreeSet::new();
         for (at, view) in self.views.iter().enumerate().take(VIEWS_MAX) {
             if !view.name.is_empty() && !names.insert(view.name.as_str()) {
-                let setting = format!("view {at}: name");
-                let works = format!("'view{at}'");
+                let (setting, works) = numbered("view", at);
                 found.push(PlanError::new(setting, text(&view.name), "that of no other view", works));
             }
             found.extend(view.findings());
@@ -297,6 +300,11 @@ impl Options {
             }
         }
     }
+}
+
+/// What the name of an item is called that its name does not tell from the others, and a name that would.
+fn numbered(list: &str, at: usize) -> (String, String) {
+    (format!("[[{list}]] {}: name", at + 1), format!("'{list}{}'", at + 1))
 }
 
 fn text(text: &str) -> String {

@@ -137,6 +137,11 @@ impl Default for Options {
     }
 }
 
+/// A setting of a gateway by its name among all.
+pub(super) fn named(key: &str) -> String {
+    format!("gateway: {key}")
+}
+
 fn file(path: &Option<PathBuf>) -> Value {
     Value::or_word(path.as_ref().map(|path| path.display().to_string()), NONE)
 }
@@ -340,9 +345,9 @@ pub const GATEWAY: &[Setting<Options>] = &[
     Setting {
         key: "args_max",
         field: "args_max",
-        kind: Kind::Whole(Range::new(1, 1 << 20)),
+        kind: Kind::Whole(Range::new(5, 1 << 20)),
         unit: "",
-        what: "arguments of the longest request",
+        what: "arguments of the longest request; the shortest XADD has 5",
         trades: "each takes a few bytes while the request is read",
         watch: "connections closed for what they said",
         needs: None,

@@ -99,6 +99,23 @@ impl Files {
         let bytes = number.and_then(|kib| kib.checked_mul(1_024));
         bytes.ok_or_else(|| Unknown(format!("{path} has {key} as '{}'", short(&value))))
     }
+
+    /// A soft limit of this process, `Max open files`; `None` where it is unlimited.
+    ///
+    /// # Errors
+    /// [`Unknown`] where the system does not say.
+    pub fn limit(&self, name: &str) -> Seen<Option<u64>> {
+        const FILE: &str = "/proc/self/limits";
+        let text = self.text(FILE)?;
+        let soft = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+        match soft {
+            Some("unlimited") => Ok(None),
+            Some(soft) => {
+                soft.parse().map(Some).map_err(|_| Unknown(format!("{FILE} has {name} as no number")))
+            }
+            None => Err(Unknown(format!("{FILE} does not have {name}"))),
+        }
+    }
 }
 
 /// What stands in a file, short enough for a sentence.

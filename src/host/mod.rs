@@ -59,6 +59,8 @@ pub struct Host {
     pub machine_bytes: Seen<u64>,
     /// The memory that the control group grants, in bytes. `None` where there is no limit.
     pub limit_bytes: Seen<Option<u64>>,
+    /// The descriptors that this process may have, its soft limit. `None` where there is none.
+    pub files_max: Seen<Option<u64>>,
 }
 
 impl Host {
@@ -101,6 +103,7 @@ impl Host {
             quota_file: None,
             machine_bytes: not(),
             limit_bytes: not(),
+            files_max: not(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Host {
             online: cpus::online(files),
             machine_bytes: files.kib("/proc/meminfo", "MemTotal"),
             limit_bytes: group::memory_bytes(files),
+            files_max: files.limit("Max open files"),
             ..Host::time(files)
         }
     }
@@ -330,11 +334,11 @@ mod tests {
         let quick = Host::look_quick();
         assert_eq!(quick.siblings, BTreeMap::new());
         assert!(quick.isolated.is_err() && quick.cpuset.is_err());
-        let Host { cpus, online, quota_cpus, quota_file, machine_bytes, limit_bytes, .. } = host;
+        let Host { cpus, online, quota_cpus, quota_file, machine_bytes, limit_bytes, files_max, .. } = host;
         let same = Host { cpus, quota_cpus, quota_file, ..Host::unknown() };
         #[cfg(feature = "weblog")]
         assert_eq!(Host::look_at_cpus(), same);
-        assert_eq!(quick, Host { online, machine_bytes, limit_bytes, ..same });
+        assert_eq!(quick, Host { online, machine_bytes, limit_bytes, files_max, ..same });
     }
 
     #[test]

@@ -268,7 +268,7 @@ impl View {
         let measure = self.measure.name();
         match &self.field {
             None if self.measure.has_field() => {
-                wrong("field", &"'none'", format!("a field, as '{measure}' measures one"), "'ms'");
+                wrong("field", &"'none'", format!("a field, as '{measure}' measures one"), "the name of one");
             }
             Some(field) if !self.measure.has_field() => {
                 wrong("field", &quoted(field), format!("none, as '{measure}' counts events"), "'none'");
@@ -278,6 +278,13 @@ impl View {
         for (key, field) in [("field", &self.field), ("by", &self.by), ("time", &self.time)] {
             if field.as_deref() == Some("") {
                 wrong(key, &"''", "the name of a field".into(), "'ms'");
+            }
+        }
+        // A stream's `key` has it, and a file for both is easily written so; no event has such a field then.
+        for (key, field) in [("field", &self.field), ("by", &self.by), ("time", &self.time)] {
+            if let Some(rest) = field.as_deref().and_then(|field| field.strip_prefix("field:")) {
+                let limit = "the bare name of a field: the prefix is for the key of a stream";
+                wrong(key, &quoted(&format!("field:{rest}")), limit.into(), &quoted(rest));
             }
         }
         if self.registers == UNFIT_REGISTERS {
@@ -302,6 +309,42 @@ impl View {
             }
         }
         found
+    }
+
+    /// What is said of it and has no use beside the rest. It can be all the same.
+    #[must_use]
+    pub fn advice(&self) -> Vec<PlanError> {
+        let start = View::default();
+        let measure = format!("measure is '{}'", self.measure.name());
+        let has_values = matches!(self.measure, Measure::Top | Measure::Last);
+        let unused = |row: &Setting<View>| -> Option<(String, String)> {
+            match (row.key, row.needs) {
+                (_, Some((other, word))) if self.measure.name() != word => {
+                    Some((measure.clone(), format!("{other} = \"{word}\"")))
+                }
+                ("value_max_bytes", _) if !has_values => Some((measure.clone(), "measure = \"last\"".into())),
+                ("keys_max" | "past_keys" | "key_max_bytes", _) if self.by.is_none() => {
+                    Some(("by is 'none'".into(), "a field for by".into()))
+                }
+                ("lateness_ms" | "ahead_ms", _) if self.time.is_none() => {
+                    Some(("time is 'arrival'".into(), "a field for time".into()))
+                }
+                ("lateness_ms", _) if self.window_ms.is_none() => {
+                    Some(("window_ms is 'none'".into(), "a window_ms".into()))
+                }
+                _ => None,
+            }
+        };
+        // What is as it is at first need not have been said.
+        let said = VIEW.iter().filter(|row| (row.get)(self) != (row.get)(&start));
+        let advice = said.filter_map(|row| {
+            let (why, works) = unused(row)?;
+            let setting = format!("view '{}': {}", self.name.escape_debug(), row.key);
+            let limit = format!("left out where {why}");
+            let works = format!("{works}, or leaving it out,");
+            Some(PlanError::new(setting, (row.get)(self), limit, works).warning())
+        });
+        advice.collect()
     }
 
     fn check_panes(&self, wrong: &mut impl FnMut(&str, &dyn std::fmt::Display, String, &str)) {

@@ -33,6 +33,9 @@ impl Case {
                 "option" => sources.options.extend(pair()),
                 "cpus" => host.get_or_insert_with(machine).cpus = parse_list(value),
                 "quota" => host.get_or_insert_with(machine).quota_cpus = Ok(Some(value.parse().unwrap())),
+                "files" => {
+                    host.get_or_insert_with(machine).files_max = Ok(Some(value.parse().unwrap()));
+                }
                 "memory" => host.get_or_insert_with(machine).machine_bytes = Ok(value.parse().unwrap()),
                 other => panic!("{name}: {other}"),
             }

@@ -1,0 +1,85 @@
+//! Advice: what a gateway would do that its user would hardly want. It starts all the same.
+#![forbid(unsafe_code)]
+
+use super::settings::{Options, named};
+use crate::engine::PlanError;
+use crate::host::Host;
+use crate::views::Measure;
+
+/// Descriptors that a process has besides those of its gateway: its three streams, and a few of whatever it embeds.
+const OTHERS: u64 = 16;
+
+/// Descriptors of a gateway thread: what it polls with, and what wakes it.
+const OF_THREAD: u64 = 2;
+
+/// Bytes of an `XADD` around its fields.
+fn around_fields(stream: &str, args_max: u32) -> u64 {
+    format!("*{args_max}\r\n$4\r\nXADD\r\n${}\r\n{stream}\r\n$1\r\n*\r\n", stream.len()).len() as u64
+}
+
+impl Options {
+    /// What does not fit together on any machine.
+    pub(super) fn advice(&self) -> Vec<PlanError> {
+        let mut found: Vec<_> = self.views.iter().flat_map(|view| view.advice()).collect();
+        let shards = usize::from(self.plan.shards);
+        for view in self.views.iter().filter(|view| view.measure == Measure::Top) {
+            let most = view.values_max.saturating_mul(shards);
+            if view.top > most {
+                let limit = format!("at most {most}, the values_max of all shards");
+                let works = format!("{most}, or values_max = {},", view.top.div_ceil(shards));
+                let setting = format!("view '{}': top", view.name);
+                found.push(PlanError::new(setting, view.top, limit, works).warning());
+            }
+        }
+        for stream in &self.streams {
+            let class = self.plan.classes().iter().find(|class| class.name() == stream.class);
+            // Half of a ring is nobody's word.
+            let (setting, max) = match (stream.payload_max, class) {
+                (Some(max), _) => (stream.named("payload_max_bytes"), max),
+                (None, Some(class)) => match class.payload_max {
+                    Some(max) => (class.key_of()("payload_max_bytes"), max),
+                    None => continue,
+                },
+                (None, None) => continue,
+            };
+            let (frame, around) =
+                (u64::from(self.frame_bytes_max), around_fields(&stream.name, self.args_max));
+            let needs = around + u64::from(max);
+            if needs > frame {
+                let fits = frame.saturating_sub(around).max(1);
+                let limit = format!(
+                    "at most {fits}, as an XADD with its fields is a request of frame_max_bytes at most"
+                );
+                let works = format!("{fits}, or frame_max_bytes = {needs},");
+                found.push(PlanError::new(setting, max, limit, works).warning());
+            }
+        }
+        found
+    }
+
+    /// Descriptors that a process takes with all of its gateway's connections.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        u64::from(self.connections_max).saturating_add(self.descriptors_beside())
+    }
+
+    fn descriptors_beside(&self) -> u64 {
+        let lists = [&self.listen, &self.listen_critical, &self.listen_tls];
+        let listeners = lists.iter().map(|list| list.len() as u64).sum::<u64>();
+        listeners + u64::from(self.unix_socket.is_some()) + OF_THREAD * u64::from(self.threads) + OTHERS
+    }
+
+    /// What this machine does not have enough of.
+    pub(super) fn advice_here(&self, host: &Host) -> Option<PlanError> {
+        let most = host.files_max.as_ref().ok().copied().flatten()?;
+        let needs = self.descriptors();
+        if needs <= most {
+            return None;
+        }
+        let fits = most.saturating_sub(self.descriptors_beside()).max(1);
+        let limit = format!("at most {fits}, as this process may have {most} descriptors (`ulimit -n`)");
+        let works = format!("{fits}, or `ulimit -n {needs}`,");
+        let error = PlanError::new(named("connections_max"), self.connections_max, limit, works);
+        Some(error.warning().here())
+    }
+}
