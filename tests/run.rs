@@ -348,3 +348,41 @@ fn the_readme_can_be_typed_as_it_stands() {
     assert_eq!(subscribed.iter().filter(|line| *line == "subscribe").count(), 2, "{subscribed:?}");
     server.stop();
 }
+
+/// Runs the program to its end with so many descriptors.
+fn with_descriptors(most: u32, args: &[&str]) -> Done {
+    let mut shell = program::alone(Command::new("sh"));
+    shell
+        .args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_pelton")])
+        .args(args);
+    end(shell.spawn().unwrap())
+}
+
+#[test]
+fn descriptors_for_all_connections_are_looked_for_before_they_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    let text = FILE.replace("password_file = \"FOLDER/secret\"", "connections_max = 300");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let done = with_descriptors(256, &["check", path]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    for part in ["connections_max is 300", "may have 256 descriptors", "`ulimit -n 319`, would work"] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    assert_eq!(with_descriptors(256, &["check", path, "--deny-warnings"]).code, Some(3));
+    // What is said to work does.
+    let done = with_descriptors(319, &["check", path, "--deny-warnings"]);
+    assert_eq!(done.code, Some(0), "{}", done.out);
+    let look = |most| with_descriptors(most, &["doctor", "--no-measure", "--json", "--config", path]).out;
+    for (most, state) in [(2_000, "ok"), (1_000, "warn")] {
+        let report: serde_json::Value = serde_json::from_str(&look(most)).unwrap();
+        let all = report["findings"].as_array().unwrap();
+        let finding = all.iter().find(|finding| finding["id"] == "nofile_limit").unwrap();
+        assert_eq!(finding["state"], state, "{finding:#}");
+    }
+    let many = std::fs::read_to_string(path).unwrap().replace("= 300", "= 1_500");
+    std::fs::write(path, many).unwrap();
+    let report = look(1_400);
+    assert!(report.contains("--nofile=1519"), "{report}");
+}

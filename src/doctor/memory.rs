@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::finding::{Finding, Topic, of_process, write_to};
-use crate::host::{Files, Host, Seen, Unknown};
+use crate::host::{Files, Host, Unknown};
 use crate::words;
 
 /// What a process may lock at first since Linux 5.16 (`MLOCK_LIMIT`), and what systemd gives a service; in bytes.
@@ -85,20 +85,8 @@ fn explicit(files: &Files, host: &Host) -> Finding {
     })
 }
 
-/// A soft limit of this process; `None` where it is unlimited.
-pub(super) fn limit(files: &Files, name: &str) -> Seen<Option<u64>> {
-    const FILE: &str = "/proc/self/limits";
-    let text = files.text(FILE)?;
-    let soft = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-    match soft {
-        Some("unlimited") => Ok(None),
-        Some(soft) => soft.parse().map(Some).map_err(|_| Unknown(format!("{FILE} has {name} as no number"))),
-        None => Err(Unknown(format!("{FILE} does not have {name}"))),
-    }
-}
-
 fn memlock(files: &Files) -> Finding {
-    finding("memlock_limit", "memlock limit").of(limit(files, "Max locked memory"), |finding, bytes| {
+    finding("memlock_limit", "memlock limit").of(files.limit("Max locked memory"), |finding, bytes| {
         // The first line is a heading; without the file nothing is known of swap, and it may be there.
         let swaps = files.text("/proc/swaps").map(|text| text.lines().count() > 1);
         let found = bytes.map_or("unlimited".into(), words::bytes);

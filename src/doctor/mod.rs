@@ -27,7 +27,7 @@
 //! | `transparent_huge_pages` | `always`, `never` | – | `transhuge.rst`: `madvise` gives them to those who ask |
 //! | `explicit_huge_pages` | more than a tenth of the memory is reserved and idle | – | nobody else gets it (`hugetlbpage.rst`) |
 //! | `memlock_limit` | below 8 MiB; or limited, where there may be swap | – | the kernel's own default since 5.16 |
-//! | `nofile_limit` | below 1,024 | – | the kernel's own default |
+//! | `nofile_limit` | below 1,024, or what a service takes with all of its connections | – | the kernel's own default |
 //! | `perf` | `perf_event_paranoid` of 2 or more, without privileges | – | `perf-security.rst` |
 //! | `membarrier` | refused | – | publishers pay the fence that a sleeping shard would have (`membarrier(2)`) |
 //! | `hypervisor` | there is one | – | it may take a CPU away (`proc_stat(5)`, steal) |
@@ -84,6 +84,8 @@ pub const MEASURE_MAX: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// The CPUs that an engine uses; `None` for all of this process's mask.
     pub cpus: Option<Vec<usize>>,
+    /// Descriptors that a service takes with all of its connections; `None` for no more than usual.
+    pub descriptors: Option<u64>,
     /// How long to measure, up to [`MEASURE_MAX`]; `None` to measure nothing.
     pub measure: Option<Duration>,
     /// The folder on whose disc writes are measured; `None` for the system's folder of temporary files.
@@ -93,7 +95,7 @@ pub struct Settings {
 impl Default for Settings {
     /// All CPUs, measured for 5 s.
     fn default() -> Self {
-        Settings { cpus: None, measure: Some(Duration::from_secs(5)), folder: None }
+        Settings { cpus: None, descriptors: None, measure: Some(Duration::from_secs(5)), folder: None }
     }
 }
 
@@ -120,6 +122,7 @@ pub struct Doctor {
     host: Host,
     used: Vec<usize>,
     refused: Vec<usize>,
+    descriptors: Option<u64>,
     measure: Option<Duration>,
     folder: PathBuf,
 }
@@ -165,7 +168,8 @@ impl Doctor {
         } else {
             used.clone()
         };
-        Ok(Doctor { files: Files::default(), host, used, refused, measure: settings.measure, folder })
+        let Settings { descriptors, measure, .. } = *settings;
+        Ok(Doctor { files: Files::default(), host, used, refused, descriptors, measure, folder })
     }
 
     /// The CPUs that an engine uses, in ascending order.
@@ -180,7 +184,7 @@ impl Doctor {
 
     /// What can be seen: every finding but those that are measured, by topic.
     pub fn look(&self) -> Vec<Finding> {
-        examine(&self.files, &self.host, &self.used, &self.refused)
+        examine(&self.files, &self.host, &self.used, &self.refused, self.descriptors)
     }
 
     /// What can be measured; `None` where that was not wanted. Takes as long as the settings say, and some seconds
@@ -198,10 +202,16 @@ impl Doctor {
     }
 }
 
-fn examine(files: &Files, host: &Host, used: &[usize], refused: &[usize]) -> Vec<Finding> {
+fn examine(
+    files: &Files,
+    host: &Host,
+    used: &[usize],
+    refused: &[usize],
+    descriptors: Option<u64>,
+) -> Vec<Finding> {
     let mut findings = cpus::all(&cpus::Look { files, host, used, refused });
     findings.extend(memory::all(files, host));
-    findings.extend(system::all(files));
+    findings.extend(system::all(files, descriptors));
     findings.sort_by_key(|finding| finding.topic);
     findings
 }
@@ -269,7 +279,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        examine(&Files::below(root.path()), &Host::at(root.path()), &[2, 3], refused)
+        examine(&Files::below(root.path()), &Host::at(root.path()), &[2, 3], refused, None)
     }
 
     fn of<'a>(findings: &'a [Finding], id: &str) -> &'a Finding {
@@ -292,6 +302,21 @@ mod tests {
         }
         assert_eq!(findings.len(), 20);
         assert!(findings.is_sorted_by_key(|finding| finding.topic));
+    }
+
+    #[test]
+    fn a_service_needs_descriptors_for_all_of_its_connections() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        std::fs::write(root.path().join("proc/self/limits"), "Max open files  4096  4096  files\n").unwrap();
+        let host = Host::at(root.path());
+        assert_eq!(host.files_max, Ok(Some(4_096)));
+        for (needed, state) in [(None, State::Ok), (Some(4_096), State::Ok), (Some(4_097), State::Warn)] {
+            let findings = examine(&Files::below(root.path()), &host, &[0], &[], needed);
+            let finding = of(&findings, "nofile_limit");
+            assert_eq!(finding.state, state, "{finding:?}");
+            assert_eq!(finding.fix.iter().any(|fix| fix.contains("--nofile=4097")), state == State::Warn);
+        }
     }
 
     #[test]
@@ -487,6 +512,7 @@ mod tests {
     fn settings_that_cannot_be_are_told_at_once() {
         let settings = Settings {
             cpus: Some(vec![99_999]),
+            descriptors: None,
             measure: Some(Duration::ZERO),
             folder: Some("/there/is/no/such/folder".into()),
         };

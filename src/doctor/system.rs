@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::finding::{Finding, Topic, of_process, write_to};
-use super::memory::limit;
 use crate::host::{Files, Unknown};
 
 /// Files that a process may open at first, almost everywhere (`INR_OPEN_CUR` of the kernel).
@@ -15,8 +14,15 @@ const STOLEN_MAX: f64 = 0.001;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 
-pub(super) fn all(files: &Files) -> Vec<Finding> {
-    vec![clock_source(files), tsc(files), nofile(files), perf(files), membarrier(), hypervisor(files)]
+pub(super) fn all(files: &Files, descriptors: Option<u64>) -> Vec<Finding> {
+    vec![
+        clock_source(files),
+        tsc(files),
+        nofile(files, descriptors),
+        perf(files),
+        membarrier(),
+        hypervisor(files),
+    ]
 }
 
 fn clock_source(files: &Files) -> Finding {
@@ -65,19 +71,21 @@ fn tsc(files: &Files) -> Finding {
     })
 }
 
-fn nofile(files: &Files) -> Finding {
+fn nofile(files: &Files, needed: Option<u64>) -> Finding {
     let finding = Finding::new(Topic::System, "nofile_limit", "nofile limit");
-    finding.of(limit(files, "Max open files"), |finding, files| {
+    finding.of(files.limit("Max open files"), |finding, files| {
         let found = files.map_or("unlimited".into(), |files| format!("{files} files"));
+        let least = needed.unwrap_or_default().max(FILES_MIN);
+        let whose = if least > FILES_MIN { ", what connections_max takes" } else { "" };
         let finding = match files {
-            Some(files) if files < FILES_MIN => finding.warn(
+            Some(files) if files < least => finding.warn(
                 found,
-                format!("fewer than {FILES_MIN}"),
+                format!("fewer than {least}{whose}"),
                 "a service runs out of connections before its engine is busy",
             ),
-            _ => finding.ok(found, format!("{FILES_MIN} or more")),
+            _ => finding.ok(found, format!("{least} or more{whose}")),
         };
-        let finding = finding.fix(of_process(&format!("prlimit --nofile={FILES_MIN}: --pid")));
+        let finding = finding.fix(of_process(&format!("prlimit --nofile={least}: --pid")));
         files.map(|files| files as f64).into_iter().fold(finding, |finding, n| finding.value(n, "files"))
     })
 }

@@ -574,6 +574,13 @@ pub fn witnessed(report: &mut ServerReport, tally: &Tally) {
     }
     for (at, stream) in report.gateway.streams.iter().enumerate() {
         let told = tally.of(&stream.name);
-        assert!(seen[at] == told.ids, "stream '{}': handled is not what was accepted", stream.name);
+        let (seen, told) = (&seen[at], &told.ids);
+        assert!(
+            seen == told,
+            "stream '{}': handled and not told {:?}, told and not handled {:?}",
+            stream.name,
+            seen.difference(told).collect::<Vec<_>>(),
+            told.difference(seen).collect::<Vec<_>>()
+        );
     }
 }

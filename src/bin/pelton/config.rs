@@ -211,6 +211,8 @@ pub struct Read {
     pub sources: Sources,
     pub host: Option<Host>,
     pub tables: Vec<Box<dyn Table>>,
+    /// The options of a gateway, where it is one's.
+    pub gateway: Option<gateway::Options>,
     /// What travels in the slots, where that is a command's.
     event: Option<Layout>,
 }
@@ -291,11 +293,13 @@ pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
 pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
     let named = sources.tables();
     let has = |names: &[&str]| named.iter().any(|table| names.contains(&table.as_str()));
+    let mut of = None;
     let (config, event, tables) = if has(&["gateway", "stream", "view"]) {
         let (mut options, mut others) = (gateway::Options::default(), others("gateway"));
         let tables = &mut borrowed(&mut others);
         let base = gateway::Options::base;
         let config = gateway::configure(&sources, &mut options, &base, &[], tables, host.as_ref());
+        of = Some(options.clone());
         (config, Some(gateway::EVENT), of_gateway(options).into_iter().chain(others).collect())
     } else if has(&["replay"]) {
         let (mut options, mut others) = (Options::default(), others("replay"));
@@ -310,18 +314,19 @@ pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
         let scope = Scope { event: None, host: host.as_ref() };
         (resolve(&sources, &base, &mut borrowed(&mut all), scope), None, all)
     };
-    Read { config, sources, host, tables, event }
+    Read { config, sources, host, tables, gateway: of, event }
 }
 
-/// The CPUs of a file's shards; `None` where these are not pinned. Whatever else is wrong with it here is for `check` to
-/// tell: this machine is what is looked at.
-pub fn cpus_of(file: &Path) -> Result<Option<Vec<usize>>, Failure> {
-    let Read { config, sources, .. } = resolved(sources(Some(file), &[])?, None);
+/// What a file takes of a machine: the CPUs of its shards, `None` where these are not pinned; and the descriptors of all its
+/// connections, where it is a gateway's. Whatever else is wrong with it here is for `check` to tell: this machine is what
+/// is looked at.
+pub fn taken_by(file: &Path) -> Result<(Option<Vec<usize>>, Option<u64>), Failure> {
+    let Read { config, sources, gateway, .. } = resolved(sources(Some(file), &[])?, None);
     if config.problems().has_errors() {
         return Err(Failure::Config { problems: config.problems().clone(), file: sources.file });
     }
     let mut cpus: Vec<_> = config.plan().placements().iter().filter_map(|placement| placement.cpu).collect();
     cpus.sort_unstable();
     cpus.dedup();
-    Ok((!cpus.is_empty()).then_some(cpus))
+    Ok(((!cpus.is_empty()).then_some(cpus), gateway.map(|options| options.descriptors())))
 }

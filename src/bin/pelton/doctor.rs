@@ -22,7 +22,7 @@ pub const CODES: &str = "Nothing is changed, and no privilege is needed.\n\n\
 /// Arguments of `pelton doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A file of settings, whose shards' CPUs are looked at
+    /// A file of settings, whose shards' CPUs and connections' descriptors are looked at
     #[arg(long, value_name = "FILE", conflicts_with = "cpus")]
     config: Option<PathBuf>,
     /// CPUs that an engine uses, as in 0-3,7 [default: mask, all of this process's mask]
@@ -55,7 +55,7 @@ impl DoctorArgs {
             settings.set_cpus(cpus)?;
         }
         if let Some(file) = &self.config {
-            settings.cpus = config::cpus_of(file)?;
+            (settings.cpus, settings.descriptors) = config::taken_by(file)?;
         }
         Ok(settings)
     }
