@@ -13,7 +13,9 @@ use configs::{Dice, any_value};
 use pelton::Profile;
 use pelton::config::{Answers, Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
 use pelton::engine::{Against, CLASS, Secret, Setting};
-use pelton::gateway::{GATEWAY, KeyFrom, Options, STREAM, Stream, answers, configure, draft, streams, views};
+use pelton::gateway::{
+    EVENT, GATEWAY, KeyFrom, Options, STREAM, Stream, answers, configure, draft, streams, views,
+};
 use pelton::host::Host;
 use pelton::views::{VIEW, View};
 use std::collections::BTreeSet;
@@ -133,6 +135,39 @@ fn a_gateway_is_read_with_its_streams() {
     // The plan that is started is the one that was checked.
     assert_eq!(format!("{:?}", options.plan), format!("{:?}", config.plan()));
     assert!(options.plan.check::<[u64; 3]>().is_ok());
+}
+
+#[test]
+fn what_a_setting_costs_is_what_the_least_of_it_would_save() {
+    let mut text = GOOD.replace("threads = 3", "threads = 3\ntap_slots = 1_024\nconnections_max = 5_000");
+    text += "keys_max = 500\nwindow_ms = 10_000\nslide_ms = 1_000\n";
+    let (config, options) = good(&of_text(&text));
+    let total = |text: &str| {
+        let plan = good(&of_text(text)).1.plan;
+        plan.footprint_of(EVENT).total_bytes()
+    };
+    let mut tables = (
+        streams(options.streams.clone()),
+        views(options.views.clone()),
+        Rows { name: "gateway", rows: GATEWAY, of: options.clone() },
+    );
+    let mut all = config.explain(&[&mut tables.0, &mut tables.1, &mut tables.2], Scope::default());
+    options.price(&mut all);
+    let cost = |setting: &str| all.iter().find(|row| row.setting == setting).unwrap().cost_bytes;
+    for (setting, said, least) in [
+        ("gateway: tap_slots", "tap_slots = 1_024", "tap_slots = 64"),
+        ("gateway: connections_max", "connections_max = 5_000", "connections_max = 1"),
+        ("gateway: threads", "threads = 3", "threads = 1"),
+        ("view 'per_user': keys_max", "keys_max = 500", "keys_max = 1"),
+        ("view 'per_user': slide_ms", "slide_ms = 1_000", "slide_ms = \"window\""),
+        ("shards", "shards = 2", "shards = 1"),
+    ] {
+        // Threads are producers where nobody says otherwise; their lanes are what producers_max costs.
+        let least = text.replace(said, least).replace("[gateway]", "producers_max = 3\n\n[gateway]");
+        assert_eq!(cost(setting), total(&text) - total(&least), "{setting}");
+        assert!(cost(setting) > 0, "{setting}");
+    }
+    assert_eq!((cost("gateway: idle_s"), cost("stream 'orders': payload_max_bytes")), (0, 0));
 }
 
 #[test]

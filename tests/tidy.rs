@@ -137,6 +137,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "tap",
             "sizes",
             "closed",
+            "costs",
             "handler",
             "publish",
             "desk",

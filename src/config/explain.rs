@@ -121,7 +121,7 @@ pub fn explain(
         let as_profile = value == (row.get)(&start) || row.key == "profile";
         all.push(Explained {
             comes_to: engine_comes_to(row.key, plan, scope),
-            cost_bytes: cost(row, plan, plan, scope, |to, row, value| (row.set)(to, value)),
+            cost_bytes: cost_of(row, plan, plan, scope, |to, row, value| (row.set)(to, value)),
             ..plainly(
                 About::of(row),
                 row.key.to_string(),
@@ -141,7 +141,7 @@ pub fn explain(
             let origin = from(&setting, value == (row.get)(&start), Origin::Start);
             all.push(Explained {
                 comes_to: class_comes_to(row.key, plan, class, scope),
-                cost_bytes: cost(row, plan, class, scope, |to: &mut Plan, row, value| {
+                cost_bytes: cost_of(row, plan, class, scope, |to: &mut Plan, row, value| {
                     (row.set)(&mut to.classes[at], value);
                 }),
                 ..plainly(About::of(row), setting, value, origin)
@@ -209,14 +209,10 @@ pub(super) fn event_of(plan: &Plan, scope: Scope<'_>) -> Layout {
     scope.event.unwrap_or_else(|| plan.event_layout())
 }
 
-fn cost<T>(
-    row: &Setting<T>,
-    plan: &Plan,
-    of: &T,
-    scope: Scope<'_>,
-    set: impl Fn(&mut Plan, &Setting<T>, Value),
-) -> u64 {
-    let least: Vec<Value> = match row.kind {
+/// Bytes that are there because a setting is not the least that its kind lets it be. `total` is the footprint with another
+/// value in its place, or as it is; `None` where the setting cannot have that one here.
+pub(crate) fn cost(kind: Kind, now: &Value, total: impl Fn(Option<Value>) -> Option<u64>) -> u64 {
+    let least: Vec<Value> = match kind {
         Kind::Flag => vec![false.into()],
         Kind::Whole(range) => {
             let number = if range.zero { 0 } else { range.from };
@@ -224,14 +220,23 @@ fn cost<T>(
         }
         _ => return 0,
     };
-    let total = |plan: &Plan| plan.footprint_of(event_of(plan, scope)).total_bytes();
-    let now = (row.get)(of);
-    let tried = least.into_iter().filter(|value| *value != now).map(|value| {
+    let tried = least.into_iter().filter(|value| value != now).filter_map(|value| total(Some(value)));
+    let least = tried.min();
+    least.zip(total(None)).map_or(0, |(least, now)| now.saturating_sub(least))
+}
+
+fn cost_of<T>(
+    row: &Setting<T>,
+    plan: &Plan,
+    of: &T,
+    scope: Scope<'_>,
+    set: impl Fn(&mut Plan, &Setting<T>, Value),
+) -> u64 {
+    cost(row.kind, &(row.get)(of), |value| {
         let mut plan = plan.clone();
-        set(&mut plan, row, value);
-        total(&plan)
-    });
-    tried.min().map_or(0, |least| total(plan).saturating_sub(least))
+        value.into_iter().for_each(|value| set(&mut plan, row, value));
+        Some(plan.footprint_of(event_of(&plan, scope)).total_bytes())
+    })
 }
 
 /// What a setting of the engine comes to, with the arithmetic.

@@ -57,6 +57,7 @@ pub use answers::{Answers, QUESTIONS};
 pub use budget::{Memory, MemoryGroup, MemoryTerm, SlotBytes};
 pub use collect::{Base, PREFIX, Sources};
 pub use diff::{Change, Diff, Follows, Side};
+pub(crate) use explain::cost;
 pub use explain::{Explained, called, explain};
 pub use init::Draft;
 pub use layers::{Config, Scope, resolve};

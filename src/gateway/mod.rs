@@ -115,6 +115,7 @@ mod shared;
 mod tap;
 mod sizes;
 mod closed;
+mod costs;
 mod handler;
 mod publish;
 mod desk;
