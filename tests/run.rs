@@ -386,3 +386,75 @@ fn descriptors_for_all_connections_are_looked_for_before_they_are_gone() {
     let report = look(1_400);
     assert!(report.contains("--nofile=1519"), "{report}");
 }
+
+#[test]
+fn whoever_declares_no_stream_is_told_how_to_come_by_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let told =
+        "`pelton init --gateway -o front.toml` drafts a file, and `pelton run --config front.toml` serves it";
+    let go = |args: &[&str]| end(pelton().args(args).current_dir(folder.path()).spawn().unwrap());
+    let done = go(&["run"]);
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{}", done.err);
+    assert!(done.err.contains("no stream is declared") && done.err.contains(told), "{}", done.err);
+    assert_eq!(done.err.lines().count(), 1, "{}", done.err);
+    // A file for an engine has classes, and no streams.
+    assert_eq!(go(&["init", "-o", "plain.toml"]).code, Some(0));
+    let done = go(&["run", "--config", "plain.toml"]);
+    assert_eq!(done.code, Some(2));
+    assert!(
+        done.err.contains("plain.toml declares no [[stream]]") && done.err.contains(told),
+        "{}",
+        done.err
+    );
+    // What cannot be read comes first, and one for a gateway is told where it is wrong.
+    assert!(go(&["run", "--threads", "0"]).err.contains("gateway: threads is '0'"));
+    std::fs::write(folder.path().join("gate.toml"), "profile = \"dev\"\n[gateway]\nthreads = 1\n").unwrap();
+    let done = go(&["run", "--config", "gate.toml"]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("a [[stream]] with name, class and key"), "{}", done.err);
+    // The drafted one is served as it says.
+    let done = go(&["init", "--gateway", "-o", "front.toml", "--no-host"]);
+    let unwrapped = done.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unwrapped.contains("`pelton run --config front.toml` serves it"), "{}", done.err);
+    assert_eq!(go(&["check", "front.toml", "--no-host"]).code, Some(0));
+}
+
+#[test]
+fn settings_are_explained_with_their_costs_also_where_a_file_has_none_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    let text = FILE.replace("password_file = \"FOLDER/secret\"", "");
+    let view = "[[view]]\nname = \"v\"\nstream = \"orders\"\nmeasure = \"count\"\nby = \"user\"\n";
+    std::fs::write(&path, format!("{text}{view}")).unwrap();
+    let explain = |args: &[&str]| end(pelton().arg("explain").args(args).spawn().unwrap());
+    let file = path.to_str().unwrap();
+    for key in ["connections_max", "tap_slots", "v.keys_max"] {
+        let done = explain(&[file, key]);
+        assert!(done.out.contains(" of the footprint: ") && !done.out.contains("nothing of"), "{}", done.out);
+    }
+    // Neither without views, nor without a word of [gateway], nor without a file.
+    let bare = text.replace("[gateway]\nlisten = [\"127.0.0.1:0\"]\n", "");
+    assert!(!bare.contains("gateway"), "{bare}");
+    std::fs::write(&path, bare).unwrap();
+    for (key, told) in [
+        ("window_ms", "view: window_ms = none ms"),
+        ("view.past_keys", "view: past_keys = other"),
+        ("connections_max", "gateway: connections_max = 10000"),
+        ("payload_max_bytes", "payload_max_bytes = class bytes"),
+    ] {
+        let done = explain(&[file, key]);
+        assert!(done.code == Some(0) && done.out.contains(told), "{key}: {}{}", done.out, done.err);
+    }
+    assert!(explain(&[file, "connections_max"]).out.contains(" of the footprint: "));
+    for (key, told) in [
+        ("window_ms", "view: window_ms"),
+        ("stream.key", "stream: key = round_robin"),
+        ("idle_s", "gateway: idle_s"),
+    ] {
+        let done = explain(&[key]);
+        assert!(done.code == Some(0) && done.out.contains(told), "{key}: {}{}", done.out, done.err);
+    }
+    let near = explain(&[file, "windw_ms"]);
+    assert_eq!(near.code, Some(2));
+    assert!(near.err.contains("'window_ms' would work"), "{}", near.err);
+}

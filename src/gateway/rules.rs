@@ -144,8 +144,12 @@ impl Options {
     fn check_streams(&self, found: &mut Vec<PlanError>) {
         let streams = self.streams.len();
         if !(1..=STREAMS_MAX).contains(&streams) {
-            let limit = format!("from 1 to {STREAMS_MAX}");
-            found.push(PlanError::new("streams", streams, limit, streams.clamp(1, STREAMS_MAX)));
+            let limit = format!("from 1 to {STREAMS_MAX}, as clients publish to them");
+            let works = match streams {
+                0 => "a [[stream]] with name, class and key".to_string(),
+                _ => STREAMS_MAX.to_string(),
+            };
+            found.push(PlanError::new("streams", streams, limit, works));
         }
         let (mut names, mut used) = (BTreeSet::new(), BTreeSet::new());
         for (at, stream) in self.streams.iter().enumerate().take(STREAMS_MAX) {

@@ -3,7 +3,10 @@
 
 use crate::failure::Failure;
 use crate::page::hanging;
-use pelton::config::{Base, Config, Origin, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve};
+use pelton::config::{
+    Base, Config, Explained, Origin, Origins, Problem, Problems, Rows, Rule, Scope, Sources, Table, explain,
+    resolve,
+};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile, Severity, Value};
 use pelton::gateway::{self, GATEWAY};
 use pelton::host::Host;
@@ -63,6 +66,7 @@ impl Told {
         let config = gateway::configure(sources, options, &base, &why, tables, Some(&host));
         // It is said here, where the lines fit the terminal.
         options.plan = options.plan.clone().announce(false);
+        nothing_declared(sources, &config)?;
         Told { config, file: sources.file.clone(), host, event: gateway::EVENT, starts: true }.sound()
     }
 
@@ -205,6 +209,29 @@ impl Told {
     }
 }
 
+/// Whoever comes without a stream is told how to come by some: what else such a file has is meant for something else than to
+/// be served. Whatever cannot be read is told as it is.
+fn nothing_declared(sources: &Sources, config: &Config) -> Result<(), Failure> {
+    let tables = sources.tables();
+    let is_gateways =
+        ["gateway", "stream", "view"].iter().any(|name| tables.iter().any(|table| table == name));
+    let mut errors = config.problems().of(Severity::Error);
+    if is_gateways
+        || config.problems().of(Severity::Error).all(|problem| problem.setting != "streams")
+        || !errors.all(|problem| problem.rule == Rule::Plan)
+    {
+        return Ok(());
+    }
+    let whose = match &sources.file {
+        Some((name, _)) => format!("{name} declares no [[stream]]"),
+        None => "no stream is declared".into(),
+    };
+    Err(Failure::Settings(vec![format!(
+        "{whose}, and so nothing can be published; `pelton init --gateway -o front.toml` drafts a file, and `pelton run --config \
+         front.toml` serves it"
+    )]))
+}
+
 /// A configuration, with what it was read from.
 pub struct Read {
     pub config: Config,
@@ -250,6 +277,24 @@ impl Read {
     pub fn take_tables_said(&mut self) -> Vec<Box<dyn Table>> {
         let config = &self.config;
         self.tables.extract_if(.., |table| config.origins().has_table(table.name())).collect()
+    }
+
+    /// What the tables are of which nothing was said, a gateway's and its lists', as they are at first.
+    pub fn explain_unsaid(&mut self) -> Vec<Explained> {
+        let mut tables =
+            self.tables.iter_mut().filter(|table| ["gateway", "stream", "view"].contains(&table.name()));
+        let mut told = Vec::new();
+        for table in &mut tables {
+            if table.listed().is_some() {
+                table.renew(1);
+            }
+            let name = table.name().to_string();
+            let all = explain(self.config.plan(), &Origins::default(), &[&mut **table], Scope::default());
+            // An item that is not there has no name.
+            let of_table = all.into_iter().filter(|row| row.setting.starts_with(&name));
+            told.extend(of_table.map(|row| Explained { setting: format!("{name}: {}", row.key), ..row }));
+        }
+        told
     }
 
     /// The file's name, and what it holds.

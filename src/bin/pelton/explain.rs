@@ -30,11 +30,18 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     }
     let mut tables = read.take_tables_said();
     let tables = borrowed(&mut tables);
-    let all = read.config.explain(&tables, read.scope());
+    let mut all = read.config.explain(&tables, read.scope());
+    read.gateway.iter().for_each(|options| options.price(&mut all));
     let memory = Memory::of(read.config.plan(), read.scope());
+    // Of tables that the file does not have each setting stands as it would be at first.
+    let mut unsaid = key.map_or(Vec::new(), |_| read.explain_unsaid());
+    read.gateway.iter().for_each(|options| options.price(&mut unsaid));
     let chosen = match key {
         None => all.iter().collect(),
-        Some(key) => called(&all, key).map_err(|near| no_such(file, key, near))?,
+        Some(key) => match (called(&all, key), called(&unsaid, key)) {
+            (Ok(found), _) | (Err(_), Ok(found)) => found,
+            (Err(near), Err(other)) => return Err(no_such(file, key, near.or(other))),
+        },
     };
     if args.toml {
         page.raw(write(read.config.plan(), &tables, &Notes::new()).trim_end())?;

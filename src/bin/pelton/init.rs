@@ -44,7 +44,13 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
                 ErrorKind::AlreadyExists => there_already(path),
                 _ => Failure::Run(format!("{} could not be written: {error}", path.display())),
             })?;
-            tell(&format!("{} is written; `pelton check` and `pelton explain` take it", path.display()));
+            let file = path.display();
+            let serves = if args.gateway {
+                format!("; `pelton run --config {file}` serves it")
+            } else {
+                String::new()
+            };
+            tell(&format!("{file} is written; `pelton check` and `pelton explain` take it{serves}"));
         }
     }
     for warning in &warnings {
