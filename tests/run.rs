@@ -458,3 +458,20 @@ fn settings_are_explained_with_their_costs_also_where_a_file_has_none_of_them() 
     assert_eq!(near.code, Some(2));
     assert!(near.err.contains("'window_ms' would work"), "{}", near.err);
 }
+
+#[test]
+fn what_it_starts_is_told_without_what_it_settles_itself() {
+    let text = FILE.replace("password_file = \"FOLDER/secret\"", "");
+    let said = |text: &str| {
+        let server = Server::start(text);
+        server.signal("TERM");
+        let done = server.wait();
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        done.err
+    };
+    let err = said(&text);
+    assert!(err.contains("; 1 producer at most; "), "{err}");
+    assert!(!err.contains("not as the profile has it"), "nobody has asked for anything: {err}");
+    let err = said(&text.replace("shards = 1", "shards = 1\nproducers_max = 3\nscratch_bytes = 4_096"));
+    assert!(err.contains("  not as the profile has it: producers_max = 3, scratch_bytes = 4096\n"), "{err}");
+}

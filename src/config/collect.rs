@@ -5,7 +5,7 @@ use super::document::{Entry, Owned};
 use super::origin::{Origin, Origins};
 use super::problem::{Problem, Rule};
 use super::table::{About, Listed, Table};
-use crate::engine::{Plan, Profile, Written};
+use crate::engine::{ENGINE, Plan, Profile, Written};
 use std::collections::BTreeMap;
 
 /// What every variable of the environment begins with.
@@ -184,7 +184,7 @@ impl Collected {
         self.problems.push(Problem::new(Rule::Unknown, word, Some(at), texts));
     }
 
-    /// The plan of the profile that somebody named.
+    /// The plan of the profile that somebody named, with what the command settles.
     pub fn start(
         &mut self,
         sources: &Sources,
@@ -192,6 +192,20 @@ impl Collected {
         is_toml: bool,
         origins: &mut Origins,
     ) -> Plan {
+        let mut plan = (base.plan)(self.profile(sources, base, is_toml, origins));
+        let is_own = |key: &str| base.why.iter().any(|(setting, _)| *setting == key);
+        let own = ENGINE.iter().filter(|row| is_own(row.key)).map(|row| (row.key, (row.get)(&plan)));
+        plan.settled = own.collect();
+        plan
+    }
+
+    fn profile(
+        &mut self,
+        sources: &Sources,
+        base: &Base<'_>,
+        is_toml: bool,
+        origins: &mut Origins,
+    ) -> Profile {
         let said = |list: &[(String, String)], name: &str| {
             list.iter().rev().find(|(key, _)| key == name).and_then(|(_, text)| Profile::named(text))
         };
@@ -205,7 +219,7 @@ impl Collected {
         set("profile", "without a file it is a shared machine's");
         base.why.iter().for_each(|(setting, why)| set(setting, why));
         if let (None, None, Some(profile)) = (named, &sources.file, base.profile) {
-            return (base.plan)(profile);
+            return profile;
         }
         // Somebody must say so; a name that is none is told by its row.
         if named.is_none() && of_file.is_none() && is_toml {
@@ -216,6 +230,6 @@ impl Collected {
             ];
             self.problems.push(Problem::new(Rule::Missing, "profile", None, texts));
         }
-        (base.plan)(named.unwrap_or(Profile::Dev))
+        named.unwrap_or(Profile::Dev)
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::config::{OnPanic, Profile};
+use super::value::Value;
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
 use crate::route::PARTITIONS_MIN;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub(crate) classes: Vec<Class>,
     /// Their names, how many there are (`None`: one for each shard), and the bytes of each.
     pub(crate) reserved: Vec<(String, Option<u64>, u64)>,
+    /// What a command settles for itself, not as the profile has it, and whoever uses it has not asked for.
+    pub(crate) settled: Vec<(&'static str, Value)>,
     pub(crate) memory_max: Option<u64>,
     pub(crate) clock: Option<Clock>,
     pub(crate) first_sequence: u64,
@@ -84,6 +87,7 @@ impl Plan {
             drop_deadline: Duration::from_secs(1),
             classes: Vec::new(),
             reserved: Vec::new(),
+            settled: Vec::new(),
             memory_max: None,
             clock: None,
             first_sequence: 0,

@@ -5,9 +5,10 @@ use super::config::{PlanError, Severity};
 use super::plan::Plan;
 use super::rules::Threads;
 use super::table::ENGINE;
+use super::value::Value;
 use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
-use crate::words::bytes;
+use crate::words::{bytes, many};
 use std::alloc::Layout;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -33,7 +34,8 @@ fn class_line(class: &Class) -> String {
         Stamp::OneIn(n) => format!("1 event in {n} measured"),
         Stamp::Never => "not measured".into(),
     };
-    format!("{}: {share}, {} slots{payloads}, {overflow}{ttl}, {measured}", class.name, class.capacity)
+    let slots = many(class.capacity.into(), "slot");
+    format!("{}: {share}, {slots}{payloads}, {overflow}{ttl}, {measured}", class.name)
 }
 
 /// A line in which no name breaks the line, or tells a terminal what to do.
@@ -55,21 +57,25 @@ impl Plan {
     fn summary_with(&self, event: Layout, findings: &[PlanError], threads: Threads) -> String {
         let placements = self.placements();
         let cpus: Vec<_> = placements.iter().filter_map(|placement| placement.cpu).collect();
-        let cpus = match (cpus.is_empty(), &self.cpus) {
+        let by = if self.cpus.is_some() { "named" } else { "chosen" };
+        let cpus = match cpus.len() {
             _ if threads == Threads::Host => "driven by their host".to_string(),
-            (true, _) => "not pinned".to_string(),
-            (false, Some(_)) => format!("on CPUs {} (named)", list(&cpus)),
-            (false, None) => format!("on CPUs {} (chosen)", list(&cpus)),
+            0 => "not pinned".to_string(),
+            1 => format!("on CPU {} ({by})", list(&cpus)),
+            _ => format!("on CPUs {} ({by})", list(&cpus)),
         };
-        let shards = if self.shards == 1 { "1 shard".into() } else { format!("{} shards", self.shards) };
+        let [shards, events, bursts, producers] = [
+            (u64::from(self.shards), "shard"),
+            (self.burst.into(), "event"),
+            (self.floor.into(), "burst"),
+            (self.producers_max.into(), "producer"),
+        ]
+        .map(|(n, thing)| many(n, thing));
         let mut text = format!(
-            "pelton {}: profile {}; {shards} {cpus}, wait {}; burst {} events, floor {} bursts; {} producers at most; {}",
+            "pelton {}: profile {}; {shards} {cpus}, wait {}; burst {events}, floor {bursts}; {producers} at most; {}",
             env!("CARGO_PKG_VERSION"),
             self.profile,
             self.wait,
-            self.burst,
-            self.floor,
-            self.producers_max,
             bytes(self.footprint_of(event).total_bytes()),
         );
         for class in &self.classes {
@@ -85,10 +91,15 @@ impl Plan {
         text
     }
 
-    /// The engine's settings that differ from the profile's, as `key = value`.
+    /// The engine's settings that differ from the profile's, as `key = value`; not those that a command settles for itself.
     fn unlike_its_profile(&self) -> Vec<String> {
         let profile = Plan::new(self.profile);
-        let differs = ENGINE.iter().filter(|row| (row.get)(self) != (row.get)(&profile));
+        let is_settled =
+            |key: &str, value: &Value| self.settled.iter().any(|own| (own.0, &own.1) == (key, value));
+        let differs = ENGINE.iter().filter(|row| {
+            let value = (row.get)(self);
+            value != (row.get)(&profile) && !is_settled(row.key, &value)
+        });
         differs.map(|row| format!("{} = {}", row.key, (row.get)(self))).collect()
     }
 
@@ -124,15 +135,16 @@ mod tests {
     #[test]
     fn a_plan_says_what_it_starts() {
         let mut plan = Plan::new(Profile::Latency).unpinned().wait(crate::wait::Wait::Park).shards(2);
+        (plan.floor, plan.settled) = (1, vec![("floor_bursts", 1u64.into())]);
         plan.class(Class::strict("orders").capacity(64).block_for(Duration::from_millis(2)));
         plan.class(
             Class::weighted("ticks", 3).payload_bytes(128).drop_newest().ttl(Duration::from_micros(9)),
         );
         let text = plan.summary(Layout::new::<u64>(), None);
         for part in [
-            "profile latency; 2 shards not pinned, wait park; burst 16 events",
+            "profile latency; 2 shards not pinned, wait park; burst 16 events, floor 1 burst; 8 producers at most",
             "\n  orders: strict, 64 slots, block for 2ms, 1 event in 64 measured\n",
-            "\n  ticks: weighted 3, 1024 slots and 128 B of payloads, drop_newest, expires after 9µs,",
+            "\n  ticks: weighted 3, 1,024 slots and 128 B of payloads, drop_newest, expires after 9µs,",
             "not as the profile has it: shards = 2, pinned = false, wait = park\n",
             "\n  warning: class 'ticks': capacity_slots is 1024, but should be",
         ] {
