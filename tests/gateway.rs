@@ -1074,6 +1074,30 @@ fn a_second_word_ends_a_stop_that_waits_for_a_shard() {
 }
 
 #[test]
+fn a_stop_waits_for_shards_as_long_as_it_may() {
+    struct Slow(u64);
+    impl pelton::Handler<Record> for Slow {
+        type Output = u64;
+        fn on_event(&mut self, _: &mut Event<'_, Record>, _: &mut Context<'_, Record>) -> pelton::Verdict {
+            self.0 += 1;
+            pelton::Verdict::Done
+        }
+        fn on_stop(self, _: &mut Context<'_, Record>) -> u64 {
+            std::thread::sleep(2 * pelton::engine::STOP_GRACE);
+            self.0
+        }
+    }
+    let _dog = watchdog();
+    let mut server = Server::start_with(small(Class::block), |_| Slow(0)).unwrap();
+    let mut client = Client::new(&server.places()[0].address);
+    client.send(&xadd("small", "a", 1));
+    id(&client.read().text());
+    let mut report = server.stop(DEADLINE).unwrap();
+    assert_closed(&report.engine);
+    assert_eq!(report.engine.outputs::<u64>(), [1]);
+}
+
+#[test]
 fn one_who_has_closed_its_side_does_not_wait_for_ever() {
     let _dog = watchdog();
     let mut options = small(Class::block);

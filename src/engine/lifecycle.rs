@@ -277,22 +277,32 @@ impl<E: Send + 'static> Engine<E> {
     /// # Errors
     /// [`StopError`].
     pub fn stop(&self, deadline: Duration) -> Result<Report, StopError> {
+        let begun = Instant::now();
+        self.stop_while(|| begun.elapsed() < deadline)
+    }
+
+    /// The same, where `may_wait` says how long it may drain and wait for shards; it is asked every 10 ms or more often.
+    ///
+    /// # Errors
+    /// [`StopError`].
+    pub fn stop_while(&self, may_wait: impl Fn() -> bool) -> Result<Report, StopError> {
         if self.is_forked() {
             return Err(StopError::Forked);
         }
         if let Some(shard) = self.own_shard() {
             return Err(StopError::OnShardThread(shard));
         }
-        let begun = Instant::now();
         self.close();
         if self.state.swap(STOPPED, Ordering::AcqRel) == STOPPED {
             return Err(StopError::Stopped);
         }
-        let drained = self.drain(deadline);
+        let drained = self.drain_while(&may_wait);
         self.end_shards();
         if !self.hosted {
-            let left = deadline.saturating_sub(begun.elapsed()).saturating_add(STOP_GRACE);
-            self.core.wait_until(left, |state| state.ends.iter().all(Option::is_some));
+            let have_ended =
+                |limit| self.core.wait_until(limit, |state| state.ends.iter().all(Option::is_some));
+            while may_wait() && !have_ended(Duration::from_millis(10)) {}
+            have_ended(STOP_GRACE);
         }
         Ok(self.report(drained))
     }

@@ -249,9 +249,7 @@ impl Server {
             // One that panicked is gone, and its connections with it.
             let _ = thread.join();
         }
-        self.engine.close();
-        self.engine.drain_while(may_wait);
-        let engine = self.engine.stop(Duration::ZERO)?;
+        let engine = self.engine.stop_while(may_wait)?;
         self.end_reader();
         Ok(ServerReport { engine, gateway: self.shared.counts(), threads: self.threads() })
     }

@@ -562,6 +562,7 @@ pub fn agree(server: &Server, report: &ServerReport, tally: &Tally) {
 /// Handlers saw what was accepted, each once, and each sender's in its order.
 #[track_caller]
 pub fn witnessed(report: &mut ServerReport, tally: &Tally) {
+    assert!(report.engine.shards.iter().all(|shard| shard.stopped), "a shard did not end in time");
     let mut seen: Vec<BTreeSet<Id>> = vec![BTreeSet::new(); report.gateway.streams.len()];
     let mut last: BTreeMap<(u16, String), u64> = BTreeMap::new();
     for (stream, id, who, n) in report.engine.outputs::<Seen>().into_iter().flatten() {
