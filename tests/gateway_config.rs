@@ -383,6 +383,8 @@ fn a_password_is_read_from_the_first_line_of_its_file() {
     for text in ["", "\nhush"] {
         let told = options(text).secret().unwrap_err();
         assert!(told.limit.contains("a password on its first line"), "{told}");
+        // A check says what the start would.
+        assert_eq!(options(text).findings_here(&Host::unknown()), [told]);
     }
     std::fs::remove_file(&path).unwrap();
     let gone = Options { password_file: Some(path), ..Options::default() };

@@ -120,7 +120,7 @@ fn others(kind: Kind) -> Vec<Value> {
         Kind::OneOfOr(words, prefix, _) => {
             words.iter().map(|word| (*word).into()).chain([format!("{prefix}a \"b\"").into()]).collect()
         }
-        Kind::Text => vec!["other".into(), "a \"quoted\" \\ text\n".into()],
+        Kind::Text(_) => vec!["other".into(), "a \"quoted\" \\ text\n".into()],
         Kind::Cpus(word) => vec![word.into(), Value::Cpus(vec![3, 0])],
         Kind::Texts => vec![Value::Texts(Vec::new()), Value::Texts(vec!["a".into(), "b \"c\"".into()])],
         Kind::Secret => vec![Secret::default().into(), Secret::new("hush").into()],

@@ -110,7 +110,7 @@ pub const QUESTIONS: &[Setting<Answers>] = &[
     ),
     question(
         "classes",
-        Kind::Text,
+        Kind::Text("NAME:SHARE:OVERFLOW or NAME:SHARE:OVERFLOW:RATE, with commas between several"),
         "",
         "classes as NAME:SHARE:OVERFLOW[:RATE], with commas between them: the share is strict, weighted or weighted=N, the overflow \
          block, reject or drop_newest",

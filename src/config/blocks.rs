@@ -92,8 +92,10 @@ impl Collected {
                 Owned::Text(name) => Some((name.clone(), entry.value_at.clone())),
                 _ => None,
             });
-        let title = name.as_ref().map_or_else(|| format!("{list}{before}"), |(name, _)| name.clone());
+        let title = name.as_ref().map_or_else(|| format!("{list}{}", before + 1), |(name, _)| name.clone());
         let owner = owner_of(&list, &title);
+        // One without a name is told by its number.
+        let told = if name.is_some() { owner.clone() } else { format!("[[{list}]] {}", before + 1) };
         // Where they are declared here there may be many, and none is looked up.
         let own = part.is_fixed.then(|| part.items.iter().position(|(name, _)| *name == title)).flatten();
         if let Some((_, origin)) =
@@ -115,8 +117,11 @@ impl Collected {
         let named = if part.is_fixed { &listed.named[..1] } else { listed.named };
         for key in named.iter().filter(|key| block.entries.iter().all(|entry| entry.key != **key)) {
             let texts = [
-                format!("{owner} has no {key}"),
-                listed.why.to_string(),
+                format!("{told} has no {key}"),
+                match *key {
+                    "name" => format!("each {list} is known by its name"),
+                    _ => listed.why.to_string(),
+                },
                 format!("{key} = …, {}, would work", self.parts[at].kind_of(key)),
             ];
             let setting = format!("{owner}: {key}");

@@ -12,7 +12,7 @@ pub const CLASS: &[Setting<Class>] = &[
     Setting {
         key: "name",
         field: "name",
-        kind: Kind::Text,
+        kind: Kind::Text("a name"),
         unit: "",
         what: "the name of the class; no other has it",
         trades: "nothing",

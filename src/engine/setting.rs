@@ -59,8 +59,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// One of some words, or what begins with another one: a prefix, and what follows it.
     OneOfOr(&'static [&'static str], &'static str, &'static str),
-    /// Any text without NUL bytes.
-    Text,
+    /// Any text without NUL bytes: what it is, as in `a name`.
+    Text(&'static str),
     /// A list of CPUs, or this word.
     Cpus(&'static str),
     /// A list of texts, possibly empty; none of them is empty, or has commas, NUL bytes, or blanks at its ends.
@@ -145,7 +145,7 @@ impl fmt::Display for Kind {
             Kind::OneOfOr(words, prefix, rest) => {
                 write!(f, "one of {}, or {prefix}{rest}", words.join(", "))
             }
-            Kind::Text => f.write_str("a text without NUL bytes"),
+            Kind::Text(what) => f.write_str(what),
             Kind::Cpus(word) => {
                 write!(f, "numbers and ranges with commas between them, as in 0-3,7, or \"{word}\"")
             }
@@ -188,9 +188,10 @@ impl Kind {
             (Kind::Whole(range), Written::Text(text)) if range.thousands => {
                 Value::Whole(whole(text, true).ok_or_else(unfit)?)
             }
-            (Kind::OneOf(_) | Kind::OneOfOr(..) | Kind::Text, Written::Bare(text) | Written::Text(text)) => {
-                Value::Word(text.to_string().into())
-            }
+            (
+                Kind::OneOf(_) | Kind::OneOfOr(..) | Kind::Text(_),
+                Written::Bare(text) | Written::Text(text),
+            ) => Value::Word(text.to_string().into()),
             (Kind::Cpus(word), Written::Bare(text) | Written::Text(text)) if text == word => {
                 Value::Word(text.to_string().into())
             }
@@ -232,7 +233,7 @@ impl Kind {
                 let rest = word.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('\0'));
                 rest.is_some() || words.contains(&word.as_ref())
             }
-            (Kind::Text, Value::Word(text)) => !text.contains('\0'),
+            (Kind::Text(_), Value::Word(text)) => !text.contains('\0'),
             (Kind::Cpus(known), Value::Word(word)) => known == word,
             (Kind::Texts, Value::Texts(texts)) => texts.iter().all(|text| is_of_list(text)),
             (Kind::Secret, Value::Secret(secret)) => !secret.reveal().contains('\0'),
@@ -244,7 +245,15 @@ impl Kind {
             Value::Texts(texts) => Written::Texts(texts.clone()),
             _ => Written::Bare(""),
         };
-        if holds { Ok(()) } else { Err(Unfit { limit: self.to_string(), works: self.example(&written) }) }
+        if holds {
+            return Ok(());
+        }
+        let limit = match (self, value) {
+            // There is nothing else that such a text may not have.
+            (Kind::Text(what), Value::Word(_)) => format!("{what}, without NUL bytes"),
+            _ => self.to_string(),
+        };
+        Err(Unfit { limit, works: self.example(&written) })
     }
 
     /// A value that would work, next to what somebody wrote.
@@ -258,8 +267,22 @@ impl Kind {
                     Written::Bare(text) | Written::Text(text) => bare(text, range.thousands),
                     _ => None,
                 };
+                // A word is not far from the one that there is.
+                let text = match written {
+                    Written::Bare(text) | Written::Text(text) => text,
+                    _ => "",
+                };
+                let is_like = |word: &&str| word.chars().next() == text.chars().next();
+                if let (None, Some(word)) = (n, range.word.filter(is_like)) {
+                    return format!("'{word}'");
+                }
                 let n = n.map_or(range.from, |n| u64::try_from(n.max(0)).unwrap_or(u64::MAX));
                 range.near(n).to_string()
+            }
+            // What none of the words begins like is a name without its prefix, or behind a wrong one.
+            Kind::OneOfOr(words, prefix, _) if name_of(written, words).is_some() => {
+                let name = name_of(written, words).unwrap_or_default();
+                format!("'{prefix}{}'", name.escape_debug())
             }
             Kind::OneOf(words) | Kind::OneOfOr(words, ..) => {
                 let text = match written {
@@ -268,7 +291,7 @@ impl Kind {
                 };
                 likest(text, words.iter().copied()).map_or(String::new(), |word| format!("'{word}'"))
             }
-            Kind::Text => "'pelton'".into(),
+            Kind::Text(_) => "'pelton'".into(),
             Kind::Cpus(word) => format!("'{word}'"),
             Kind::Texts => {
                 // What of it can be.
@@ -299,6 +322,18 @@ impl<T> Setting<T> {
         };
         Some(PlanError::new(name(self.key), value, limit, works))
     }
+}
+
+/// The name in a text that was meant to have a prefix: what follows its colon, or all of it where no word begins like it.
+fn name_of<'a>(written: &Written<'a>, words: &[&str]) -> Option<&'a str> {
+    let (Written::Bare(text) | Written::Text(text)) = written else { return None };
+    let is_like = |word: &&str| word.chars().next() == text.chars().next();
+    let name = match text.split_once(':') {
+        Some((_, name)) => name,
+        None if words.iter().any(is_like) => return None,
+        None => text,
+    };
+    (!name.is_empty() && !name.contains('\0')).then_some(name)
 }
 
 /// The word that begins most like a text.
@@ -411,6 +446,24 @@ mod tests {
         assert_eq!(keys.read(&Written::Text("field:first")), Ok("field:first".into()));
         let Unfit { limit, works } = keys.read(&Written::Text("field:")).unwrap_err();
         assert_eq!((limit.as_str(), works.as_str()), ("one of round_robin, first, or field:NAME", "'first'"));
+        for (text, works) in [
+            ("feild:user", "'field:user'"),
+            ("user", "'field:user'"),
+            ("frist", "'first'"),
+            ("random", "'round_robin'"),
+            ("", "'round_robin'"),
+            ("a\0", "'round_robin'"),
+        ] {
+            assert_eq!(keys.read(&Written::Text(text)).unwrap_err().works, works, "{text}");
+        }
+        let seconds = Kind::Whole(Range::new(1, 9).or_word("never"));
+        for (text, works) in [("nevr", "'never'"), ("ever", "1"), ("70", "9"), ("", "1")] {
+            assert_eq!(seconds.read(&Written::Bare(text)).unwrap_err().works, works, "{text}");
+        }
+        assert_eq!(
+            Kind::Text("a name").read(&Written::Text("a\0")).unwrap_err().limit,
+            "a name, without NUL bytes"
+        );
         let spans = Kind::Whole(Range::new(1, u64::MAX).or_word("none"));
         assert_eq!(spans.read(&Written::Text("none")), Ok("none".into()));
         assert_eq!(spans.read(&Written::Text("7")).unwrap_err().limit, "1 or more, or \"none\"");

@@ -217,7 +217,7 @@ pub const ENGINE: &[Setting<Plan>] = &[
     Setting {
         key: "thread_name",
         field: "thread_name",
-        kind: Kind::Text,
+        kind: Kind::Text("a name"),
         unit: "",
         what: "the name of the shards' threads; the shard's number follows it",
         trades: "Linux shows 15 bytes of it with the number",

@@ -123,10 +123,7 @@ pub fn configure(
     let plan = |profile| known.reserve(base(profile).producers_max(known.threads));
     let mut config = read(options, &plan, &why, Scope { event: Some(event_layout::<[u64; 3]>()), host });
     options.plan = config.plan().clone();
-    let mut findings = options.findings();
-    if let Some(host) = host {
-        findings.extend(options.findings_here(host));
-    }
+    let mut findings = options.all_findings(host);
     findings.retain(|finding| is_founded(&config, finding));
     // Advice waits until there is nothing worse.
     if findings.iter().any(|finding| finding.severity == Severity::Error) {

@@ -89,8 +89,22 @@ impl Options {
         let unread: Vec<_> = unread.collect();
         let scarce = self.advice_here(host);
         let is_told = |flaw: &PlanError| unread.iter().any(|told| told.setting == flaw.setting);
-        let flaw = self.flaw_of_terms().filter(|flaw| !is_told(flaw));
-        missing.into_iter().chain(unread).chain(flaw).chain(scarce).collect()
+        // A pipe gives what it has once, and that is for the start.
+        let is_file = self.password_file.as_ref().is_some_and(|path| path.is_file());
+        let secret = if is_file { self.secret().err() } else { None };
+        let flaws: Vec<_> =
+            self.flaw_of_terms().into_iter().chain(secret).filter(|flaw| !is_told(flaw)).collect();
+        missing.into_iter().chain(unread).chain(flaws).chain(scarce).collect()
+    }
+
+    /// All of both; what cannot be on any machine is not told again of this one.
+    pub(super) fn all_findings(&self, host: Option<&Host>) -> Vec<PlanError> {
+        let mut found = self.findings();
+        let here = host.map(|host| self.findings_here(host)).unwrap_or_default();
+        let is_new = |finding: &PlanError| found.iter().all(|told| told.setting != finding.setting);
+        let here: Vec<_> = here.into_iter().filter(is_new).collect();
+        found.extend(here);
+        found
     }
 
     #[cfg(feature = "tls")]

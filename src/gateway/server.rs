@@ -125,7 +125,7 @@ impl Server {
         options: Options,
         handler: impl Fn(ShardId) -> H + Send + Sync + 'static,
     ) -> Result<Server, ServeError> {
-        let findings = options.findings().into_iter().chain(options.findings_here(&Host::look_quick()));
+        let findings = options.all_findings(Some(&Host::look_quick())).into_iter();
         let findings: Vec<_> = findings.filter(|finding| finding.severity == Severity::Error).collect();
         if !findings.is_empty() {
             return Err(ServeError::Options(PlanErrors(findings)));

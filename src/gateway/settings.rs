@@ -25,6 +25,9 @@ const MODE: u32 = 0o600;
 /// The word for no file.
 const NONE: &str = "none";
 
+/// What a file may be.
+const PATH: &str = "a path, or \"none\"";
+
 /// The settings of a gateway and its engine.
 ///
 /// # Settings
@@ -225,7 +228,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
     Setting {
         key: "tls_certificate",
         field: "tls_certificate",
-        kind: Kind::Text,
+        kind: Kind::Text(PATH),
         unit: "",
         what: "the certificate chain of listen_tls, a PEM file; \"none\" for none",
         trades: "nothing",
@@ -237,7 +240,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
     Setting {
         key: "tls_key",
         field: "tls_key",
-        kind: Kind::Text,
+        kind: Kind::Text(PATH),
         unit: "",
         what: "the key of that certificate, a PEM file; \"none\" for none",
         trades: "nothing",
@@ -249,7 +252,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
     Setting {
         key: "unix_socket",
         field: "unix_socket",
-        kind: Kind::Text,
+        kind: Kind::Text(PATH),
         unit: "",
         what: "the path of a Unix socket to listen at; \"none\" for none",
         trades: "no network is on the way; only this machine reaches it",
@@ -285,7 +288,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
     Setting {
         key: "password_file",
         field: "password_file",
-        kind: Kind::Text,
+        kind: Kind::Text(PATH),
         unit: "",
         what: "a file with that password on its first line, read at start; \"none\" for none",
         trades: "as for password",

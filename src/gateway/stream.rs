@@ -76,7 +76,7 @@ pub const STREAM: &[Setting<Stream>] = &[
     Setting {
         key: "name",
         field: "name",
-        kind: Kind::Text,
+        kind: Kind::Text("a name"),
         unit: "",
         what: "the name of the stream, as clients say it; no other has it",
         trades: "nothing",
@@ -88,7 +88,7 @@ pub const STREAM: &[Setting<Stream>] = &[
     Setting {
         key: "class",
         field: "class",
-        kind: Kind::Text,
+        kind: Kind::Text("the name of a class"),
         unit: "",
         what: "the name of the class that its events belong to; several streams may share one",
         trades: "a class of its own is served, and lost, apart from the others",

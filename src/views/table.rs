@@ -8,6 +8,8 @@ use crate::names::NAME_BYTES_MAX;
 /// A year in milliseconds: no window is longer.
 const YEAR_MS: u64 = 366 * 86_400_000;
 pub(crate) const ROOM_MAX: u64 = 1 << 24;
+/// What a field may be.
+const FIELD: &str = "the name of a field, or \"none\"";
 const TEXT_BYTES_MAX: u64 = 1 << 16;
 /// With so many registers `hyperloglockless` 0.5 tells 0 for up to some thousand values: a wrong row in its table of
 /// coefficients. The others are right; a test goes through them.
@@ -22,7 +24,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "name",
         field: "name",
-        kind: Kind::Text,
+        kind: Kind::Text("a name"),
         unit: "",
         what: "the name of the view; no other has it",
         trades: "nothing",
@@ -34,7 +36,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "stream",
         field: "stream",
-        kind: Kind::Text,
+        kind: Kind::Text("the name of a stream"),
         unit: "",
         what: "the stream that it is over",
         trades: "each event of the stream is measured by every view over it",
@@ -58,7 +60,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "field",
         field: "field",
-        kind: Kind::Text,
+        kind: Kind::Text(FIELD),
         unit: "",
         what: "the field that is measured; \"none\" for count and rate",
         trades: "an event without it, or with no number where one is needed, is counted as missing",
@@ -70,7 +72,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "by",
         field: "by",
-        kind: Kind::Text,
+        kind: Kind::Text(FIELD),
         unit: "",
         what: "the field whose values have a row each; \"none\" for one row of all",
         trades: "each row takes memory, laid out at start",
@@ -106,7 +108,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "time",
         field: "time",
-        kind: Kind::Text,
+        kind: Kind::Text("the name of a field, or \"arrival\""),
         unit: "",
         what: "a field with milliseconds since the Unix epoch, or \"arrival\" for when an event is handled",
         trades: "event time tells when things were; its windows close only as newer events come",

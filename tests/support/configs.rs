@@ -29,7 +29,7 @@ pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
             0 => format!("{prefix}größer \\ \"kleiner\"").into(),
             _ => (*dice.pick(words)).into(),
         },
-        Kind::Text => {
+        Kind::Text(_) => {
             (*dice.pick(&["orders", "a \"quoted\" one", "tab\tand\u{7f}", "größer \\ kleiner", "#x", "x: y"]))
                 .into()
         }

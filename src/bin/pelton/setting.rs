@@ -83,7 +83,7 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
         Kind::OneOf(words) if words.concat().len() > 20 => ("WORD".to_string(), format!(", {kind}")),
         Kind::OneOf(words) => (words.join("|"), String::new()),
         Kind::OneOfOr(..) => ("WORD".to_string(), format!(", {kind}")),
-        Kind::Text => ("TEXT".to_string(), String::new()),
+        Kind::Text(_) => ("TEXT".to_string(), String::new()),
         Kind::Cpus(_) => ("LIST".to_string(), ", as in 0-3,7".to_string()),
         Kind::Texts => ("TEXT,...".to_string(), String::new()),
         Kind::Secret => ("TEXT".to_string(), String::new()),
