@@ -475,3 +475,20 @@ fn what_it_starts_is_told_without_what_it_settles_itself() {
     let err = said(&text.replace("shards = 1", "shards = 1\nproducers_max = 3\nscratch_bytes = 4_096"));
     assert!(err.contains("  not as the profile has it: producers_max = 3, scratch_bytes = 4096\n"), "{err}");
 }
+
+#[test]
+fn what_run_takes_beside_a_file_can_be_checked_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    std::fs::write(&path, FILE.replace("password_file = \"FOLDER/secret\"", "")).unwrap();
+    let file = path.to_str().unwrap();
+    let go = |args: &[&str]| end(pelton().args(args).spawn().unwrap());
+    let done = go(&["check", file, "--listen", "0.0.0.0:6380", "--stream", "orders:key=first"]);
+    assert_eq!(done.code, Some(2), "{}", done.err);
+    assert!(done.out.contains("listen is '0.0.0.0:6380' (--listen)"), "{}", done.out);
+    assert_eq!(go(&["check", file, "--listen", "127.0.0.1:6380", "--tap-slots", "64"]).code, Some(0));
+    let done = go(&["explain", file, "tap_slots", "--tap-slots", "64"]);
+    assert!(done.out.contains("gateway: tap_slots = 64") && done.out.contains("--tap-slots"), "{}", done.out);
+    let done = go(&["explain", file, "orders.key", "--stream", "orders:key=first"]);
+    assert!(done.out.contains("stream 'orders': key = first"), "{}", done.out);
+}

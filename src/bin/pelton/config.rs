@@ -17,6 +17,9 @@ use std::alloc::Layout;
 use std::io::{Write, stderr};
 use std::path::Path;
 
+/// The tables of a gateway.
+const GATEWAYS: [&str; 3] = ["gateway", "stream", "view"];
+
 /// Where a setting came from of which nobody has said anything.
 pub const COMMAND: &str = "this command";
 
@@ -213,8 +216,7 @@ impl Told {
 /// be served. Whatever cannot be read is told as it is.
 fn nothing_declared(sources: &Sources, config: &Config) -> Result<(), Failure> {
     let tables = sources.tables();
-    let is_gateways =
-        ["gateway", "stream", "view"].iter().any(|name| tables.iter().any(|table| table == name));
+    let is_gateways = tables.iter().any(|table| GATEWAYS.contains(&table.as_str()));
     let mut errors = config.problems().of(Severity::Error);
     if is_gateways
         || config.problems().of(Severity::Error).all(|problem| problem.setting != "streams")
@@ -281,8 +283,7 @@ impl Read {
 
     /// What the tables are of which nothing was said, a gateway's and its lists', as they are at first.
     pub fn explain_unsaid(&mut self) -> Vec<Explained> {
-        let mut tables =
-            self.tables.iter_mut().filter(|table| ["gateway", "stream", "view"].contains(&table.name()));
+        let mut tables = self.tables.iter_mut().filter(|table| GATEWAYS.contains(&table.name()));
         let mut told = Vec::new();
         for table in &mut tables {
             if table.listed().is_some() {
@@ -339,7 +340,9 @@ pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
     let named = sources.tables();
     let has = |names: &[&str]| named.iter().any(|table| names.contains(&table.as_str()));
     let mut of = None;
-    let (config, event, tables) = if has(&["gateway", "stream", "view"]) {
+    // Who says an option of a gateway means one.
+    let is_gateways = |(key, _): &(String, String)| GATEWAYS.contains(&key.split('.').next().unwrap_or(key));
+    let (config, event, tables) = if has(&GATEWAYS) || sources.options.iter().any(is_gateways) {
         let (mut options, mut others) = (gateway::Options::default(), others("gateway"));
         let tables = &mut borrowed(&mut others);
         let base = gateway::Options::base;

@@ -6,6 +6,8 @@ use crate::setting::{Group, SettingArgs, Takes};
 use clap::Args;
 use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::ENGINE;
+use pelton::gateway::{GATEWAY, STREAM};
+use pelton::views::VIEW;
 use std::path::PathBuf;
 
 /// Exit codes, for the help of each command.
@@ -101,7 +103,11 @@ impl Takes for OfFile {
 
     fn groups() -> Vec<Group> {
         let heading = "Settings, over those of the file and of the environment";
-        vec![Group::new(heading, "", ENGINE, None).with_classes("of the file")]
+        let gateway = Group::new("The same of a gateway", "gateway", GATEWAY, None);
+        vec![
+            Group::new(heading, "", ENGINE, None).with_classes("of the file"),
+            gateway.with_list("stream", STREAM, "of the file").with_list("view", VIEW, "of the file"),
+        ]
     }
 }
 
