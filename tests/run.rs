@@ -492,3 +492,19 @@ fn what_run_takes_beside_a_file_can_be_checked_and_explained() {
     let done = go(&["explain", file, "orders.key", "--stream", "orders:key=first"]);
     assert!(done.out.contains("stream 'orders': key = first"), "{}", done.out);
 }
+
+#[test]
+fn what_has_no_use_is_told_at_the_start_too() {
+    let view = "[[view]]\nname = \"v\"\nstream = \"orders\"\nmeasure = \"count\"\ndigits = 3\n";
+    let text = FILE.replace("password_file = \"FOLDER/secret\"", "") + view;
+    for announces in [true, false] {
+        let server =
+            Server::start(&text.replace("shards = 1", &format!("shards = 1\nannounce = {announces}")));
+        server.signal("TERM");
+        let done = server.wait();
+        let told = done.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        let warning = "view 'v': digits is 3: should be left out where measure is 'count'";
+        assert_eq!(told.matches(warning).count(), 1, "{}", done.err);
+        assert_eq!((done.code, done.err.contains("profile dev;")), (Some(0), announces), "{}", done.err);
+    }
+}

@@ -146,11 +146,17 @@ impl Told {
                     let _ = writeln!(err, "{line}");
                 }
             }
-        } else {
-            for warning in self.config.problems().of(Severity::Warning) {
-                for line in hanging("warning: ", "    ", &warning.to_string()) {
-                    let _ = writeln!(err, "{line}");
-                }
+        }
+        // A summary has the engine's own.
+        let (indent, told) = match self.plan().announces() {
+            true => ("  ", self.plan().findings(self.event, Some(&self.host))),
+            false => ("", Vec::new()),
+        };
+        let warnings = self.config.problems().of(Severity::Warning);
+        for warning in warnings.filter(|warning| told.iter().all(|told| told.setting != warning.setting)) {
+            let (first, others) = (format!("{indent}warning: "), format!("{indent}    "));
+            for line in hanging(&first, &others, &warning.to_string()) {
+                let _ = writeln!(err, "{line}");
             }
         }
     }
