@@ -300,7 +300,13 @@ fn what_is_written_reads_back_as_the_same_gateway() {
         let options = any_options(&mut Dice::new(seed));
         let text = written(&options);
         let again = read(&of_text(&text), None).1;
-        assert_eq!(format!("{options:?}"), format!("{again:?}"), "seed {seed}\n{text}");
+        // What a command settles is its own, whatever is written: it follows from where it starts.
+        let [said, again] = [options, again].map(|options| {
+            let all = format!("{options:?}");
+            let (before, settled) = all.split_once("settled: [").unwrap();
+            format!("{before}{}", settled.split_once("], memory_max").unwrap().1)
+        });
+        assert_eq!(said, again, "seed {seed}\n{text}");
     }
 }
 

@@ -9,9 +9,10 @@ use crate::route::{PARTITIONS_MAX, PARTITIONS_MIN};
 use std::time::Duration;
 
 /// Fields of a [`Plan`] that only code can set, and why no file can.
-pub const CODE_ONLY: [(&str, &str); 4] = [
+pub const CODE_ONLY: [(&str, &str); 5] = [
     ("classes", "a file has a [[class]] table for each"),
     ("reserved", "what handlers take is known to their code"),
+    ("settled", "what a command settles for itself follows from where it starts"),
     ("clock", "a clock is an object; without one, the machine's is used"),
     ("first_sequence", "tests alone want to be near a wrap"),
 ];
