@@ -7,6 +7,7 @@ mod program;
 #[path = "support/server.rs"]
 mod server;
 
+use pelton::words::many;
 use program::{Done, end, pelton};
 use server::Server;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -245,7 +246,7 @@ fn assert_left(done: &Done, events: u64) {
     let left = number("in_flight");
     assert!(left > 0 && number("handled") + left == events, "{report:#}");
     assert_eq!((&report["ledger"]["closed"], &report["ledger"]["drained"]), (&true.into(), &false.into()));
-    assert!(done.err.contains(&format!("{left} events were still in their lanes")), "{}", done.err);
+    assert!(done.err.contains(&format!("{} were still in the lanes", many(left, "event"))), "{}", done.err);
 }
 
 #[test]
@@ -506,5 +507,55 @@ fn what_has_no_use_is_told_at_the_start_too() {
         let warning = "view 'v': digits is 3: should be left out where measure is 'count'";
         assert_eq!(told.matches(warning).count(), 1, "{}", done.err);
         assert_eq!((done.code, done.err.contains("profile dev;")), (Some(0), announces), "{}", done.err);
+    }
+}
+
+#[test]
+fn the_report_tells_who_was_turned_away_and_what_views_were_given() {
+    let text = FILE
+        .replace("password_file = \"FOLDER/secret\"", "connections_max = 1")
+        .replace("shards = 1", "shards = 2\novercommitted = true")
+        + "[[view]]\nname = \"all\"\nstream = \"orders\"\nmeasure = \"count\"\n\
+           [[view]]\nname = \"timed\"\nstream = \"orders\"\nmeasure = \"count\"\nwindow_ms = 1_000\ntime = \"at\"\n";
+    let server = Server::start(&text);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    let events = ["user 7", "user 8 at 1000", "user 9 at 9999999999999"]
+        .map(|said| format!("XADD orders * {said}\r\n"));
+    ask(&mut client, &format!("{}PING\r\n", events.concat()), "+PONG\r\n");
+    for _ in 0..2 {
+        let mut beyond = TcpStream::connect(server.address()).unwrap();
+        ask(&mut beyond, "", "-ERR max number of clients reached\r\n");
+    }
+    ask(&mut client, "QUIT\r\n", "+OK\r\n");
+    let report = server.stop();
+    assert_eq!((&report["ledger"]["closed"], &report["ledger"]["handled"]), (&true.into(), &3.into()));
+    let gateway = &report["gateway"];
+    assert_eq!((&gateway["connected"], &gateway["turned_away"]), (&1.into(), &2.into()), "{report:#}");
+    let views = serde_json::json!([
+        { "name": "all", "events": 3, "late": 0, "ahead": 0, "untimed": 0 },
+        { "name": "timed", "events": 3, "late": 0, "ahead": 1, "untimed": 1 },
+    ]);
+    assert_eq!(gateway["views"], views);
+    // The same for people.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut command = pelton();
+    command.args(["run", "--config"]).arg(&path);
+    let server = Server::ready(command, 1, folder);
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
+    let mut beyond = TcpStream::connect(server.address()).unwrap();
+    ask(&mut beyond, "", "-ERR max number of clients reached\r\n");
+    ask(&mut client, "QUIT\r\n", "+OK\r\n");
+    server.signal("TERM");
+    let out = server.wait().out;
+    for line in [
+        "  taken         1\n  ended         1 client\n  turned away   1 full\n",
+        "  view    events   without a time\n",
+        "  timed        1                1\n",
+        "  closed: every event",
+    ] {
+        assert!(out.contains(line), "no {line:?} in\n{out}");
     }
 }

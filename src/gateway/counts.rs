@@ -48,6 +48,11 @@ impl End {
         End::Descriptors,
     ];
 
+    /// Whether nobody was let in: the connection never began, and is not among those that were taken.
+    pub const fn is_turned_away(self) -> bool {
+        matches!(self, End::Full | End::Descriptors)
+    }
+
     /// The reason's name in reports and metrics.
     pub const fn name(self) -> &'static str {
         match self {
@@ -145,8 +150,8 @@ pub struct StreamCounts {
 pub struct Counts {
     /// Connections that were taken.
     pub connected: u64,
-    /// Connections that ended, by [`End`]. Those that never began (`full`, `descriptors`) stand here too, and are not
-    /// among `connected`.
+    /// Connections that ended, by [`End`]. Those that were [turned away](Self::turned_away) stand here too, and are not among
+    /// `connected`.
     pub ended: [u64; End::ALL.len()],
     /// Requests that were answered.
     pub commands: u64,
@@ -177,11 +182,16 @@ impl Counts {
     /// Connections that are there now.
     #[must_use]
     pub fn connections(&self) -> u64 {
-        let never = self.ended(End::Full) + self.ended(End::Descriptors);
-        (self.connected + never).saturating_sub(self.ended.iter().sum())
+        (self.connected + self.turned_away()).saturating_sub(self.ended.iter().sum())
     }
 
-    /// Connections that ended for this reason.
+    /// Connections that were not let in: all of `connections_max` were there, or no descriptor was left.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        End::ALL.iter().filter(|reason| reason.is_turned_away()).map(|reason| self.ended(*reason)).sum()
+    }
+
+    /// Connections that ended, or were turned away, for this reason.
     #[must_use]
     pub fn ended(&self, reason: End) -> u64 {
         self.ended[reason as usize]

@@ -8,8 +8,8 @@ use super::tap::TapsIn;
 use crate::event::{ShardId, Verdict};
 use crate::resp::pair;
 use crate::shard::{Context, Event, Handler};
-use crate::views::{Fields, Tally};
-use std::sync::Arc;
+use crate::views::{Fields, Tally, Totals};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An event's fields, as they lie in its payload.
 struct Pairs<'a>(&'a [u8]);
@@ -17,6 +17,25 @@ struct Pairs<'a>(&'a [u8]);
 impl Fields for Pairs<'_> {
     fn field(&self, name: &[u8]) -> Option<&[u8]> {
         pair(self.0, name)
+    }
+}
+
+/// What the views of all shards that have ended were given, by their order of declaration.
+#[derive(Clone)]
+pub(super) struct Ends(Arc<Mutex<Vec<Totals>>>);
+
+impl Ends {
+    pub fn new(views: usize) -> Self {
+        Ends(Arc::new(Mutex::new(vec![Totals::default(); views])))
+    }
+
+    fn add(&self, tallies: &[Tally]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter_mut().zip(tallies).for_each(|(all, tally)| all.add(&tally.totals()));
+    }
+
+    pub fn all(&self) -> Vec<Totals> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -29,10 +48,18 @@ pub(super) struct Front<H> {
     taps: TapsIn,
     shard: ShardId,
     closed: Arc<Closed>,
+    ends: Ends,
 }
 
 impl<H> Front<H> {
-    pub fn new(own: H, shared: &Shared, taps: TapsIn, shard: ShardId, closed: Arc<Closed>) -> Self {
+    pub fn new(
+        own: H,
+        shared: &Shared,
+        taps: TapsIn,
+        shard: ShardId,
+        closed: Arc<Closed>,
+        ends: Ends,
+    ) -> Self {
         let views = &shared.options.views;
         let of = |stream: &str| (0..views.len()).filter(|at| views[*at].stream == stream).collect();
         Front {
@@ -42,6 +69,7 @@ impl<H> Front<H> {
             taps,
             shard,
             closed,
+            ends,
         }
     }
 
@@ -90,6 +118,7 @@ impl<H: Handler<Record>> Handler<Record> for Front<H> {
     }
 
     fn on_stop(self, context: &mut Context<'_, Record>) -> H::Output {
+        self.ends.add(&self.tallies);
         self.own.on_stop(context)
     }
 }

@@ -140,6 +140,6 @@ pub use draft::{Drafted, answers, draft};
 pub use listen::{Kind, ListenError};
 pub use record::{Id, Record};
 pub use rules::{STREAMS_MAX, VIEWS_MAX};
-pub use server::{GateThread, Hurry, Place, ServeError, Server, ServerReport};
+pub use server::{GateThread, Hurry, Place, ServeError, Server, ServerReport, ViewCounts};
 pub use settings::{EVENT, GATEWAY, Options, THREADS_MAX};
 pub use stream::{KeyFrom, STREAM, Stream};

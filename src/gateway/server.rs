@@ -15,7 +15,7 @@ use super::accept::Entrance;
 use super::closed::Closed;
 use super::counts::Counts;
 use super::desk::Desk;
-use super::handler::{Front, nothing};
+use super::handler::{Ends, Front, nothing};
 use super::listen::{Kind, ListenError, Listener};
 use super::publish::Publisher;
 use super::query::Reader;
@@ -33,6 +33,7 @@ use crate::producer::AttachError;
 use crate::ring::ShapeError;
 use crate::shard::Handler;
 use crate::shard::placement::pin;
+use crate::views::Totals;
 use mio::{Poll, Token, Waker};
 use std::io;
 use std::sync::mpsc::channel;
@@ -84,6 +85,7 @@ pub struct Server {
     /// It may wait for a shard, so nobody waits for it for long.
     reader: Option<JoinHandle<()>>,
     cpus: Vec<Option<usize>>,
+    ends: Ends,
     stopped: bool,
 }
 
@@ -103,8 +105,19 @@ pub struct ServerReport {
     pub engine: Report,
     /// The gateway's.
     pub gateway: Counts,
+    /// The views', by their order of declaration.
+    pub views: Vec<ViewCounts>,
     /// Where its threads ran.
     pub threads: Vec<GateThread>,
+}
+
+/// What a view was given from start to stop, by all shards that ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewCounts {
+    /// The view's name.
+    pub name: String,
+    /// What became of its events.
+    pub totals: Totals,
 }
 
 impl Server {
@@ -148,18 +161,20 @@ impl Server {
         let of_shards = shared.clone();
         let closed = Arc::new(Closed::new(&shared.options.views, shared.options.plan.shards));
         let closed_by_shards = closed.clone();
+        let ends = Ends::new(shared.options.views.len());
+        let of_views = ends.clone();
         let front = move |shard: ShardId| {
             let taps = ins.lock().unwrap_or_else(PoisonError::into_inner)[shard.index()].take();
             // Each shard is made once.
             let taps = taps.expect("a shard's taps are taken once");
-            Front::new(handler(shard), &of_shards, taps, shard, closed_by_shards.clone())
+            Front::new(handler(shard), &of_shards, taps, shard, closed_by_shards.clone(), of_views.clone())
         };
         let plan = shared.options.reserve(shared.options.plan.clone());
         let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
         let (notes, brought) = channel();
         let mut server =
-            Server { engine, shared, places, threads: Vec::new(), reader: None, cpus, stopped: false };
+            Server { engine, shared, places, threads: Vec::new(), reader: None, cpus, ends, stopped: false };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
             let shared = server.shared.clone();
@@ -251,7 +266,9 @@ impl Server {
         }
         let engine = self.engine.stop_while(may_wait)?;
         self.end_reader();
-        Ok(ServerReport { engine, gateway: self.shared.counts(), threads: self.threads() })
+        let named = self.shared.options.views.iter().zip(self.ends.all());
+        let views = named.map(|(view, totals)| ViewCounts { name: view.name.clone(), totals }).collect();
+        Ok(ServerReport { engine, gateway: self.shared.counts(), views, threads: self.threads() })
     }
 
     /// What ends a [`Self::stop`] at once, from another thread: connections with what is not written, and the engine with

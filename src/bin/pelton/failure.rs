@@ -6,7 +6,7 @@ use pelton::engine::{Against, PlanError, PlanErrors, Severity, StartError};
 use pelton::gateway::{ListenError, ServeError};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
-use pelton::words::wrap;
+use pelton::words::{many, wrap};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -68,6 +68,12 @@ impl Failure {
             cause = error.source();
         }
         Failure::Run(text)
+    }
+
+    /// An end that did not wait for all events.
+    pub fn left(events: u64, what: &str, advice: &str) -> Self {
+        let (events, were) = (many(events, "event"), if events == 1 { "was" } else { "were" });
+        Failure::Run(format!("{events} {were} still in the lanes when {what} had to end; {advice}"))
     }
 
     /// A gateway that did not start: what cannot be, what cannot be here, or what went wrong.

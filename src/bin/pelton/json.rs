@@ -6,6 +6,7 @@ use pelton::event::{Failure, Rejection};
 use pelton::gateway::{End, ServerReport};
 use pelton::ledger::Counts;
 use pelton::memory::seal::{self, Sealed};
+use pelton::views::Totals;
 use pelton::weblog::{Kept, LATE_FROM, Replay, aggregate};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -206,6 +207,8 @@ struct Served<'a> {
 struct Gateway<'a> {
     connected: u64,
     connections: u64,
+    /// Among `ended_by`, and not among `connected`.
+    turned_away: u64,
     ended_by: ByReason,
     commands: u64,
     bytes_in: u64,
@@ -216,6 +219,16 @@ struct Gateway<'a> {
     messages: u64,
     messages_lost: u64,
     streams: Vec<Stream<'a>>,
+    views: Vec<View<'a>>,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    name: &'a str,
+    events: u64,
+    late: u64,
+    ahead: u64,
+    untimed: u64,
 }
 
 #[derive(Serialize)]
@@ -239,6 +252,10 @@ pub fn served(report: &ServerReport, profile: Profile, elapsed: Duration) -> Str
         refused: one.refused,
         last_id: one.last.to_string(),
     });
+    let views = report.views.iter().map(|view| {
+        let Totals { seen: events, late, ahead, untimed, .. } = view.totals;
+        View { name: &view.name, events, late, ahead, untimed }
+    });
     let root = Served {
         profile: profile.name(),
         ledger: ledger(&report.engine),
@@ -246,6 +263,7 @@ pub fn served(report: &ServerReport, profile: Profile, elapsed: Duration) -> Str
         gateway: Gateway {
             connected: counts.connected,
             connections: counts.connections(),
+            turned_away: counts.turned_away(),
             ended_by: End::ALL.map(|reason| (reason.name(), counts.ended(reason))).into(),
             commands: counts.commands,
             bytes_in: counts.bytes_in,
@@ -256,6 +274,7 @@ pub fn served(report: &ServerReport, profile: Profile, elapsed: Duration) -> Str
             messages: counts.messages,
             messages_lost: counts.messages_lost,
             streams: streams.collect(),
+            views: views.collect(),
         },
         elapsed_s: elapsed.as_secs_f64(),
     };

@@ -50,7 +50,5 @@ pub fn verdict(replay: &Replay) -> Result<(), Failure> {
         return Ok(());
     }
     let left = replay.engine.ledger.total().in_flight;
-    Err(Failure::Run(format!(
-        "{left} events were still in their lanes when the run had to end; run it again with one shard, and report it"
-    )))
+    Err(Failure::left(left, "the run", "run it again with one shard, and report it"))
 }

@@ -3,10 +3,11 @@
 use crate::args::RunArgs;
 use crate::config::Told;
 use crate::failure::Failure;
-use crate::format::{bytes, clean, count, nanos};
+use crate::format::{bytes, clean, count, many, nanos};
 use crate::page::{Page, Rows};
 use crate::{json, machine, text};
 use pelton::gateway::{End, GateThread, Options, ServeError, Server, ServerReport};
+use pelton::views::Totals;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io::{Write, stdout};
@@ -91,15 +92,23 @@ pub fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result
     text::ledger(page, &report.engine, report.engine.ledger.is_closed() && report.engine.drained)?;
     text::latency(page, &report.engine)?;
     text::shards(page, &report.engine)?;
+    views(page, report)?;
     page.title("Connections")?;
-    let ended = End::ALL.iter().filter(|reason| counts.ended(**reason) > 0);
-    let ended: Vec<_> =
-        ended.map(|reason| format!("{} {}", count(counts.ended(*reason)), reason.name())).collect();
+    // Those who were turned away were never taken: what was taken is what has ended.
+    let ended = |turned_away: bool| {
+        let why = End::ALL.into_iter().filter(|why| why.is_turned_away() == turned_away);
+        let all = why.map(|why| (counts.ended(why), why.name())).filter(|(n, _)| *n > 0);
+        let all: Vec<_> = all.map(|(n, why)| format!("{} {why}", count(n))).collect();
+        if all.is_empty() { "none".into() } else { all.join(", ") }
+    };
     page.fact("taken", &count(counts.connected))?;
-    page.fact("ended", &if ended.is_empty() { "none".into() } else { ended.join(", ") })?;
+    page.fact("ended", &ended(false))?;
+    if counts.turned_away() > 0 {
+        page.fact("turned away", &ended(true))?;
+    }
     page.fact("requests", &count(counts.commands))?;
-    page.fact("read", &format!("{} in {} reads", bytes(counts.bytes_in), count(counts.reads)))?;
-    page.fact("written", &format!("{} in {} writes", bytes(counts.bytes_out), count(counts.writes)))?;
+    page.fact("read", &format!("{} in {}", bytes(counts.bytes_in), many(counts.reads, "read")))?;
+    page.fact("written", &format!("{} in {}", bytes(counts.bytes_out), many(counts.writes, "write")))?;
     page.fact("messages", &format!("{}, {} lost", count(counts.messages), count(counts.messages_lost)))?;
     let place = |thread: &GateThread| match (thread.cpu, thread.pinned) {
         (Some(cpu), true) => format!("pinned to CPU {cpu}"),
@@ -110,13 +119,35 @@ pub fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result
     page.fact("ran for", &nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
 }
 
+/// What each view was given; what found no window stands where there was any.
+fn views(page: &mut Page, report: &ServerReport) -> Result<(), Failure> {
+    if report.views.is_empty() {
+        return Ok(());
+    }
+    page.title("Views")?;
+    type Figure = fn(&Totals) -> u64;
+    let figures: [(&str, Figure); 4] = [
+        ("events", |totals| totals.seen),
+        ("late", |totals| totals.late),
+        ("ahead", |totals| totals.ahead),
+        ("without a time", |totals| totals.untimed),
+    ];
+    let has_any = |of: Figure| report.views.iter().any(|view| of(&view.totals) > 0);
+    let shown = || figures.into_iter().filter(|(name, of)| *name == "events" || has_any(*of));
+    let head = ["view"].into_iter().chain(shown().map(|(name, _)| name));
+    let mut rows = Rows::with_head(1, head.map(str::to_string));
+    for view in &report.views {
+        let counts = shown().map(|(_, of)| count(of(&view.totals)));
+        rows.row([clean(&view.name, 40)].into_iter().chain(counts));
+    }
+    page.table(&mut rows)
+}
+
 /// A stop that left events behind has failed, whatever it printed.
 pub fn verdict(report: &ServerReport) -> Result<(), Failure> {
     if report.engine.ledger.is_closed() && report.engine.drained {
         return Ok(());
     }
     let left = report.engine.ledger.total().in_flight;
-    Err(Failure::Run(format!(
-        "{left} events were still in their lanes when the stop had to end; a longer stop_deadline_ms would leave fewer"
-    )))
+    Err(Failure::left(left, "the stop", "a longer stop_deadline_ms would leave fewer"))
 }

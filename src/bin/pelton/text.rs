@@ -1,7 +1,7 @@
 //! A replay for people: what was counted, the ledger, the latencies, and what it cost.
 
 use crate::failure::Failure;
-use crate::format::{bytes, clean, count, nanos, quantiles, rate, share};
+use crate::format::{bytes, clean, count, many, nanos, quantiles, rate, share};
 use crate::page::{Page, Rows};
 use pelton::engine::Report;
 use pelton::event;
@@ -17,7 +17,7 @@ pub fn input(page: &mut Page, name: &str, replay: &Replay) -> Result<(), Failure
     page.title(&clean(name, NAME_CHARS_MAX))?;
     let passes =
         if input.passes > 1 { format!(", in {} passes", count(input.passes)) } else { String::new() };
-    page.raw(&format!("  {} lines, {}{passes}", count(input.lines), bytes(input.bytes)))?;
+    page.raw(&format!("  {}, {}{passes}", many(input.lines, "line"), bytes(input.bytes)))?;
     if input.malformed > 0 {
         page.alarm(&format!("malformed and not counted: {}; the first:", count(input.malformed)))?;
         for noted in &replay.malformed_first {
@@ -87,8 +87,8 @@ fn requests(page: &mut Page, replay: &Replay) -> Result<(), Failure> {
         ("path", report.overflowed.paths, "--paths-max or --path-bytes"),
     ] {
         if n > 0 {
-            let n = count(n);
-            page.alarm(&format!("{n} requests had a {what} for which there was no room; see {option}"))?;
+            let n = many(n, "request");
+            page.alarm(&format!("{n} had a {what} for which there was no room; see {option}"))?;
         }
     }
     let part = |n| share(n, report.requests);
@@ -171,7 +171,7 @@ pub fn ledger(page: &mut Page, report: &Report, sound: bool) -> Result<(), Failu
 
 fn schedule(page: &mut Page, kept: &Kept) -> Result<(), Failure> {
     page.title("Schedule")?;
-    page.fact("meant", &format!("{}, {} lines", rate(kept.rate_per_s as f64), count(kept.intended)))?;
+    page.fact("meant", &format!("{}, {}", rate(kept.rate_per_s as f64), many(kept.intended, "line")))?;
     page.fact("achieved", &format!("{}, {} sent", rate(kept.achieved_per_s), count(kept.sent)))?;
     let bound = nanos(LATE_FROM.as_nanos() as u64);
     let late = format!(
@@ -237,7 +237,7 @@ pub fn shards(page: &mut Page, report: &Report) -> Result<(), Failure> {
     for shard in &report.shards {
         let panics = shard.quarantine.as_ref().map_or(0, |quarantine| quarantine.panics);
         if panics > 0 {
-            page.alarm(&format!("{}: its handler panicked {} times", shard.placement.shard, count(panics)))?;
+            page.alarm(&format!("{}: its handler panicked {}", shard.placement.shard, many(panics, "time")))?;
         }
     }
     Ok(())
