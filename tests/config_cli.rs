@@ -394,8 +394,16 @@ fn the_help_tells_the_exit_codes() {
         ("run", "0  stopped, and every event was handled or is accounted for"),
         ("run", "1  the run failed, or events were left in their lanes"),
         ("run", "2  the configuration cannot be"),
-        ("run", "3  it can be, but not on this machine: an address is in use, a file is not there"),
+        (
+            "run",
+            "3  it can be, but not on this machine: an address in use, a file not there, a limit too low",
+        ),
         ("up", "0  shown and, unless --once, stopped; every event is accounted for"),
+        (
+            "up",
+            "3  they can be, but not on this machine: an address in use, a file not there, a limit too low",
+        ),
+        ("up", "Where nobody has named an address and the usual one is in use, it finds a free port"),
     ] {
         let done = run(&[command, "--help"]);
         assert_eq!(done.code, Some(0));

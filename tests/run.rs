@@ -559,3 +559,22 @@ fn the_report_tells_who_was_turned_away_and_what_views_were_given() {
         assert!(out.contains(line), "no {line:?} in\n{out}");
     }
 }
+
+#[test]
+fn a_limit_that_is_too_low_is_this_machines_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.toml");
+    std::fs::write(&path, FILE.replace("password_file = \"FOLDER/secret\"", "")).unwrap();
+    // Before it listens, while it does, and when its threads ask for more: wherever it is that it has too few.
+    for files in 5..=8 {
+        let mut limited = program::alone(Command::new("sh"));
+        // Without what these tests have inherited themselves.
+        let closed: String = (3..=9).map(|file| format!("{file}>&- ")).collect();
+        let exec = format!("exec {closed}; ulimit -n {files}; exec \"$@\"");
+        limited.args(["-c", &exec, "sh", env!("CARGO_BIN_EXE_pelton"), "run", "--config"]).arg(&path);
+        let done = end(limited.spawn().unwrap());
+        assert_eq!((done.code, done.out.as_str()), (Some(3), ""), "{files}: {}", done.err);
+        assert!(done.err.contains("open files (`ulimit -n`, LimitNOFILE"), "{files}: {}", done.err);
+        assert!(!done.err.contains("another address"), "{files}: {}", done.err);
+    }
+}

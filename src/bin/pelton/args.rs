@@ -98,11 +98,12 @@ pub struct OfRun;
 
 /// Exit codes of `pelton run`.
 const RUN_CODES: &str = "SIGTERM, SIGHUP and Ctrl-C stop it; a second one ends it at once.\n\nExit codes:\n  0  stopped, and every event was handled or is accounted for\n  \
-    1  the run failed, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine: an address is in use, a file is not there";
+    1  the run failed, or events were left in their lanes\n  2  the configuration cannot be\n  3  it can be, but not on this machine: an address in use, a file not there, a limit too low";
 
 /// Exit codes of `pelton up`.
 const UP_CODES: &str = "SIGTERM, SIGHUP and Ctrl-C stop it once it serves; a second one ends it at once.\n\nExit codes:\n  0  shown and, unless --once, stopped; every event is accounted for\n  \
-    1  a run failed, or events were left in their lanes\n  2  the settings cannot be\n  3  they can be, but not on this machine: an address is in use, a file is not there";
+    1  a run failed, or events were left in their lanes\n  2  the settings cannot be\n  3  they can be, but not on this machine: an address in use, a file not there, a limit too low\n\n\
+    Where nobody has named an address and the usual one is in use, it finds a free port.";
 
 /// The settings of `pelton bench`.
 #[derive(Debug)]

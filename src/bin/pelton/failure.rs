@@ -82,6 +82,14 @@ impl Failure {
             ServeError::Options(errors) | ServeError::Engine(StartError::Plan(errors)) => {
                 Failure::plan(errors)
             }
+            ServeError::Thread(cause) => Failure::system(error, cause),
+            ServeError::Engine(error @ StartError::Thread { error: cause, .. }) => {
+                Failure::system(error, cause)
+            }
+            ServeError::Engine(error @ StartError::Memory { .. }) => Failure::Host(vec![error.to_string()]),
+            ServeError::Listen(
+                error @ (ListenError::Address { error: cause, .. } | ListenError::Path { error: cause, .. }),
+            ) if limit(cause).is_some() => Failure::system(error, cause),
             // Somewhere else, or at another time, it could be.
             ServeError::Listen(error @ ListenError::Address { .. }) => {
                 Failure::Host(vec![format!("{error}; another address would work")])
@@ -90,6 +98,12 @@ impl Failure {
             ServeError::Listen(error) => Failure::Host(vec![error.to_string()]),
             error => Failure::run(error),
         }
+    }
+
+    /// What this machine refuses, `cause`, and what would help where that is known.
+    pub fn system(what: impl std::fmt::Display, cause: &io::Error) -> Self {
+        let advice = limit(cause).map_or(String::new(), |limit| format!("; {limit} would work"));
+        Failure::Host(vec![format!("{what}{advice}")])
     }
 
     /// What is wrong with a plan. As everywhere: what another machine could bear has a code of its own.
@@ -107,6 +121,15 @@ impl Failure {
         Failure::Run(format!(
             "the output could not be written: {error}; check the disk, or where it is piped to"
         ))
+    }
+}
+
+/// The limit that the system has come to, raised.
+fn limit(cause: &io::Error) -> Option<&'static str> {
+    match cause.raw_os_error()? {
+        libc::EMFILE => Some("a higher limit of open files (`ulimit -n`, LimitNOFILE of a service)"),
+        libc::EAGAIN => Some("a higher limit of threads (`ulimit -u`, TasksMax of a service)"),
+        _ => None,
     }
 }
 

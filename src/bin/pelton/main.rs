@@ -7,7 +7,8 @@
 //!
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`, events that a
 //! stop left in their lanes), or `diff` has found a difference; 2, the arguments or the settings cannot be; 3, the settings
-//! could be, but not on this machine (a file is not there, an address is in use), or `doctor` has found something bad. Errors go to standard error, each as one sentence that says what to do.
+//! could be, but not on this machine (a file is not there, an address is in use, a limit is too low), or `doctor` has found
+//! something bad. Errors go to standard error, each as one sentence that says what to do.
 //! What `check` finds is its output, and goes to standard output.
 #![forbid(unsafe_code)]
 

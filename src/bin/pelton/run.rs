@@ -40,7 +40,7 @@ pub fn serve(
     // Before anything is started: a signal that comes early is not lost, and ends nothing half made.
     let ending = [SIGINT, SIGTERM].into_iter().chain(hears_of_hang_ups().then_some(SIGHUP));
     let mut signals = Signals::new(ending)
-        .map_err(|error| Failure::Run(format!("the system does not tell of signals: {error}")))?;
+        .map_err(|error| Failure::system(format!("the system does not tell of signals: {error}"), &error))?;
     told.announce();
     let deadline = options.stop_deadline;
     let mut server = start(options).map_err(|error| Failure::serve(&error))?;
