@@ -145,11 +145,12 @@ fn stall(server: &Server, mut client: TcpStream) -> TcpStream {
     let request = format!("*2\r\n$4\r\nECHO\r\n${SAID}\r\n{}\r\n", "x".repeat(SAID));
     let answer = format!("${SAID}\r\n{}\r\n", "x".repeat(SAID)).len() as u64;
     let silent = client.try_clone().unwrap();
-    // Far more than the system keeps. It ends with the connection.
-    thread::spawn(move || (0..1 << 16).try_for_each(|_| client.write_all(request.as_bytes())));
     let mut other = BufReader::new(TcpStream::connect(server.address()).unwrap());
     other.get_ref().set_read_timeout(Some(program::WATCHDOG)).unwrap();
+    // Before the first of them: what is not written by then would never be missed.
     let first = info(&mut other);
+    // Far more than the system keeps. It ends with the connection.
+    thread::spawn(move || (0..1 << 16).try_for_each(|_| client.write_all(request.as_bytes())));
     let (mut asked, mut told) = (1, first.bytes);
     let begun = Instant::now();
     loop {
