@@ -579,3 +579,22 @@ fn a_limit_that_is_too_low_is_this_machines_fault() {
         assert!(!done.err.contains("another address"), "{files}: {}", done.err);
     }
 }
+
+#[test]
+fn what_it_says_at_a_start_is_broken_between_words() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let text = FILE.replace("password_file = \"FOLDER/secret\"", "").replace("127.0.0.1:0", &address);
+    let folder = tempfile::tempdir().unwrap();
+    // It says what it starts before it finds that it cannot.
+    let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let all = words(&run(folder.path(), &text).err);
+    let command =
+        format!("{} run --config {}", env!("CARGO_BIN_EXE_pelton"), folder.path().join("it.toml").display());
+    for columns in [60, 80, 120] {
+        let Some(screen) = program::at_terminal(columns, &command) else { return };
+        assert_eq!(words(&screen), all, "{screen}");
+        let longest = screen.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= columns.min(100) && longest > columns.min(100) - 20, "{columns}: {screen}");
+    }
+}

@@ -160,3 +160,16 @@ fn a_signal_ends_the_figures_at_once() {
     out.read_to_string(&mut rest).unwrap();
     assert!(!rest.contains("Serving"), "{rest}");
 }
+
+#[test]
+fn a_narrow_terminal_breaks_no_line_of_the_page() {
+    let command = format!("{} up --once --seconds 0 2>/dev/null", env!("CARGO_BIN_EXE_pelton"));
+    let Some(screen) = program::at_terminal(80, &command) else { return };
+    for part in ["This machine", "Settings", "Classes", "Memory", "Ledger", "closed", "Latency", "Run"] {
+        assert!(screen.contains(part), "no '{part}' in\n{screen}");
+    }
+    let long: Vec<_> = screen.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    let rule = screen.lines().map(|line| line.chars().filter(|c| *c == '─').count()).max();
+    assert!(rule > Some(60), "it has all the width there is: {screen}");
+}

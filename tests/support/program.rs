@@ -56,3 +56,18 @@ pub fn end(mut child: Child) -> Done {
     };
     Done { code: status.code(), out: out.join().unwrap(), err: err.join().unwrap() }
 }
+
+/// The same at a terminal of so many columns, without colours: what is on its screen at the end. None where there is no
+/// `script` to make one.
+pub fn at_terminal(columns: usize, command: &str) -> Option<String> {
+    let mut script = alone(Command::new("script"));
+    let command = format!("stty cols {columns} rows 50; {command}");
+    script.args(["-qec", &command, "/dev/null"]).env("NO_COLOR", "1").env("SHELL", "/bin/sh");
+    match script.spawn() {
+        Ok(child) => Some(end(child).out.replace('\r', "")),
+        Err(error) => {
+            println!("skipped: there is no script: {error}");
+            None
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! knows the tables of all, so that one file does for each.
 
 use crate::failure::Failure;
-use crate::page::hanging;
+use crate::page::{columns, hanging};
 use pelton::config::{
     Base, Config, Explained, Origin, Origins, Problem, Problems, Rows, Rule, Scope, Sources, Table, explain,
     resolve,
@@ -137,12 +137,13 @@ impl Told {
     /// quiet hears the latter alone.
     pub fn announce(&self) {
         let mut err = stderr().lock();
+        let columns = columns(&err);
         // There is nobody to tell if these fail.
         if self.plan().announces() {
             let text = self.plan().summary(self.event, Some(&self.host));
             for line in text.lines() {
                 let indent = &line[..line.len() - line.trim_start().len()];
-                for line in hanging(indent, "    ", line) {
+                for line in hanging(columns, indent, "    ", line) {
                     let _ = writeln!(err, "{line}");
                 }
             }
@@ -155,7 +156,7 @@ impl Told {
         let warnings = self.config.problems().of(Severity::Warning);
         for warning in warnings.filter(|warning| told.iter().all(|told| told.setting != warning.setting)) {
             let (first, others) = (format!("{indent}warning: "), format!("{indent}    "));
-            for line in hanging(&first, &others, &warning.to_string()) {
+            for line in hanging(columns, &first, &others, &warning.to_string()) {
                 let _ = writeln!(err, "{line}");
             }
         }

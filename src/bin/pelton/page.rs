@@ -15,7 +15,7 @@ const LIGHT: TableStyle = TableStyle::new()
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .content_lines(ContentLineStyle::none());
 
-/// Columns of a text that no terminal bounds, and of everything that is laid out here.
+/// Columns of a text that no terminal bounds, and the most of everything that is laid out here.
 pub const WIDTH: usize = 100;
 
 /// Columns before what is said about a name.
@@ -24,6 +24,7 @@ const FACT: usize = 16;
 pub struct Page {
     out: BufWriter<StdoutLock<'static>>,
     colours: bool,
+    columns: usize,
 }
 
 /// How a line is written.
@@ -67,8 +68,8 @@ impl Rows {
     pub fn with_head(words: usize, head: impl Iterator<Item = String>) -> Self {
         let mut table = Table::new();
         table.load_style(LIGHT).set_header(head.collect::<Vec<String>>());
-        // What is too wide for the page goes on in the next line of its cell. Every line begins with a space.
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH as u16 - 1);
+        // What is too wide for the page goes on in the next line of its cell.
+        table.set_content_arrangement(ContentArrangement::Dynamic);
         Rows { table, words, sum: false }
     }
 
@@ -99,18 +100,23 @@ pub fn width() -> usize {
     terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0).clamp(40, 120))
 }
 
-/// A text within [`WIDTH`] columns: what its first line begins with, and what all others do.
-pub fn hanging(first: &str, others: &str, text: &str) -> Vec<String> {
+/// Columns of what is laid out there: those of the terminal, where there is one and it has fewer than [`WIDTH`].
+pub fn columns(to: &impl IsTerminal) -> usize {
+    if to.is_terminal() { width().min(WIDTH) } else { WIDTH }
+}
+
+/// A text within so many columns: what its first line begins with, and what all others do.
+pub fn hanging(columns: usize, first: &str, others: &str, text: &str) -> Vec<String> {
     let taken = first.chars().count().max(others.chars().count());
-    let lines = wrap(text, WIDTH - taken).into_iter().enumerate();
+    let lines = wrap(text, columns.saturating_sub(taken)).into_iter().enumerate();
     lines.map(|(at, line)| format!("{}{line}", if at == 0 { first } else { others })).collect()
 }
 
 impl Page {
     pub fn new() -> Self {
         let stdout = io::stdout();
-        let colours = has_colours(&stdout);
-        Page { out: BufWriter::new(stdout.lock()), colours }
+        let (colours, columns) = (has_colours(&stdout), columns(&stdout));
+        Page { out: BufWriter::new(stdout.lock()), colours, columns }
     }
 
     /// Whether there is colour.
@@ -121,6 +127,11 @@ impl Page {
     /// Columns.
     pub fn width(&self) -> usize {
         width()
+    }
+
+    /// Columns of what is laid out.
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     pub fn line(&mut self, ink: Ink, text: &str) -> Result<(), Failure> {
@@ -148,7 +159,7 @@ impl Page {
 
     /// A sentence below a table.
     pub fn note(&mut self, text: &str) -> Result<(), Failure> {
-        hanging("  ", "  ", text).iter().try_for_each(|line| self.line(Ink::Dim, line))
+        hanging(self.columns, "  ", "  ", text).iter().try_for_each(|line| self.line(Ink::Dim, line))
     }
 
     /// A file that was written, whole, so that its name can be copied.
@@ -158,18 +169,20 @@ impl Page {
 
     /// Something to look at.
     pub fn alarm(&mut self, text: &str) -> Result<(), Failure> {
-        hanging("  ! ", "    ", text).iter().try_for_each(|line| self.line(Ink::Alarm, line))
+        hanging(self.columns, "  ! ", "    ", text).iter().try_for_each(|line| self.line(Ink::Alarm, line))
     }
 
     /// A name and what there is to say about it, if anything.
     pub fn fact(&mut self, name: &str, text: &str) -> Result<(), Failure> {
         let first = format!("  {name:<12}  ");
-        let lines = hanging(&first, &" ".repeat(FACT), text);
+        let lines = hanging(self.columns, &first, &" ".repeat(FACT), text);
         lines.iter().try_for_each(|line| self.line(Ink::Plain, line))
     }
 
     pub fn table(&mut self, rows: &mut Rows) -> Result<(), Failure> {
         let words = rows.words;
+        // Every line begins with a space.
+        rows.table.set_width(self.columns as u16 - 1);
         for (at, column) in rows.table.column_iter_mut().enumerate() {
             column.set_padding((1, 1));
             column.set_cell_alignment(if at < words { CellAlignment::Left } else { CellAlignment::Right });

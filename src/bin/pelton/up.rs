@@ -5,7 +5,7 @@ use crate::config::{COMMAND, Told};
 use crate::failure::Failure;
 use crate::format::{bytes, count};
 use crate::front::{self, Front};
-use crate::page::{Page, Rows, WIDTH};
+use crate::page::{Page, Rows};
 use crate::progress::{End, watched};
 use crate::{machine, replay, run, text};
 use pelton::engine::{CLASS, ENGINE};
@@ -132,9 +132,9 @@ fn show_origins(page: &mut Page, head: Vec<String>, rows: &[(Vec<String>, String
         let cells = rows.iter().filter_map(|(cells, _)| cells.get(at)).map(chars);
         cells.chain([chars(&head[at])]).max().unwrap_or(0)
     };
-    // Two columns of space belong to each, those of the last, and one is in front.
-    let taken: usize = (0..head.len()).map(|at| widest(at) + 2).sum::<usize>() + 3;
-    let room = WIDTH.saturating_sub(taken).max(BELOW.len());
+    // Three columns of space lie behind each; those of the last, and one, in front.
+    let taken: usize = (0..head.len()).map(|at| widest(at) + 3).sum::<usize>() + 3;
+    let room = page.columns().saturating_sub(taken).max(BELOW.len());
     let has_room = |from: &String| chars(from) <= room;
     let mut table = Rows::with_head(head.len() + 1, head.iter().cloned().chain(["from".into()]));
     for (cells, from) in rows {
