@@ -373,6 +373,12 @@ fn descriptors_for_all_connections_are_looked_for_before_they_are_gone() {
         assert!(done.out.contains(part), "{part}: {}", done.out);
     }
     assert_eq!(with_descriptors(256, &["check", path, "--deny-warnings"]).code, Some(3));
+    // What the program may give itself it takes.
+    let mut shell = program::alone(Command::new("sh"));
+    shell.args(["-c", "ulimit -S -n 256 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_pelton")]);
+    shell.args(["check", path, "--deny-warnings"]);
+    let done = end(shell.spawn().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.out);
     // What is said to work does.
     let done = with_descriptors(319, &["check", path, "--deny-warnings"]);
     assert_eq!(done.code, Some(0), "{}", done.out);

@@ -57,6 +57,18 @@ pub fn allow_huge_pages(allowed: bool) {
     let _ = allowed;
 }
 
+/// Lets this process have as many descriptors as it may give itself: each connection takes one, and the usual limit of 1,024
+/// is there for programs that would not know what to do with more.
+pub fn raise_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Where that is refused it stays as it was, and what is too many is told.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
 fn huge_pages_are_off() -> bool {
     #[cfg(target_os = "linux")]
     return rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(false);
