@@ -538,6 +538,30 @@ fn wrong_passwords_are_limited_and_nothing_is_done_before_the_right_one() {
 }
 
 #[test]
+fn who_owes_the_password_is_not_kept_for_ever() {
+    let _dog = watchdog();
+    let password = Some(Secret::new("open sesame"));
+    let site = Site::open(Options { password, stall: Duration::from_secs(1), ..roomy() });
+    let mut known = site.client();
+    assert_eq!(known.ask(&["AUTH", "open sesame"]).text(), "OK");
+    // Neither silence nor talk is the password.
+    let mut silent = site.client();
+    let mut talker = site.client();
+    let mut again = site.client();
+    assert_eq!(again.ask(&["AUTH", "open sesame"]).text(), "OK");
+    assert_eq!(again.ask(&["RESET"]).text(), "RESET");
+    while site.server.counts().ended(End::Auth) < 2 {
+        if talker.try_send(&request(&["PING"])) {
+            talker.sip(1 << 12, Duration::from_millis(20));
+        }
+    }
+    assert_eq!((silent.next(), again.next()), (None, None));
+    site.until("all three are gone", |counts| counts.ended(End::Auth) == 3);
+    known.ping();
+    site.settle(&Tally::default());
+}
+
+#[test]
 fn without_a_password_there_is_one_user_still() {
     let _dog = watchdog();
     let site = Site::open(Options { auth_tries_max: 3, ..roomy() });

@@ -158,8 +158,9 @@ impl ModelShard {
         let value = event.value.clone().unwrap_or_default();
         let billionths = event.billionths.unwrap_or(0);
         if view.measure == Measure::Quantiles {
-            let whole = rounded(billionths);
-            pane.counters.saturated += u64::from(whole < 0 || whole > i128::from(view.value_max));
+            let units = rounded(billionths, unit(view));
+            let most = i128::from(view.value_max) * 1_000_000_000 / unit(view);
+            pane.counters.saturated += u64::from(units < 0 || units > most);
         }
         let entry = (row.clone(), value.clone());
         let has_room = pane.values.contains(&entry)
@@ -171,10 +172,15 @@ impl ModelShard {
     }
 }
 
-/// Halves away from zero.
-fn rounded(billionths: i128) -> i128 {
-    let half = if billionths < 0 { -500_000_000 } else { 500_000_000 };
-    (billionths + half) / 1_000_000_000
+/// Of what a view's quantiles are counted, in billionths.
+fn unit(view: &View) -> i128 {
+    10i128.pow(9 - u32::from(view.places))
+}
+
+/// How many units it is, halves away from zero.
+fn rounded(billionths: i128, unit: i128) -> i128 {
+    let half = if billionths < 0 { -unit / 2 } else { unit / 2 };
+    (billionths + half) / unit
 }
 
 fn counters_of(lists: &[Counters]) -> Counters {
@@ -293,16 +299,19 @@ impl Model<'_> {
         }
     }
 
-    fn check_quantiles(&self, told: &[(f64, u64)], items: &[&Item]) {
-        let kept = |item: &&Item| rounded(item.billionths).clamp(0, i128::from(self.view.value_max)) as u64;
-        let mut sorted: Vec<u64> = items.iter().map(kept).collect();
+    fn check_quantiles(&self, told: &[(f64, Decimal)], items: &[&Item]) {
+        let unit = unit(self.view);
+        let most = i128::from(self.view.value_max) * 1_000_000_000;
+        let kept = |item: &&Item| (rounded(item.billionths, unit) * unit).clamp(0, most);
+        let mut sorted: Vec<i128> = items.iter().map(kept).collect();
         sorted.sort_unstable();
         assert_eq!(told.iter().map(|(q, _)| *q).collect::<Vec<_>>(), QUANTILES);
         for (q, value) in told {
             let rank = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
             let exact = sorted[rank - 1];
             let most = exact as f64 * (1.0 + 10f64.powi(-i32::from(self.view.digits)));
-            assert!(*value >= exact && *value as f64 <= most, "{q}: {value} for {exact}");
+            let told = value.billionths();
+            assert!(told >= exact && told as f64 <= most, "{q}: {value} for {exact}");
         }
     }
 
@@ -413,6 +422,7 @@ fn views() -> impl Strategy<Value = View> {
             top,
             value_max: 100_000,
             digits: if keyed { digits.min(2) } else { digits },
+            places: if top % 2 == 0 { 0 } else { (top % 5) as u8 },
             registers: 1 << bits,
             ..View::default()
         },
@@ -701,6 +711,10 @@ fn all_that_is_wrong_with_a_view_is_told_at_once() {
     let found = late.findings();
     assert_eq!(found[0].key(), "lateness_ms");
     assert_eq!(View { lateness_ms: found[0].works.parse().unwrap(), ..late }.findings(), []);
+    let fine = View { places: 9, ..View::quantiles("x", "s") };
+    let found = fine.findings();
+    assert_eq!((found[0].key(), found.len()), ("value_max", 1));
+    assert_eq!(View { value_max: found[0].works.parse().unwrap(), ..fine }.findings(), []);
     let wide = View { keys_max: 1 << 24, key_max_bytes: 1 << 16, ..View::count("x").by("k") };
     assert_eq!(told(wide), ["keys_max is 16777216"]);
 }

@@ -71,6 +71,8 @@ pub(super) struct Session {
     pub version: Version,
     /// Whether it has said the password, or needs none.
     pub is_known: bool,
+    /// Since when it has owed the password, if it does: in seconds since the server's start.
+    pub owes_since_s: u32,
     pub wrong_passwords: u32,
     pub name: Option<Box<str>>,
     pub subscriptions: Option<Box<Subscriptions>>,

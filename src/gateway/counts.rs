@@ -16,7 +16,7 @@ pub enum End {
     Broken,
     /// What it sent is no request, or one beyond the limits.
     Protocol,
-    /// Too many wrong passwords.
+    /// Too many wrong passwords, or none for `stall_s`.
     Auth,
     /// It said nothing for `idle_s`.
     Idle,

@@ -280,6 +280,10 @@ impl Worker {
                 if silent_s > stall_s {
                     self.close(at, End::Stalled);
                 }
+            } else if !conn.session.is_known
+                && u64::from(self.now_s.saturating_sub(conn.session.owes_since_s)) > stall_s
+            {
+                self.close(at, End::Auth);
             } else if silent_s > idle_s
                 && matches!(conn.hold, Hold::No)
                 && conn.session.subscriptions.is_none()

@@ -53,6 +53,7 @@ pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     call.session.version = Version::Resp2;
     call.session.transaction = None;
     call.session.is_known = desk.shared.password.is_none();
+    call.session.owes_since_s = desk.shared.now_s();
     rename(desk, call, None);
     call.reply.simple("RESET");
     Next::Goes

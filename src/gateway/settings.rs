@@ -78,7 +78,7 @@ pub struct Options {
     pub output_bytes_max: u32,
     /// How long a connection may say nothing. Subscribers may be silent for ever.
     pub idle: Option<Duration>,
-    /// How long a connection may take nothing of its answers.
+    /// How long a connection may take nothing of its answers, or owe the password that is asked for.
     pub stall: Duration,
     /// Bytes that one connection may say in its turn.
     pub read_budget_bytes: u32,
@@ -386,7 +386,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
         field: "stall",
         kind: Kind::Whole(Range::new(1, 86_400)),
         unit: "s",
-        what: "how long a connection may take nothing of its answers before it is closed",
+        what: "how long a connection may take nothing of its answers, or owe a password, before it is closed",
         trades: "a short one gives back memory; a long one rides out a client's pause",
         watch: "evicted connections",
         needs: None,

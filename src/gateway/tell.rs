@@ -96,7 +96,7 @@ fn answer(answer: &Answer, out: &mut Reply<'_>) {
             out.map(all.len() + 1);
             for (quantile, value) in all {
                 out.bulk(quantile_name(*quantile).as_bytes());
-                integer(out, *value);
+                number(out, value);
             }
             out.bulk(b"max");
             number(out, max);
@@ -134,7 +134,7 @@ pub(super) fn message(view: &View, reading: &Reading) -> Vec<u8> {
         Answer::Number(value) => digits(value),
         Answer::Quantiles(all, max) => {
             let mut map: Map<String, Value> =
-                all.iter().map(|(quantile, value)| (quantile_name(*quantile), json!(value))).collect();
+                all.iter().map(|(quantile, value)| (quantile_name(*quantile), digits(value))).collect();
             map.insert("max".into(), digits(max));
             Value::Object(map)
         }

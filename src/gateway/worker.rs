@@ -326,6 +326,7 @@ impl Worker {
             id,
             version: Version::Resp2,
             is_known: shared.password.is_none(),
+            owes_since_s: self.now_s,
             wrong_passwords: 0,
             name: None,
             subscriptions: None,

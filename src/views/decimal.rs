@@ -53,17 +53,16 @@ impl Decimal {
         }
     }
 
-    /// The whole number next to it, halves away from zero.
+    /// How many units of so many billionths it is, halves away from zero. A unit is at least 1 and at most 10^9.
     #[inline]
-    pub fn rounded(self) -> i128 {
-        const HALF: i64 = ONE as i64 / 2;
+    pub fn in_units(self, unit: u32) -> i128 {
         // Nearly all numbers are short, and to divide 128 bits takes ten times as long.
         if let Ok(short) = i64::try_from(self.0) {
-            let (whole, rest) = (short / ONE as i64, short % ONE as i64);
-            return i128::from(whole + i64::from(rest >= HALF) - i64::from(rest <= -HALF));
+            let (unit, more) = (i64::from(unit), 2 * (short % i64::from(unit)));
+            return i128::from(short / unit + i64::from(more >= unit) - i64::from(more <= -unit));
         }
-        let (whole, rest) = (self.0 / ONE, (self.0 % ONE) as i64);
-        whole + i128::from(rest >= HALF) - i128::from(rest <= -HALF)
+        let (unit, more) = (i128::from(unit), 2 * (self.0 % i128::from(unit)));
+        self.0 / unit + i128::from(more >= unit) - i128::from(more <= -unit)
     }
 
     /// Itself, if it is whole and an `i64`.
@@ -230,6 +229,8 @@ mod tests {
         Decimal::read(text.as_bytes()).map(|read| (read.number.to_string(), read.rounded))
     }
 
+    const WHOLE: u32 = ONE as u32;
+
     #[test]
     fn numbers_are_read_as_they_are() {
         let exact = [
@@ -302,11 +303,13 @@ mod tests {
         assert_eq!(Decimal::from(-2i64).per(3).to_string(), "-0.666666667");
         assert_eq!(Decimal::from(2u64).per(0), Decimal::default());
         assert_eq!(Decimal::from(u64::MAX).per(u64::MAX).as_i64(), Some(1));
-        assert_eq!((third.as_i64(), third.rounded()), (None, 0));
-        assert_eq!(Decimal::read(b"-2.5").unwrap().number.rounded(), -3);
-        assert_eq!(Decimal::read(b"2.499999999").unwrap().number.rounded(), 2);
-        assert_eq!(Decimal::from(u64::MAX).rounded(), i128::from(u64::MAX));
-        assert_eq!(Decimal(-(1 << 70) - ONE / 2).rounded(), (-(1 << 70) - ONE) / ONE);
+        assert_eq!((third.as_i64(), third.in_units(WHOLE)), (None, 0));
+        assert_eq!(Decimal::read(b"-2.5").unwrap().number.in_units(WHOLE), -3);
+        assert_eq!(Decimal::read(b"2.499999999").unwrap().number.in_units(WHOLE), 2);
+        assert_eq!(Decimal::read(b"2.4995").unwrap().number.in_units(WHOLE / 1_000), 2_500);
+        assert_eq!(Decimal::read(b"-0.000000001").unwrap().number.in_units(1), -1);
+        assert_eq!(Decimal::from(u64::MAX).in_units(WHOLE), i128::from(u64::MAX));
+        assert_eq!(Decimal(-(1 << 70) - ONE / 2).in_units(WHOLE), (-(1 << 70) - ONE) / ONE);
         assert_eq!(Decimal::read(b"2.25").unwrap().number.as_f64(), 2.25);
     }
 

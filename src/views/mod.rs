@@ -36,7 +36,7 @@
 //! | measure | the answer |
 //! |---|---|
 //! | count, rate, sum, min, max, mean | exact in numbers of nine places ([`Decimal`]); rate and mean are rounded in the ninth |
-//! | quantiles | never too low, too high by less than 10^-digits; values are rounded, halves up, to whole numbers from 0 to `value_max` |
+//! | quantiles | of values that are rounded to `places`, halves up, from 0 to `value_max`: never too low, too high by less than 10^-digits |
 //! | top | exact while there is room for all values; else too low by `rest` at most |
 //! | distinct | standard error 1.04 / √registers: 1.6 % with 4,096 |
 //! | last | exact, to the millisecond: of several at the same one, the one that a shard saw last |

@@ -417,9 +417,9 @@ fn note_number(shape: &Shape, row: &mut Row, cells: &mut Cells, counters: &mut C
         _ => row.value = value,
     }
     if let Cells::Buckets(counts) = cells {
-        let whole = number.rounded();
-        let kept = whole.clamp(0, i128::from(shape.value_max));
-        counters.saturated += u64::from(kept != whole);
+        let units = number.in_units(shape.unit);
+        let kept = units.clamp(0, i128::from(shape.value_max));
+        counters.saturated += u64::from(kept != units);
         counts[cell(shape, row)][bucket(kept as u64, shape.exact_bits)] += 1;
     }
 }

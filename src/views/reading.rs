@@ -80,7 +80,7 @@ pub enum Answer {
     /// A rate, sum, extreme or mean.
     Number(Decimal),
     /// Quantiles, each of [`QUANTILES`] with its value; and the greatest value, exactly.
-    Quantiles(Vec<(f64, u64)>, Decimal),
+    Quantiles(Vec<(f64, Decimal)>, Decimal),
     /// The most frequent values.
     Top {
         /// With their counts, the most frequent first; of the same count, in the order of their bytes. A count is never too
@@ -257,13 +257,14 @@ fn values_by_row(pane: &Pane) -> Vec<Vec<(&[u8], u64)>> {
     rows
 }
 
-fn quantiles(shape: &Shape, counts: &[u64], greatest: Decimal) -> Vec<(f64, u64)> {
+fn quantiles(shape: &Shape, counts: &[u64], greatest: Decimal) -> Vec<(f64, Decimal)> {
     let mut histogram = Histogram::new_with_bounds(1, shape.value_max, shape.digits)
         .expect("the bounds of a sound view are those of a histogram");
     add_to(&mut histogram, counts, shape.exact_bits);
     // A bucket's upper end may lie above every value that was measured.
-    let most = greatest.rounded().clamp(0, i128::from(shape.value_max)) as u64;
-    QUANTILES.map(|q| (q, histogram.value_at_quantile(q).min(most))).into()
+    let most = greatest.in_units(shape.unit).clamp(0, i128::from(shape.value_max)) as u64;
+    let told = |units: u64| Decimal::from_billionths(i128::from(units) * i128::from(shape.unit));
+    QUANTILES.map(|q| (q, told(histogram.value_at_quantile(q).min(most)))).into()
 }
 
 /// The estimate of a sketch that has these registers.

@@ -21,7 +21,10 @@ pub(super) struct Shape {
     pub value_bytes_max: usize,
     /// The bytes of all values of a pane, each with the number of its row.
     pub values_bytes: usize,
+    /// In units.
     pub value_max: u64,
+    /// Of what quantiles are counted, in billionths.
+    pub unit: u32,
     pub digits: u8,
     pub exact_bits: u32,
     /// How far a hash is shifted for the number of its register.
@@ -32,7 +35,7 @@ pub(super) struct Shape {
 
 impl Shape {
     pub fn of(view: &View) -> Self {
-        let bits = exact_bits(view.digits);
+        let (bits, value_max) = (exact_bits(view.digits), view.value_max_in_units());
         Shape {
             measure: view.measure,
             is_keyed: view.by.is_some(),
@@ -43,12 +46,13 @@ impl Shape {
             values_max: view.values_max,
             value_bytes_max: view.value_max_bytes,
             values_bytes: view.values_max.saturating_mul(view.value_max_bytes + size_of::<u32>()),
-            value_max: view.value_max,
+            value_max,
+            unit: 10u32.pow(View::PLACES_MAX - u32::from(view.places)),
             digits: view.digits,
             exact_bits: bits,
             register_shift: u64::BITS - view.registers.ilog2(),
             cell: match view.measure {
-                Measure::Quantiles => bucket(view.value_max, bits) + 1,
+                Measure::Quantiles => bucket(value_max, bits) + 1,
                 Measure::Distinct => view.registers as usize,
                 Measure::Last => view.value_max_bytes,
                 _ => 0,

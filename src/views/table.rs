@@ -11,6 +11,9 @@ pub(crate) const ROOM_MAX: u64 = 1 << 24;
 /// What a field may be.
 const FIELD: &str = "the name of a field, or \"none\"";
 const TEXT_BYTES_MAX: u64 = 1 << 16;
+
+/// The greatest value of quantiles, in units of their last place.
+const VALUE_MAX: u64 = 1 << 62;
 /// With so many registers `hyperloglockless` 0.5 tells 0 for up to some thousand values: a wrong row in its table of
 /// coefficients. The others are right; a test goes through them.
 const UNFIT_REGISTERS: u32 = 2_048;
@@ -218,7 +221,7 @@ pub const VIEW: &[Setting<View>] = &[
     Setting {
         key: "value_max",
         field: "value_max",
-        kind: Kind::Whole(Range::new(2, 1 << 62)),
+        kind: Kind::Whole(Range::new(2, VALUE_MAX)),
         unit: "",
         what: "the greatest value that quantiles tell from greater ones",
         trades: "each doubling takes a thousand bytes a row, with two digits",
@@ -238,6 +241,18 @@ pub const VIEW: &[Setting<View>] = &[
         needs: Some(("measure", "quantiles")),
         get: |view| u64::from(view.digits).into(),
         set: |view, value| view.digits = value.whole(),
+    },
+    Setting {
+        key: "places",
+        field: "places",
+        kind: Kind::Whole(Range::new(0, View::PLACES_MAX as u64)),
+        unit: "",
+        what: "the decimal places to which values are rounded for quantiles",
+        trades: "each takes the memory of three doublings of value_max; 3 tells milliseconds where values are seconds",
+        watch: "memory",
+        needs: Some(("measure", "quantiles")),
+        get: |view| u64::from(view.places).into(),
+        set: |view, value| view.places = value.whole(),
     },
     Setting {
         key: "registers",
@@ -288,6 +303,11 @@ impl View {
                 let limit = "the bare name of a field: the prefix is for the key of a stream";
                 wrong(key, &quoted(&format!("field:{rest}")), limit.into(), &quoted(rest));
             }
+        }
+        let most = VALUE_MAX / 10u64.saturating_pow(self.places.into());
+        if self.measure == Measure::Quantiles && (most + 1..=VALUE_MAX).contains(&self.value_max) {
+            let limit = format!("at most {most} with places = {}", self.places);
+            wrong("value_max", &self.value_max, limit, &most.to_string());
         }
         if self.registers == UNFIT_REGISTERS {
             let limit = format!("another power of two: the library estimates wrongly with {UNFIT_REGISTERS}");

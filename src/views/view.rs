@@ -26,8 +26,8 @@ pub enum Measure {
     Max,
     /// The mean of a field, from its exact sum, rounded in the ninth place.
     Mean,
-    /// Quantiles of a field, rounded to whole numbers from 0 to [`View::value_max`], by an HdrHistogram: never too low, and
-    /// too high by less than 10^-[`View::digits`] of the value. The greatest is exact.
+    /// Quantiles of a field, rounded to [`View::places`], from 0 to [`View::value_max`], by an HdrHistogram: of what was
+    /// rounded never too low, and too high by less than 10^-[`View::digits`] of the value. The greatest is exact.
     Quantiles,
     /// The most frequent values of a field. Exact, as long as no more than [`View::values_max`] are told apart; what goes
     /// past it is counted together.
@@ -126,6 +126,9 @@ pub struct View {
     pub value_max: u64,
     /// The significant digits of [`Measure::Quantiles`].
     pub digits: u8,
+    /// The decimal places to which values are rounded for [`Measure::Quantiles`], halves away from zero: 3 for seconds that
+    /// matter by the millisecond.
+    pub places: u8,
     /// The registers of [`Measure::Distinct`], a byte each.
     pub registers: u32,
 }
@@ -152,6 +155,7 @@ impl Default for View {
             value_max_bytes: 64,
             value_max: 1 << 36,
             digits: 2,
+            places: 0,
             registers: 4_096,
         }
     }
@@ -238,6 +242,14 @@ impl View {
     pub fn top(mut self, top: usize) -> Self {
         self.top = top;
         self
+    }
+
+    /// The most [`View::places`]: a [`Decimal`](crate::views::Decimal) has no more.
+    pub(super) const PLACES_MAX: u32 = 9;
+
+    /// The greatest value that quantiles tell from greater ones, in units of the last place.
+    pub(super) fn value_max_in_units(&self) -> u64 {
+        self.value_max.saturating_mul(10u64.saturating_pow(self.places.into()))
     }
 
     /// The same view with room for the keys and values of so many shards: what they keep is merged into it without loss.
