@@ -267,10 +267,10 @@ fn what_a_second_signal_leaves_is_counted_and_fails_the_run() {
 }
 
 /// A server that another command starts, which decides what becomes of signals.
-fn started_by(command: &[&str]) -> Server {
+fn started_by(command: &[&str], line: &str) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it.toml");
-    std::fs::write(&path, FILE.replace("password_file = \"FOLDER/secret\"", "")).unwrap();
+    std::fs::write(&path, FILE.replace("password_file = \"FOLDER/secret\"", line)).unwrap();
     let mut starter = program::alone(Command::new(command[0]));
     starter.args(&command[1..]).args([env!("CARGO_BIN_EXE_pelton"), "run", "--json", "--config"]).arg(&path);
     Server::ready(starter, 1, folder)
@@ -279,10 +279,17 @@ fn started_by(command: &[&str]) -> Server {
 #[test]
 fn a_terminal_that_goes_away_ends_it_with_a_report() {
     // Whatever these tests were started by.
-    let server = started_by(&["env", "--default-signal=HUP"]);
+    let mut server = started_by(&["env", "--default-signal=HUP"], "stop_deadline_ms = 3_600_000");
     let mut client = TcpStream::connect(server.address()).unwrap();
     ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
+    let _silent = stall(&server, client);
     server.signal("HUP");
+    wait_until_closed(&mut server);
+    // Its shell and the system each send one: the second is in no hurry.
+    server.signal("HUP");
+    thread::sleep(Duration::from_millis(300));
+    assert!(server.is_running());
+    server.signal("TERM");
     let done = server.wait();
     assert_eq!(done.code, Some(0), "{}", done.err);
     let report: serde_json::Value = serde_json::from_str(&done.out).unwrap();
@@ -292,7 +299,7 @@ fn a_terminal_that_goes_away_ends_it_with_a_report() {
 
 #[test]
 fn a_terminal_that_goes_away_ends_nothing_that_was_to_stay() {
-    let server = started_by(&["nohup"]);
+    let server = started_by(&["nohup"], "");
     server.signal("HUP");
     // A stop would begin within the first few of these, and let nobody in.
     for _ in 0..100 {

@@ -54,11 +54,11 @@ impl Closed {
     }
 
     /// The end of the last window of a view (the one at this place) that is closed, in ms since the Unix epoch; 0 where
-    /// none is yet, `None` where there are no windows.
-    pub fn end_ms(&self, at: usize, view: &View) -> Option<u64> {
+    /// none is yet, `None` where there are no windows. Windows of arrival time end by `now_ms`, which is [`settled_ms`].
+    pub fn end_ms(&self, at: usize, view: &View, now_ms: u64) -> Option<u64> {
         let pane_ms = view.pane_ms()?;
         Some(match view.time {
-            None => settled_ms() / pane_ms * pane_ms,
+            None => now_ms / pane_ms * pane_ms,
             Some(_) => self.by_shard.iter().map(|shard| shard[at].get()).max().unwrap_or(0),
         })
     }
@@ -76,16 +76,16 @@ mod tests {
         ];
         let closed = Closed::new(&views, 2);
         let mut shards = [0, 1].map(|_| views.each_ref().map(Tally::new));
-        assert_eq!(closed.end_ms(1, &views[1]), Some(0));
+        assert_eq!(closed.end_ms(1, &views[1], settled_ms()), Some(0));
         for (shard, time, end_ms) in
             [(0, "1499", 0), (1, "1500", 1_000), (0, "7000", 6_000), (1, "6000", 6_000)]
         {
             shards[shard].iter_mut().for_each(|tally| tally.observe(&[(&b"t"[..], time.as_bytes())], 9_000));
             closed.note(ShardId(shard as u16), &shards[shard]);
-            assert_eq!(closed.end_ms(1, &views[1]), Some(end_ms), "{time}");
+            assert_eq!(closed.end_ms(1, &views[1], settled_ms()), Some(end_ms), "{time}");
         }
-        let ended = closed.end_ms(0, &views[0]).unwrap();
+        let ended = closed.end_ms(0, &views[0], settled_ms()).unwrap();
         assert!(ended.is_multiple_of(1_000) && ended > 1_700_000_000_000, "its clock is ours: {ended}");
-        assert_eq!(closed.end_ms(0, &View::count("all")), None);
+        assert_eq!(closed.end_ms(0, &View::count("all"), settled_ms()), None);
     }
 }

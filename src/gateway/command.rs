@@ -120,7 +120,7 @@ impl Desk {
             }
             Ok(command) => transaction::keep(self, command, call),
             Err(next) => {
-                own.is_broken = true;
+                own.give_up();
                 next
             }
         }

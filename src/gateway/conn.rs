@@ -64,6 +64,13 @@ pub(super) struct Transaction {
     pub is_broken: bool,
 }
 
+impl Transaction {
+    /// One of its requests cannot be carried out: what it holds is of no use any more.
+    pub fn give_up(&mut self) {
+        *self = Transaction { is_broken: true, ..Transaction::default() };
+    }
+}
+
 /// Who a connection is, and how it wants to be spoken to.
 pub(super) struct Session {
     /// Unique in the server.

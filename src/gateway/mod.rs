@@ -87,7 +87,7 @@
 //!
 //! # What it does not do
 //! `MULTI` … `EXEC` carries the requests between them out one after the other, or none of them where one is none; those of
-//! other connections may come in between. It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
+//! other connections may come in between, and where the connection or the server ends meanwhile the rest is not. It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
 //! Shards are not the gateway's: a handler that takes long fills its lanes, and the policies above say what follows.
 #![forbid(unsafe_code)]
 

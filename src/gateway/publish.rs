@@ -85,9 +85,14 @@ impl Waiting {
         self.lanes[lane].front().copied()
     }
 
-    /// A connection comes to wait for a lane.
-    pub fn push(&mut self, lane: usize, at: usize) {
-        self.lanes[lane].push_back(at);
+    /// A connection comes to wait for a lane: behind the others, or before them if it waits again with the same request.
+    pub fn push(&mut self, lane: usize, at: usize, is_again: bool) {
+        let own = &mut self.lanes[lane];
+        if is_again {
+            own.push_front(at)
+        } else {
+            own.push_back(at)
+        }
         self.now += 1;
     }
 
@@ -425,17 +430,17 @@ mod tests {
         };
         assert!((0..4).all(|_| add(&mut publisher, None).is_none()));
         let waited = add(&mut publisher, None).expect("the lane is full");
-        publisher.waiting.push(waited.room.lane, 7);
+        publisher.waiting.push(waited.room.lane, 7, false);
         while shard.poll() > 0 {}
         // There is room again, and it is for the one who has waited: with all that it has for the lane.
         let behind = add(&mut publisher, None).expect("somebody waits already");
-        publisher.waiting.push(behind.room.lane, 8);
+        publisher.waiting.push(behind.room.lane, 8, false);
         publisher.waiting.remove(waited.room.lane, 7);
         publisher.granted = Some(waited.room.lane);
         assert!(add(&mut publisher, Some(waited)).is_none());
         assert!((0..3).all(|_| add(&mut publisher, None).is_none()));
         let again = add(&mut publisher, None).expect("the lane is full");
-        publisher.waiting.push(again.room.lane, 7);
+        publisher.waiting.push(again.room.lane, 7, false);
         publisher.granted = None;
         assert_eq!(publisher.waiting.first(again.room.lane), Some(8), "who has waited longer comes first");
         drop(publisher);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::channel::{ChannelId, Subscription};
+use super::closed::settled_ms;
 use super::desk::{Call, Desk, Next, Note};
 use super::glob::Pattern;
 use super::shared::Shared;
@@ -95,7 +96,7 @@ fn is_told(shared: &Shared, channel: ChannelId) -> bool {
 /// Says from which window on a view is to be told, before that is promised.
 fn listens(desk: &Desk, channel: ChannelId) {
     let Some((at, view)) = view_of(&desk.shared, channel) else { return };
-    if let Some(closed_ms) = desk.closed.end_ms(at, view) {
+    if let Some(closed_ms) = desk.closed.end_ms(at, view, settled_ms()) {
         // It fails only where the server stops, and then nothing more is told.
         let _ = desk.notes.send(Note::Listens { view: at, closed_ms });
     }

@@ -311,7 +311,7 @@ impl<H: Handler<Record>> Reader<H> {
             let until = Duration::from_millis(pane_ms - now_ms % pane_ms);
             rest = rest.min(if is_arrival { until } else { LOOK });
             // Looked up before shards are asked: then each says all that it had when the window was closed.
-            let Some(closed_ms) = self.closed.end_ms(view, &self.known[view].view) else { continue };
+            let Some(closed_ms) = self.closed.end_ms(view, &self.known[view].view, now_ms) else { continue };
             if told_ms >= closed_ms {
                 continue;
             }

@@ -2,8 +2,9 @@
 //!
 //! # Mechanism
 //! A round is: sleep until the system or the bell tells of something (not at all while a queue is not empty); note what was
-//! told; take mail and connections; give each connection in the queue one turn; let those go on whose lanes have room again;
-//! bring subscribers what shards have for them; look for the idle and the stalled.
+//! told; take mail and connections; let those go on whose lanes have room again; give each connection in the queue one turn;
+//! bring subscribers what shards have for them; look for the idle and the stalled. Before each of these steps, and each turn,
+//! critical connections have theirs.
 //!
 //! While connections wait for room, their lanes are asked before each sleep to wake this thread, so it sleeps on its sockets
 //! as always, and whoever else has a request is served at once.

@@ -7,16 +7,20 @@
 //!
 //! # Invariants
 //! - Of a transaction that is discarded, or has a request that nobody could carry out, nothing is carried out.
-//! - Every request that is kept is answered with exactly one item.
+//! - Every request that is carried out is answered with exactly one item, and nothing else is said before the last.
 //!
 //! Requests of other connections may come in between, where Redis would keep them waiting: nothing here reads what another
-//! one writes, so all that shows of it are the ids.
+//! one writes, so all that shows of it are the ids. And a transaction that waits for room may be half done when its connection
+//! or its server ends: what is carried out stays, and no more is.
 #![forbid(unsafe_code)]
 
 use super::desk::{Call, Command, Desk, Next};
 
 pub(super) fn multi(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    if call.session.transaction.is_some() {
+    if call.session.subscriptions.is_some() {
+        // Its messages would come between the answers of EXEC, which are one.
+        call.reply.error("ERR MULTI is not for subscribers: their messages come in between");
+    } else if call.session.transaction.is_some() {
         call.reply.error("ERR MULTI calls can not be nested");
     } else {
         call.session.transaction = Some(Box::default());
@@ -53,12 +57,10 @@ pub(super) fn keep(desk: &Desk, command: &Command, call: &mut Call<'_>) -> Next 
     let bytes_max = desk.shared.options.frame_bytes_max as usize;
     // Those have more answers than one, or change how they are written.
     if command.is_for_subscribers && command.name != "PING" || command.is_for_strangers {
-        own.is_broken = true;
+        own.give_up();
         call.reply.error("ERR Command not allowed inside a transaction");
     } else if own.requests.len() + call.request.len() > bytes_max {
-        own.is_broken = true;
-        // What it holds is of no use any more.
-        own.requests = Vec::new();
+        own.give_up();
         call.reply.error(format_args!("ERR a transaction of more than frame_max_bytes = {bytes_max}"));
     } else {
         if !own.is_broken {

@@ -194,11 +194,13 @@ impl Worker {
             scratch
         };
         let mut len = kept;
+        // Whoever takes nothing of what is pending does not get on by talking.
+        let mut is_active = false;
         if !conn.has_requests {
             match read(conn, &mut buffer[kept..], &shared.threads[thread]) {
                 Brought::Bytes(n) => {
                     len += n;
-                    conn.active_s = *now_s;
+                    is_active = conn.pending() == 0;
                 }
                 Brought::Nothing => {}
                 Brought::Ended => conn.ending = Some(End::Client),
@@ -210,6 +212,7 @@ impl Worker {
         let mut done = 0;
         let mut commands = 0;
         let mut repeated = Vec::new();
+        let mut is_again = false;
         let is_worth_it = len >= conn.needs;
         if is_worth_it {
             conn.needs = 0;
@@ -234,6 +237,7 @@ impl Worker {
                         reply: Reply::new(out, version),
                         waited: conn.waited.take(),
                     };
+                    is_again = call.waited.is_some();
                     match desk.run(&mut call) {
                         Next::Goes => {}
                         // It stays, and is carried out when there is room.
@@ -264,8 +268,8 @@ impl Worker {
         }
         let counts = &desk.shared.threads[thread];
         counts.commands.add(commands);
-        if commands > 0 {
-            // Who has waited for an answer was not idle.
+        // Who has waited for an answer was not idle.
+        if is_active || (commands > 0 && conn.pending() == 0) {
             conn.active_s = *now_s;
         }
         if conn.ending.is_none() {
@@ -286,7 +290,7 @@ impl Worker {
         }
         if let Hold::Room(room) = conn.hold {
             counts.waits.add(1);
-            self.desk.publisher.waiting.push(room.lane, at);
+            self.desk.publisher.waiting.push(room.lane, at, is_again);
             return;
         }
         self.settle(at);

@@ -89,10 +89,15 @@ pub fn quiet_panics() {
 pub struct Door(Arc<(Mutex<bool>, Condvar)>);
 
 impl Door {
-    /// Opens it for ever.
+    /// Opens it.
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
+    }
+
+    /// Closes it again.
+    pub fn close(&self) {
+        *self.0.0.lock().unwrap() = false;
     }
 
     /// Waits until it is open.

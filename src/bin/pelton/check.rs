@@ -4,7 +4,7 @@ use crate::config_args::CheckArgs;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, many};
 use crate::page::Page;
-use crate::{config, problems};
+use crate::{config, machine, problems};
 use pelton::config::{Config, Memory, Origin, Problem, Scope};
 use pelton::engine::{Against, Severity};
 use serde::Serialize;
@@ -68,6 +68,8 @@ impl<'a> Told<'a> {
 }
 
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    // As it is when the file is served.
+    machine::raise_descriptors();
     let read = config::read(Some(&args.file), &args.settings.options, args.no_host)?;
     let (config, name) = (&read.config, read.file_name());
     let code = problems::code(config.problems(), args.deny_warnings);

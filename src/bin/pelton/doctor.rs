@@ -1,10 +1,10 @@
 //! `pelton doctor`: the library's look at this machine, as a page, as JSON, or as a script.
 
 use crate::args::number;
-use crate::config;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, cpus, nanos};
 use crate::page::{Ink, Page, Rows};
+use crate::{config, machine};
 use clap::Args;
 use pelton::doctor::{Doctor, Figures, Finding, GAP_NS_MIN, Report, Settings, State, Syncs, Topic};
 use pelton::words::wrap;
@@ -55,6 +55,7 @@ impl DoctorArgs {
             settings.set_cpus(cpus)?;
         }
         if let Some(file) = &self.config {
+            machine::raise_descriptors();
             (settings.cpus, settings.descriptors) = config::taken_by(file)?;
         }
         Ok(settings)

@@ -57,7 +57,7 @@ pub fn allow_huge_pages(allowed: bool) {
     let _ = allowed;
 }
 
-/// Lets this process have as many descriptors as it may give itself: each connection takes one, and the usual limit of 1,024
+/// Before a gateway is served, or looked at: lets this process have as many descriptors as it may give itself: each connection takes one, and the usual limit of 1,024
 /// is there for programs that would not know what to do with more.
 pub fn raise_descriptors() {
     #[cfg(target_os = "linux")]

@@ -48,7 +48,6 @@ static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting::new(mimalloc::MiMallo
 
 fn main() -> ExitCode {
     machine::allow_huge_pages(false);
-    machine::raise_descriptors();
     let done = match Cli::parse().command {
         Command::Replay(args) => replay::run(&args),
         Command::Run(args) => run::run(&args),

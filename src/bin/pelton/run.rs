@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    machine::raise_descriptors();
     let mut options = Options::default();
     let told = Told::gateway(&args.settings.sources()?, &mut options, &Options::base, None)?;
     let begun = Instant::now();
@@ -49,8 +50,12 @@ pub fn serve(
         signals.forever().next();
     }
     let (hurry, handle) = (server.hurry(), signals.handle());
-    // A second signal hurries the stop.
-    let second = thread::spawn(move || signals.forever().next().into_iter().for_each(|_| hurry.now()));
+    // A second signal hurries the stop. A terminal that goes away sends its own twice, by its shell and by the system.
+    let second = thread::spawn(move || {
+        if signals.forever().any(|signal| signal != SIGHUP) {
+            hurry.now();
+        }
+    });
     let stopped = server.stop(deadline);
     handle.close();
     // It has nothing to panic with, and whoever waits for it has the report already.

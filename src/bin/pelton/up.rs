@@ -20,6 +20,7 @@ const EVENTS: u64 = 200_000;
 const LINE_BYTES_USUAL: usize = 224;
 
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
+    machine::raise_descriptors();
     let mut options = UpArgs::start();
     let sources = args.settings.sources()?;
     let told = Told::replay(&sources, &mut options, Some("the page below says more"))?;
