@@ -54,6 +54,20 @@ pub fn many(n: u64, thing: &str) -> String {
     format!("{} {thing}{es}", count(n))
 }
 
+/// A text with its control characters, line separators and marks of direction escaped, so that no name or argument breaks a
+/// line, moves a terminal's cursor or reverses what follows it.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_mark = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match c.is_control() || is_mark {
+            true => shown.extend(c.escape_debug()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// A text in lines of at most so many characters, unless a word alone is longer. Line breaks of its own stay.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -78,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_short() {
+    fn figures_and_texts_are_fit_for_people() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [7, 1_000, 9_940, 9_960, 123_456, 2_500_000, 61_000_000_000].map(nanos),
@@ -89,6 +103,8 @@ mod tests {
             [many(1, "class"), many(2, "class"), many(0, "shard")],
             ["1 class", "2 classes", "0 shards"]
         );
+        assert_eq!(printable("größer 'a' \\"), "größer 'a' \\");
+        assert_eq!(printable("\x1b[2J\r\n\u{202e}\u{61c}\u{2028}"), r"\u{1b}[2J\r\n\u{202e}\u{61c}\u{2028}");
         assert_eq!(wrap("one two three\nfour", 7), ["one two", "three", "four"]);
     }
 }

@@ -8,7 +8,7 @@ use super::table::ENGINE;
 use super::value::Value;
 use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
-use crate::words::{bytes, many};
+use crate::words::{bytes, many, printable};
 use std::alloc::Layout;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -36,15 +36,6 @@ fn class_line(class: &Class) -> String {
     };
     let slots = many(class.capacity.into(), "slot");
     format!("{}: {share}, {slots}{payloads}, {overflow}{ttl}, {measured}", class.name)
-}
-
-/// A line in which no name breaks the line, or tells a terminal what to do.
-fn printable(line: &str) -> String {
-    let shown = |text: String, c: char| match c.is_control() {
-        true => text + &c.escape_debug().to_string(),
-        false => text + &*c.encode_utf8(&mut [0; 4]),
-    };
-    line.chars().fold(String::with_capacity(line.len()), shown)
 }
 
 impl Plan {

@@ -11,6 +11,7 @@ use super::query;
 use super::session;
 use super::transaction;
 use crate::resp::{Reply, Version};
+use crate::words::printable;
 
 const fn open(command: Command) -> Command {
     Command { is_for_strangers: true, ..command }
@@ -24,58 +25,64 @@ const fn of(command: Command, parts: &'static [Command]) -> Command {
     Command { parts, ..command }
 }
 
-const HELP: Command = Command::new("HELP", 2, "Tells of these.", help);
+const HELP: Command = Command::new("HELP", 2, "Lists these subcommands.", help);
 
 const COMMAND: &[Command] = &[
-    Command::new("COUNT", 2, "Counts commands.", count),
-    Command::new("LIST", -2, "Lists commands.", list),
-    Command::new("INFO", -2, "Describes the commands that are named, or all.", describe_each),
-    Command::new("DOCS", -2, "Says what the commands that are named are for, or all.", docs),
+    Command::new("COUNT", 2, "Counts the commands.", count),
+    Command::new("LIST", -2, "Lists the names of all commands.", list),
+    Command::new("INFO", -2, "Describes the named commands, or all.", describe_each),
+    Command::new("DOCS", -2, "Returns a summary of each named command, or of all.", docs),
     HELP,
 ];
 
 const CLIENT: &[Command] = &[
-    Command::new("ID", 2, "Answers with the connection's number.", session::id),
-    Command::new("GETNAME", 2, "Answers with the connection's name.", session::name),
+    Command::new("ID", 2, "Returns the connection's id.", session::id),
+    Command::new("GETNAME", 2, "Returns the connection's name.", session::name),
     Command::new("SETNAME", 3, "Names the connection.", session::set_name),
-    Command::new("SETINFO", 4, "Takes a client's library and its version.", session::set_info),
+    Command::new("SETINFO", 4, "Accepts the name or version of a client library.", session::set_info),
     Command::new("LIST", -2, "Lists connections.", session::list),
-    Command::new("INFO", 2, "Tells of the connection.", session::info),
+    Command::new("INFO", 2, "Describes the connection.", session::info),
     HELP,
 ];
 
 const CONFIG: &[Command] = &[
-    Command::new("GET", -3, "Tells the settings that match.", info::settings),
-    Command::new("SET", -4, "Is refused: settings are read at the start.", info::set),
+    Command::new("GET", -3, "Returns the settings that match a pattern.", info::settings),
+    Command::new("SET", -4, "Returns an error: settings are read at start.", info::set),
     HELP,
 ];
 
-const XINFO: &[Command] = &[Command::new("STREAM", -3, "Tells of a stream.", info::stream), HELP];
+const XINFO: &[Command] = &[Command::new("STREAM", -3, "Describes a stream.", info::stream), HELP];
 
 /// All commands, the frequent ones first.
 pub(super) const COMMANDS: &[Command] = &[
     Command::new("XADD", -5, "Publishes an event to a stream.", add),
-    listening(Command::new("PING", -1, "Answers.", session::ping)),
-    Command::new("ECHO", 2, "Answers with what was said.", session::echo),
-    open(Command::new("HELLO", -1, "Agrees on the version of the protocol.", session::hello)),
-    open(Command::new("AUTH", -2, "Says the password.", session::auth)),
-    open(listening(Command::new("QUIT", -1, "Ends the connection.", session::quit))),
-    open(listening(Command::new("RESET", 1, "Begins the connection anew.", session::reset))),
-    Command::new("SELECT", 2, "Chooses the database, of which there is one.", session::select),
-    of(Command::new("CLIENT", -2, "Tells of connections.", help), CLIENT),
-    of(Command::new("COMMAND", -1, "Tells of commands.", describe_each), COMMAND),
-    of(Command::new("CONFIG", -2, "Tells of settings.", help), CONFIG),
-    Command::new("INFO", -1, "Tells of the server.", info::info),
-    Command::new("XLEN", 2, "Counts the events that a stream has taken.", info::length),
-    of(Command::new("XINFO", -2, "Tells of a stream.", help), XINFO),
-    listening(Command::new("SUBSCRIBE", -2, "Listens to streams and views.", pubsub::subscribe)),
-    listening(Command::new("PSUBSCRIBE", -2, "Listens to all channels that match.", pubsub::psubscribe)),
-    listening(Command::new("UNSUBSCRIBE", -1, "Listens no more.", pubsub::unsubscribe)),
+    listening(Command::new("PING", -1, "Returns PONG, or its argument.", session::ping)),
+    Command::new("ECHO", 2, "Returns its argument.", session::echo),
+    open(Command::new("HELLO", -1, "Chooses the version of the protocol.", session::hello)),
+    open(Command::new("AUTH", -2, "Authenticates the connection.", session::auth)),
+    open(listening(Command::new("QUIT", -1, "Closes the connection.", session::quit))),
+    open(listening(Command::new("RESET", 1, "Resets the connection.", session::reset))),
+    Command::new("SELECT", 2, "Selects the database; 0 is the only one.", session::select),
+    of(Command::new("CLIENT", -2, "Describes and ends connections.", help), CLIENT),
+    of(Command::new("COMMAND", -1, "Describes commands.", describe_each), COMMAND),
+    of(Command::new("CONFIG", -2, "Describes settings.", help), CONFIG),
+    Command::new("INFO", -1, "Describes the server.", info::info),
+    Command::new("XLEN", 2, "Counts the events that a stream has accepted since start.", info::length),
+    of(Command::new("XINFO", -2, "Describes a stream.", help), XINFO),
+    listening(Command::new("SUBSCRIBE", -2, "Subscribes to channels.", pubsub::subscribe)),
+    listening(Command::new("PSUBSCRIBE", -2, "Subscribes to all channels that match.", pubsub::psubscribe)),
+    listening(Command::new("UNSUBSCRIBE", -1, "Unsubscribes from channels.", pubsub::unsubscribe)),
+    listening(Command::new("PUNSUBSCRIBE", -1, "Unsubscribes from patterns.", pubsub::punsubscribe)),
     Command::new("MULTI", 1, "Keeps the requests that follow until EXEC.", transaction::multi),
     Command::new("EXEC", 1, "Carries out the requests since MULTI.", transaction::exec),
-    Command::new("DISCARD", 1, "Forgets the requests since MULTI.", transaction::discard),
+    Command::new("DISCARD", 1, "Discards the requests since MULTI.", transaction::discard),
+    Command::new("WATCH", -2, "Is accepted: no key can change.", transaction::watch),
+    Command::new("UNWATCH", 1, "Is accepted: no key is watched.", transaction::unwatch),
     Command::new("PELTON.VIEW", -2, "Reads a view.", query::view),
-    listening(Command::new("PUNSUBSCRIBE", -1, "Listens no more to what matches.", pubsub::punsubscribe)),
+    Command::new("ROLE", 1, "Returns the role of the server: master.", info::role),
+    Command::new("TIME", 1, "Returns the server's time.", info::time),
+    Command::new("DBSIZE", 1, "Counts the streams.", info::size),
+    Command::new("CLUSTER", -2, "Returns an error: there is one node.", info::no_cluster),
 ];
 
 /// The longest name.
@@ -115,7 +122,9 @@ impl Desk {
             return found.map_or_else(|next| next, |command| (command.run)(self, call));
         };
         match found {
-            Ok(command) if matches!(command.name, "MULTI" | "EXEC" | "DISCARD" | "QUIT" | "RESET") => {
+            Ok(command)
+                if matches!(command.name, "MULTI" | "EXEC" | "DISCARD" | "WATCH" | "QUIT" | "RESET") =>
+            {
                 (command.run)(self, call)
             }
             Ok(command) => transaction::keep(self, command, call),
@@ -171,7 +180,7 @@ fn unknown(call: &mut Call<'_>) -> Next {
         call.reply.error("ERR this is no web server");
         return Next::Ends(End::Protocol);
     }
-    // As much of them as tells what was meant.
+    // The first bytes of the arguments are enough to recognise the request.
     const ARGS_BYTES_MAX: usize = 128;
     let mut args = String::new();
     for at in 1..call.len() {
@@ -180,7 +189,7 @@ fn unknown(call: &mut Call<'_>) -> Next {
             break;
         }
         let bytes = call.arg(at);
-        args += &format!("'{}' ", String::from_utf8_lossy(&bytes[..bytes.len().min(left)]));
+        args += &format!("'{}' ", printable(&String::from_utf8_lossy(&bytes[..bytes.len().min(left)])));
     }
     let name = call.text(0);
     call.reply.error(format_args!("ERR unknown command '{name}', with args beginning with: {args}"));

@@ -3,6 +3,7 @@
 //! Each counter has one writer, its thread; whoever asks reads them while it runs.
 #![forbid(unsafe_code)]
 
+use super::record::Id;
 use crate::sync::Counter;
 use crossbeam_utils::CachePadded;
 
@@ -142,7 +143,7 @@ pub struct StreamCounts {
     /// its size, or the server stopped. The ledger has the latter two.
     pub refused: u64,
     /// The id given last; 0-0 where there was none.
-    pub last: super::record::Id,
+    pub last: Id,
 }
 
 /// What all gateway threads counted.
@@ -197,13 +198,9 @@ impl Counts {
         self.ended[reason as usize]
     }
 
-    /// The sum over threads. Of a running server it may lag.
-    pub(super) fn sum<'a>(
-        names: impl Iterator<Item = &'a str>,
-        threads: impl Iterator<Item = &'a ThreadCounts>,
-    ) -> Self {
-        let streams = names.map(|name| StreamCounts { name: name.into(), ..Default::default() }).collect();
-        let mut sum = Counts { streams, ..Default::default() };
+    /// The sum over threads without the streams; of a running server it may lag.
+    pub(super) fn sum(threads: &[ThreadCounts]) -> Self {
+        let mut sum = Counts::default();
         for thread in threads {
             sum.ended.iter_mut().zip(&thread.ended).for_each(|(sum, more)| *sum += more.get());
             for (to, from) in [
@@ -221,14 +218,22 @@ impl Counts {
             ] {
                 *to += from.get();
             }
-            for (to, from) in sum.streams.iter_mut().zip(&thread.streams) {
-                to.accepted += from.accepted.get();
-                to.busy += from.busy.get();
-                to.dropped += from.dropped.get();
-                to.refused += from.refused.get();
-                let last = super::record::Id { ms: from.last_ms.get(), sequence: from.last_sequence.get() };
-                to.last = to.last.max(last);
-            }
+        }
+        sum
+    }
+}
+
+impl StreamCounts {
+    /// The sum over threads of the stream at this place; of a running server it may lag.
+    pub(super) fn sum(name: &str, at: usize, threads: &[ThreadCounts]) -> Self {
+        let mut sum = StreamCounts { name: name.into(), ..StreamCounts::default() };
+        for from in threads.iter().map(|thread| &thread.streams[at]) {
+            sum.accepted += from.accepted.get();
+            sum.busy += from.busy.get();
+            sum.dropped += from.dropped.get();
+            sum.refused += from.refused.get();
+            let last = Id { ms: from.last_ms.get(), sequence: from.last_sequence.get() };
+            sum.last = sum.last.max(last);
         }
         sum
     }

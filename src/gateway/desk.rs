@@ -11,6 +11,7 @@ use super::subscriptions::Listeners;
 use crate::engine::Engine;
 use crate::resp::{Parser, Reply, Version};
 use crate::views::Which;
+use crate::words::printable;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
 
@@ -72,11 +73,11 @@ impl Call<'_> {
         at < self.parser.len() && self.arg(at).eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// An argument as text, for messages.
+    /// The first bytes of an argument for an error, printable.
     pub fn text(&self, at: usize) -> String {
-        // As much of it as tells what was meant.
+        const BYTES_MAX: usize = 128;
         let bytes = self.arg(at);
-        String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).into_owned()
+        printable(&String::from_utf8_lossy(&bytes[..bytes.len().min(BYTES_MAX)]))
     }
 
     pub fn len(&self) -> usize {

@@ -1,17 +1,19 @@
 //! Commands about the server and its streams.
 #![forbid(unsafe_code)]
 
-use super::counts::{Counts, End};
+use super::counts::{End, StreamCounts};
 use super::desk::{Call, Desk, Next};
 use super::glob::Pattern;
+use super::publish::no_stream_slow;
 use super::settings::GATEWAY;
 use crate::class::ClassId;
 use crate::engine::ENGINE;
 use crate::event::{Failure, Rejection};
 use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of Redis whose protocol is spoken, for clients that ask before they use a part of it.
-const REDIS_VERSION: &str = "7.0.0";
+pub(super) const REDIS_VERSION: &str = "7.0.0";
 
 /// Settings that clients of Redis look for, with what they mean here: nothing is kept on disk.
 const REDIS_SETTINGS: [(&str, &str); 4] =
@@ -57,24 +59,26 @@ pub(super) fn settings(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     Next::Goes
 }
 
+/// `INFO [section …]`. A section that is not asked for costs nothing.
 pub(super) fn info(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    type Section = fn(&Desk, &Counts, &mut String);
-    const SECTIONS: [(&str, Section); 7] = [
+    type Section = fn(&Desk, &mut String);
+    const SECTIONS: [(&str, Section); 9] = [
         ("Server", server),
         ("Clients", clients),
         ("Memory", memory),
         ("Persistence", persistence),
         ("Stats", stats),
+        ("Replication", replication),
+        ("Cluster", cluster),
         ("Ledger", ledger),
         ("Streams", streams),
     ];
-    let counts = desk.shared.counts();
     let is_all = call.len() == 1 || ["all", "default", "everything"].iter().any(|word| call.is(1, word));
     let mut text = String::new();
     for (name, section) in SECTIONS {
         if is_all || (1..call.len()).any(|at| call.is(at, name)) {
             let _ = write!(text, "{}# {name}\r\n", if text.is_empty() { "" } else { "\r\n" });
-            section(desk, &counts, &mut text);
+            section(desk, &mut text);
         }
     }
     call.reply.verbatim(&text);
@@ -87,7 +91,7 @@ fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
     let _ = write!(text, "{name}:{value}\r\n");
 }
 
-fn server(desk: &Desk, _: &Counts, text: &mut String) {
+fn server(desk: &Desk, text: &mut String) {
     line(text, "redis_version", REDIS_VERSION);
     line(text, "pelton_version", env!("CARGO_PKG_VERSION"));
     line(text, "redis_mode", "standalone");
@@ -101,25 +105,26 @@ fn server(desk: &Desk, _: &Counts, text: &mut String) {
     line(text, "shards", desk.shared.options.plan.placements().len());
 }
 
-fn clients(desk: &Desk, counts: &Counts, text: &mut String) {
+fn clients(desk: &Desk, text: &mut String) {
     line(text, "connected_clients", desk.shared.clients.len());
     line(text, "maxclients", desk.shared.options.connections_max);
-    line(text, "subscriptions", counts.subscriptions);
+    line(text, "subscriptions", desk.shared.totals().subscriptions);
 }
 
-fn memory(desk: &Desk, counts: &Counts, text: &mut String) {
+fn memory(desk: &Desk, text: &mut String) {
     if let Some(engine) = desk.engine.upgrade() {
         line(text, "footprint_bytes", engine.footprint().total_bytes());
     }
-    line(text, "gateway_allocations", counts.allocations);
+    line(text, "gateway_allocations", desk.shared.totals().allocations);
 }
 
-fn persistence(_: &Desk, _: &Counts, text: &mut String) {
+fn persistence(_: &Desk, text: &mut String) {
     // Clients that wait until a server has read its data ask for this.
     line(text, "loading", 0);
 }
 
-fn stats(_: &Desk, counts: &Counts, text: &mut String) {
+fn stats(desk: &Desk, text: &mut String) {
+    let counts = desk.shared.totals();
     for (name, count) in [
         ("total_connections_received", counts.connected),
         ("total_commands_processed", counts.commands),
@@ -138,7 +143,18 @@ fn stats(_: &Desk, counts: &Counts, text: &mut String) {
     }
 }
 
-fn ledger(desk: &Desk, _: &Counts, text: &mut String) {
+/// What clients and load balancers look for that connect to the primary alone.
+fn replication(_: &Desk, text: &mut String) {
+    line(text, "role", "master");
+    line(text, "connected_slaves", 0);
+    line(text, "master_repl_offset", 0);
+}
+
+fn cluster(_: &Desk, text: &mut String) {
+    line(text, "cluster_enabled", 0);
+}
+
+fn ledger(desk: &Desk, text: &mut String) {
     let Some(engine) = desk.engine.upgrade() else { return };
     let ledger = engine.ledger();
     for (at, class) in engine.plan().classes().iter().enumerate() {
@@ -156,25 +172,52 @@ fn ledger(desk: &Desk, _: &Counts, text: &mut String) {
     }
 }
 
-fn streams(_: &Desk, counts: &Counts, text: &mut String) {
-    for stream in &counts.streams {
-        let (accepted, busy, dropped, refused) =
-            (stream.accepted, stream.busy, stream.dropped, stream.refused);
-        let all = format!(
-            "accepted={accepted},busy={busy},dropped={dropped},refused={refused},last_id={}",
-            stream.last
-        );
-        line(text, &format!("stream_{}", stream.name), all);
+fn streams(desk: &Desk, text: &mut String) {
+    for at in 0..desk.shared.streams.len() {
+        let StreamCounts { name, accepted, busy, dropped, refused, last } = desk.shared.stream_counts(at);
+        let _ = write!(text, "stream_{name}:accepted={accepted},busy={busy},dropped={dropped}");
+        let _ = write!(text, ",refused={refused},last_id={last}\r\n");
     }
 }
 
-/// `XLEN`: all events that a stream has taken since start, as nothing is kept of them.
+/// `XLEN`: all events that a stream has accepted since start, as nothing is kept of them. Streams are declared, so a name
+/// that is not declared is a mistake: Redis would answer 0.
 pub(super) fn length(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let accepted = match desk.publisher.stream(call.parser.arg(call.input, 1)) {
-        Some(stream) => desk.shared.counts().streams[stream].accepted,
-        None => 0,
-    };
-    call.reply.integer(accepted as i64);
+    let name = call.parser.arg(call.input, 1);
+    match desk.publisher.stream(name) {
+        Some(stream) => call.reply.integer(desk.shared.stream_counts(stream).accepted as i64),
+        None => no_stream_slow(name, &mut call.reply),
+    }
+    Next::Goes
+}
+
+/// `ROLE`: the primary, without replicas.
+pub(super) fn role(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.array(3);
+    call.reply.bulk(b"master");
+    call.reply.integer(0);
+    call.reply.array(0);
+    Next::Goes
+}
+
+/// `TIME`: seconds since the Unix epoch, and microseconds of the second.
+pub(super) fn time(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    call.reply.array(2);
+    call.reply.bulk(now.as_secs().to_string().as_bytes());
+    call.reply.bulk(now.subsec_micros().to_string().as_bytes());
+    Next::Goes
+}
+
+/// `DBSIZE`: the streams that are declared, which are what Redis would call keys.
+pub(super) fn size(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.integer(desk.shared.streams.len() as i64);
+    Next::Goes
+}
+
+/// `CLUSTER …`: the answer by which clients know that they talk to one node.
+pub(super) fn no_cluster(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.error("ERR This instance has cluster support disabled");
     Next::Goes
 }
 
@@ -189,7 +232,7 @@ pub(super) fn stream(desk: &mut Desk, call: &mut Call<'_>) -> Next {
         call.reply.error("ERR no such key");
         return Next::Goes;
     };
-    let counts = &desk.shared.counts().streams[stream];
+    let counts = desk.shared.stream_counts(stream);
     let served = &desk.shared.streams[stream];
     let reply = &mut call.reply;
     reply.map(13);

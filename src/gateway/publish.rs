@@ -22,6 +22,7 @@ use crate::event::{Key, Rejection, ShardId};
 use crate::lane::{Refusal, Unclaimed};
 use crate::producer::Producer;
 use crate::resp::{Parser, Reply, StampedId, number};
+use crate::words::printable;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -384,11 +385,12 @@ fn is_id(text: &[u8], is_new: bool) -> bool {
     }
 }
 
+/// Answers a request that names a stream which is not declared.
 #[cold]
-fn no_stream_slow(name: &[u8], reply: &mut Reply<'_>) {
-    // As much of it as tells what was meant.
-    let name = String::from_utf8_lossy(&name[..name.len().min(64)]);
-    reply.error(format_args!("NOSTREAM no stream '{}' is declared", name.escape_debug()));
+pub(super) fn no_stream_slow(name: &[u8], reply: &mut Reply<'_>) {
+    const BYTES_MAX: usize = 64;
+    let name = printable(&String::from_utf8_lossy(&name[..name.len().min(BYTES_MAX)]));
+    reply.error(format_args!("NOSTREAM no stream '{name}' is declared"));
 }
 
 #[cfg(test)]

@@ -50,15 +50,13 @@ fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> N
             let name = call.text(at);
             if let Some(view) = untold.first().and_then(|id| view_of(&desk.shared, *id)) {
                 call.reply.error(format_args!(
-                    "NOCHANNEL '{}' is never told anything, as nothing closes without windows: PELTON.VIEW {} reads it",
-                    name.escape_debug(),
+                    "NOCHANNEL '{name}' has no messages, as a view without windows closes none: PELTON.VIEW {} reads it",
                     view.1.name
                 ));
                 continue;
             }
             call.reply.error(format_args!(
-                "NOCHANNEL '{}' is none: there are stream:NAME and view:NAME, of those that are declared",
-                name.escape_debug()
+                "NOCHANNEL '{name}' is not a channel: there are stream:NAME and view:NAME of those that are declared"
             ));
             continue;
         }

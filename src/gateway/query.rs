@@ -61,7 +61,7 @@ pub(super) fn view(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     let views = &desk.shared.options.views;
     let Some(view) = views.iter().position(|view| view.name.as_bytes() == call.arg(1)) else {
         let name = call.text(1);
-        call.reply.error(format_args!("NOVIEW no view '{}' is declared", name.escape_debug()));
+        call.reply.error(format_args!("NOVIEW no view '{name}' is declared"));
         return Next::Goes;
     };
     let mut question = Question {

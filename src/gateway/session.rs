@@ -3,9 +3,9 @@
 
 use super::counts::End;
 use super::desk::{Call, Desk, Next};
+use super::info::REDIS_VERSION;
 use super::pubsub;
-use crate::resp::{Version, number};
-use subtle::ConstantTimeEq;
+use crate::resp::{Reply, Version, number};
 
 /// The only user there is.
 const USER: &str = "default";
@@ -59,15 +59,10 @@ pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     Next::Goes
 }
 
-/// Compares a password in a time that tells nothing of it but its length.
-fn is_password(said: &[u8], password: &str) -> bool {
-    said.ct_eq(password.as_bytes()).into()
-}
-
-/// Says who is there; an error where that is not so.
-fn introduce(desk: &Desk, call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), Next> {
-    // Where there is no password, the one user is let in by any.
-    let is_right = desk.shared.password.as_ref().is_none_or(|wanted| is_password(password, wanted.reveal()));
+/// Authenticates the connection. A wrong user or password is answered with an error, and ends the connection after too many.
+fn authenticate(desk: &Desk, call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), Next> {
+    // Without a password the one user takes any.
+    let is_right = desk.shared.password.as_ref().is_none_or(|wanted| wanted.is(password));
     if is_right && user == USER.as_bytes() {
         call.session.is_known = true;
         call.session.wrong_passwords = 0;
@@ -93,13 +88,14 @@ pub(super) fn auth(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     let (parser, input) = (call.parser, call.input);
     let last = parser.len() - 1;
     let user = if parser.len() == 3 { parser.arg(input, 1) } else { USER.as_bytes() };
-    match introduce(desk, call, user, parser.arg(input, last)) {
+    match authenticate(desk, call, user, parser.arg(input, last)) {
         Ok(()) => call.reply.simple("OK"),
         Err(next) => return next,
     }
     Next::Goes
 }
 
+/// `HELLO [version [AUTH user password] [SETNAME name]]`. Nothing of it is carried out before all of it is read.
 pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     let (parser, input) = (call.parser, call.input);
     let mut version = call.session.version;
@@ -117,16 +113,13 @@ pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
             }
         };
     }
-    let mut at = 2;
-    let mut name = None;
+    let (mut at, mut login, mut name) = (2, None, None);
     while at < call.len() {
         if call.is(at, "AUTH") && at + 2 < call.len() {
-            if let Err(next) = introduce(desk, call, parser.arg(input, at + 1), parser.arg(input, at + 2)) {
-                return next;
-            }
+            login = Some((parser.arg(input, at + 1), parser.arg(input, at + 2)));
             at += 3;
         } else if call.is(at, "SETNAME") && at + 1 < call.len() {
-            name = Some(at + 1);
+            name = Some(parser.arg(input, at + 1));
             at += 2;
         } else {
             let option = call.text(at);
@@ -134,50 +127,61 @@ pub(super) fn hello(desk: &mut Desk, call: &mut Call<'_>) -> Next {
             return Next::Goes;
         }
     }
+    if name.is_some_and(|name| !is_name(name)) {
+        call.reply.error(BAD_NAME);
+        return Next::Goes;
+    }
+    if let Some((user, password)) = login
+        && let Err(next) = authenticate(desk, call, user, password)
+    {
+        return next;
+    }
     if !call.session.is_known {
         call.reply.error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         );
         return Next::Goes;
     }
-    if let Some(name) = name
-        && !try_name(desk, call, parser.arg(input, name))
-    {
-        return Next::Goes;
+    if let Some(name) = name {
+        rename(desk, call, Some(name));
     }
     call.session.version = version;
     call.reply.set_version(version);
-    let reply = &mut call.reply;
+    greet(version, call.session.id, &mut call.reply);
+    Next::Goes
+}
+
+/// What `HELLO` answers. The version is that of Redis, by which clients decide what they may use; `INFO` has Pelton's own.
+fn greet(version: Version, id: u64, reply: &mut Reply<'_>) {
     reply.map(7);
-    for (key, value) in [("server", "pelton"), ("version", env!("CARGO_PKG_VERSION"))] {
+    for (key, value) in [("server", "pelton"), ("version", REDIS_VERSION)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }
     reply.bulk(b"proto");
     reply.integer(if version == Version::Resp3 { 3 } else { 2 });
     reply.bulk(b"id");
-    reply.integer(call.session.id as i64);
+    reply.integer(id as i64);
     for (key, value) in [("mode", "standalone"), ("role", "master")] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }
     reply.bulk(b"modules");
     reply.array(0);
-    Next::Goes
 }
 
-/// Names the connection; says no to a name that would break a line of `CLIENT LIST`.
-fn try_name(desk: &Desk, call: &mut Call<'_>, name: &[u8]) -> bool {
-    const NAME_BYTES_MAX: usize = 128;
-    if name.len() > NAME_BYTES_MAX || name.iter().any(|byte| !(b'!'..=b'~').contains(byte)) {
-        call.reply.error("ERR Client names cannot contain spaces, newlines or special characters.");
-        return false;
-    }
-    rename(desk, call, (!name.is_empty()).then(|| String::from_utf8_lossy(name).into()));
-    true
+const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+/// Whether a connection may have this name: one that keeps to its place in a line of `CLIENT LIST`.
+fn is_name(name: &[u8]) -> bool {
+    const BYTES_MAX: usize = 128;
+    name.len() <= BYTES_MAX && name.iter().all(|byte| (b'!'..=b'~').contains(byte))
 }
 
-fn rename(desk: &Desk, call: &mut Call<'_>, name: Option<Box<str>>) {
+/// Names the connection; an empty name is no name.
+fn rename(desk: &Desk, call: &mut Call<'_>, name: Option<&[u8]>) {
+    let name = name.filter(|name| !name.is_empty());
+    let name: Option<Box<str>> = name.map(|name| String::from_utf8_lossy(name).into());
     desk.shared.clients.rename(call.session.id, name.clone());
     call.session.name = name;
 }
@@ -196,8 +200,12 @@ pub(super) fn name(_: &mut Desk, call: &mut Call<'_>) -> Next {
 }
 
 pub(super) fn set_name(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    if try_name(desk, call, call.parser.arg(call.input, 2)) {
+    let name = call.parser.arg(call.input, 2);
+    if is_name(name) {
+        rename(desk, call, Some(name));
         call.reply.simple("OK");
+    } else {
+        call.reply.error(BAD_NAME);
     }
     Next::Goes
 }
@@ -223,17 +231,4 @@ pub(super) fn info(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     let text = desk.shared.clients.list(desk.shared.now_s(), Some(call.session.id));
     call.reply.verbatim(&text);
     Next::Goes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_compared_whole() {
-        assert!(is_password(b"secret", "secret"));
-        for wrong in [&b"secre"[..], b"secret\0", b"Secret", b"", &[b's'; 600]] {
-            assert!(!is_password(wrong, "secret"));
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use super::channel::ChannelId;
 use super::clients::Clients;
-use super::counts::{Counts, ThreadCounts};
+use super::counts::{Counts, StreamCounts, ThreadCounts};
 use super::settings::Options;
 use super::stream::{KeyFrom, Stream};
 use crate::class::{Class, ClassId, Overflow};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Wake;
 use std::time::{Duration, Instant};
+use subtle::ConstantTimeEq;
 
 /// A stream as it is served.
 pub(super) struct Served {
@@ -38,6 +39,34 @@ impl Served {
             key: stream.key.clone(),
             payload_max: stream.payload_max.map_or(usize::MAX, |bytes| bytes as usize),
         })
+    }
+}
+
+/// The password that clients must give, compared in a time that depends on what a client gives and not on the password: both
+/// are compared up to [`Self::BYTES`], or the next multiple of it where the password is longer.
+pub(super) struct Password {
+    /// The password, filled up with zeros.
+    filled: Box<[u8]>,
+    len: u64,
+}
+
+impl Password {
+    /// Passwords up to this length, in bytes, are not told apart by the time of a comparison.
+    const BYTES: usize = 1 << 10;
+
+    pub fn new(secret: &Secret) -> Self {
+        let text = secret.reveal().as_bytes();
+        let mut filled = text.to_vec();
+        filled.resize(text.len().next_multiple_of(Self::BYTES), 0);
+        Password { filled: filled.into(), len: text.len() as u64 }
+    }
+
+    /// Whether a client has given the password.
+    pub fn is(&self, given: &[u8]) -> bool {
+        let mut filled = vec![0; self.filled.len()];
+        let len = given.len().min(filled.len());
+        filled[..len].copy_from_slice(&given[..len]);
+        (filled.ct_eq(&self.filled) & (given.len() as u64).ct_eq(&self.len)).into()
     }
 }
 
@@ -101,8 +130,8 @@ pub(super) struct Shared {
     /// For each channel, streams first: which threads have a listener, a bit for each.
     pub wanted: Box<[AtomicU64]>,
     pub clients: Clients,
-    /// What clients must say, if anything.
-    pub password: Option<Secret>,
+    /// What clients must give in `AUTH`, if anything.
+    pub password: Option<Password>,
     pub begun: Instant,
     stage: AtomicU8,
     hurried: AtomicBool,
@@ -130,7 +159,7 @@ impl Shared {
             wanted: (0..streams.len() + options.views.len()).map(|_| AtomicU64::new(0)).collect(),
             streams,
             clients: Clients::default(),
-            password,
+            password: password.as_ref().map(Password::new),
             begun: Instant::now(),
             stage: AtomicU8::new(Stage::Running as u8),
             hurried: AtomicBool::new(false),
@@ -139,8 +168,20 @@ impl Shared {
         }
     }
 
+    /// All counts, those of the streams too.
     pub fn counts(&self) -> Counts {
-        Counts::sum(self.streams.iter().map(|stream| stream.name.as_str()), self.threads.iter())
+        let streams = (0..self.streams.len()).map(|at| self.stream_counts(at)).collect();
+        Counts { streams, ..self.totals() }
+    }
+
+    /// All counts but those of the streams, of which there may be many.
+    pub fn totals(&self) -> Counts {
+        Counts::sum(&self.threads)
+    }
+
+    /// The counts of one stream.
+    pub fn stream_counts(&self, at: usize) -> StreamCounts {
+        StreamCounts::sum(&self.streams[at].name, at, &self.threads)
     }
 
     /// Ends everything now.
@@ -201,5 +242,24 @@ impl Shared {
     /// The channel of a view.
     pub fn channel_of_view(&self, view: usize) -> ChannelId {
         ChannelId((self.streams.len() + view) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_compared_whole() {
+        for secret in ["secret", &"s".repeat(Password::BYTES), &"s".repeat(5_000)] {
+            let password = Password::new(&Secret::new(secret));
+            assert!(password.is(secret.as_bytes()));
+            let cut = &secret.as_bytes()[1..];
+            let longer = [secret.as_bytes(), b"\0"].concat();
+            let filled = [secret.as_bytes(), &[0; 8 << 10]].concat();
+            for wrong in [cut, &longer, &filled, b"Secret", b"", b"\0", &[b's'; 600], &[b's'; 16 << 10]] {
+                assert!(!password.is(wrong), "{} bytes", wrong.len());
+            }
+        }
     }
 }

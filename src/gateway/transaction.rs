@@ -51,6 +51,21 @@ pub(super) fn exec(_: &mut Desk, call: &mut Call<'_>) -> Next {
     Next::Goes
 }
 
+/// `WATCH key …`: accepted, as `EXEC` has nothing that another connection could have changed.
+pub(super) fn watch(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.session.transaction.is_some() {
+        call.reply.error("ERR WATCH inside MULTI is not allowed");
+    } else {
+        call.reply.simple("OK");
+    }
+    Next::Goes
+}
+
+pub(super) fn unwatch(_: &mut Desk, call: &mut Call<'_>) -> Next {
+    call.reply.simple("OK");
+    Next::Goes
+}
+
 /// Keeps a request for `EXEC`.
 pub(super) fn keep(desk: &Desk, command: &Command, call: &mut Call<'_>) -> Next {
     let Some(own) = &mut call.session.transaction else { return Next::Goes };
