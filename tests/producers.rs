@@ -493,3 +493,68 @@ fn a_blocked_producer_is_woken_by_a_release_within_a_slow_burst() {
     let witnesses = report.outputs();
     assert_invariants(&report, &[source], &witnesses);
 }
+
+/// Two producers of one class: the first fills its lane and blocks, the second has an event that the handler keeps until
+/// the first goes on. So the room that the first lane's part of the burst gives back must reach its producer before the
+/// burst ends. (A producer that finds it by itself, at the end of a bounded sleep, counts as a rescue.)
+fn blocked_producer_goes_on_within_the_burst(class: Class, payload: usize, publishes: u64, retried: u64) {
+    let _dog = watchdog();
+    let mut plan = plan().burst(64);
+    let class = plan.class(class);
+    let (entered, go, resumed) = (Door::default(), Door::default(), Door::default());
+    let doors = (entered.clone(), go.clone(), resumed.clone());
+    let engine = plan
+        .start(Proof::default, move |_| {
+            let (entered, go, resumed) = doors.clone();
+            let mut has_retried = false;
+            acting(move |event, _| {
+                match (event.source, event.sequence) {
+                    (0, 0) => {
+                        entered.open();
+                        go.wait();
+                    }
+                    (0, sequence) if sequence == retried && !has_retried => {
+                        has_retried = true;
+                        return Verdict::Retry;
+                    }
+                    (0, _) => {}
+                    _ => resumed.wait(),
+                }
+                Verdict::Done
+            })
+        })
+        .unwrap();
+    let (mut blocked, mut source) = (engine.attach().unwrap(), Source::new(0));
+    let (mut other, mut other_source) = (engine.attach().unwrap(), Source::new(1));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            for _ in 0..publishes {
+                let proof = source.next(class, 1, 0);
+                let said = blocked.publish_bytes(class, 1, &vec![0; payload], |event| *event = proof);
+                source.settle(&proof, &said);
+            }
+            resumed.open();
+        });
+        entered.wait();
+        other_source.publish(&mut other, class, 1).unwrap();
+        // Time to fill the lane and to block. (A publish that does not block yet finds room by itself.)
+        std::thread::sleep(Duration::from_millis(20));
+        go.open();
+        first.join().unwrap();
+    });
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source, other_source], &witnesses);
+}
+
+#[test]
+fn blocked_producer_resumes_when_payload_bytes_are_released_before_the_burst_ends() {
+    let class = Class::strict("only").capacity(1_024).payload_bytes(4_096).block();
+    blocked_producer_goes_on_within_the_burst(class, 2_048, 3, u64::MAX);
+}
+
+#[test]
+fn blocked_producer_resumes_when_slots_are_released_before_a_retried_event() {
+    let class = Class::strict("only").capacity(4).block();
+    blocked_producer_goes_on_within_the_burst(class, 0, 5, 1);
+}

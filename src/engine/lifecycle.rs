@@ -272,7 +272,8 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
     ///
-    /// It takes at most `deadline` and `STOP_GRACE`. A deadline of zero drains nothing.
+    /// It takes at most `deadline` and [`STOP_GRACE`]. With a deadline of zero it waits for nothing but the burst that
+    /// each shard is serving: events after it stay in flight.
     ///
     /// # Errors
     /// [`StopError`].
@@ -309,7 +310,9 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Closes what is still open and tells the shards to stop.
     fn end_shards(&self) {
-        self.core.state().lanes.clone().iter().for_each(|lane| lane.close());
+        // The lock is not held while lanes are closed: that wakes tasks, which runs code of their executors.
+        let lanes = self.core.state().lanes.clone();
+        lanes.iter().for_each(|lane| lane.close());
         self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::STOP));
     }
 

@@ -66,13 +66,18 @@ impl<E> LaneConsumer<E> {
         ring.peek().map(|item| Head { item, shared, retried })
     }
 
-    /// Gives back what was passed.
+    /// Gives back the slots that were passed, and wakes a thread that waits for them: what the shard serves next may take
+    /// long.
+    ///
+    /// As in [`Head::leave`], a thread that begins to wait at this moment may be missed here. It has raised the bell.
     #[inline(always)]
     pub(crate) fn release(&mut self) {
-        self.ring.release();
+        if self.ring.release() && self.shared.room.waits() {
+            self.offer_room();
+        }
     }
 
-    /// Wakes the lane's producer if it waits and there may be room; says whether it still waits.
+    /// Wakes the lane's producer if it waits and there may be room; returns whether it still waits.
     #[cold]
     pub(crate) fn offer_room(&mut self) -> bool {
         self.shared.room.offer(self.ring.released_sequence())

@@ -135,6 +135,7 @@ impl LaneSide {
         }
         // After the announcement: room that came before it shows here, and so does a lane that was closed.
         if !self.must_wait(ring, bytes) {
+            self.shared.room.withdraw_task();
             return Poll::Ready(());
         }
         self.door.bell().raise(bit::ROOM);

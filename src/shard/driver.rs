@@ -8,7 +8,7 @@ use crate::sync::yield_now;
 use crate::wait::{NAP, PARK_AFTER, Pacer, SPIN_POLLS, Wait};
 use std::time::Instant;
 
-/// Polls until the shard is told to stop.
+/// Polls until the shard is stopped.
 pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
     mut shard: Shard<E, H>,
     wait: Wait,
@@ -28,11 +28,15 @@ pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
         if wait == Wait::Spin || empty_polls < SPIN_POLLS {
             continue;
         }
-        let idle_since = *idle_since.get_or_insert_with(Instant::now);
-        let may_park = wait == Wait::Park && cfg!(feature = "park") && idle_since.elapsed() >= PARK_AFTER;
-        // A shard that may not sleep just now (its event is to be retried, or another shard pays for the barrier) lets
-        // others run: they may be what it waits for.
-        if !(may_park && shard.park(NAP)) {
+        let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
+        let may_park = wait == Wait::Park && cfg!(feature = "park") && idle >= PARK_AFTER;
+        if may_park && shard.park(NAP) {
+            // Whatever ended the sleep, the next one is `PARK_AFTER` away: each costs an interrupt on every running
+            // thread of the process.
+            idle_since = None;
+        } else {
+            // A shard that may not sleep now (its event is to be retried, or another shard pays for the barrier) lets
+            // other threads run: it may wait for one of them.
             yield_now();
         }
     }

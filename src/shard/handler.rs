@@ -31,10 +31,12 @@ pub trait Handler<E>: 'static {
     /// Once, on the shard's thread, before the first event.
     fn on_start(&mut self, _context: &mut Context<'_, E>) {}
 
-    /// After each poll that found nothing. With [`crate::wait::Wait::Spin`] that is many million times a second.
+    /// After each poll in which no event left its lane: there was none, or each was answered with [`Verdict::Retry`]. With
+    /// [`crate::wait::Wait::Spin`] that is many million times a second.
     fn on_idle(&mut self, _context: &mut Context<'_, E>) {}
 
-    /// Once, on the shard's thread, after the last event.
+    /// Once, on the shard's thread, after the last event. Not called where `on_start` was not: on a shard of an
+    /// engine that never was complete.
     fn on_stop(self, context: &mut Context<'_, E>) -> Self::Output;
 }
 

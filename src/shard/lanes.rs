@@ -4,8 +4,18 @@
 //! A lane set is *awake* or *dozes*. The lanes of sets that are awake come first, class by class, in the same order in
 //! each class, so to look for an event is to walk along the front of one slice. A set wakes up by its doorbell (see
 //! `wait`), with the first event that is published to it; it dozes again when nothing has come of it during [`LOOK`]
-//! polls and the shard has a moment, so that producers which are attached and idle cost nothing. Up to [`AWAKE`] sets are
-//! kept awake in any case: to look at them costs less than to wake them.
+//! polls, however busy the shard is, so producers that are attached and idle cost nothing. Up to [`AWAKE`] sets are kept
+//! awake in any case: to look at them costs less than to wake them.
+//!
+//! # Fairness
+//! The producers of one class take turns. A burst starts at the place after the first one that gave an event to the burst
+//! before, so places without events lend their turns to none: of `n` lanes that always have events, each is first in every
+//! `n`-th burst, whatever stands between them.
+//!
+//! # Waiting producers
+//! A producer that waits for room holds the lane full of events that are not released, so its set is awake once the shard
+//! has seen its call ([`Lanes::offer_room_to_all`]), and stays awake as long as it waits: from then on the shard looks at
+//! the lanes that are awake alone.
 //!
 //! # Invariants
 //! - A set that dozes holds no event that its publisher has not rung for, or is about to.
@@ -19,8 +29,8 @@ use crate::wait::{Doorbell, settle};
 /// Sets that are kept awake though they have nothing.
 // The models let the only set that they have doze, at the first look.
 pub const AWAKE: usize = if cfg!(loom) { 0 } else { 4 };
-/// Polls between two looks for sets that may doze, at the least: about half a millisecond of a shard that has nothing to
-/// do.
+/// Polls between two looks for sets that may doze: about half a millisecond of a shard that has nothing to do, some
+/// twenty of one that is saturated.
 pub const LOOK: u32 = if cfg!(loom) { 1 } else { 1 << 14 };
 
 pub(crate) struct Lanes<E> {
@@ -29,8 +39,8 @@ pub(crate) struct Lanes<E> {
     /// Those that are awake come first.
     sets: Vec<Set>,
     awake: usize,
-    /// Where bursts start looking, class by class: at another set each time. A place of its own for each class, or those
-    /// whose turns come in step would each start at the same sets for ever.
+    /// Where bursts start looking, class by class. Each class has a place of its own: otherwise classes whose turns come in
+    /// step would start at the same sets forever.
     first: Vec<usize>,
     /// Polls until the next look for sets that may doze.
     look_in: u32,
@@ -90,10 +100,35 @@ impl<E> Lanes<E> {
         if place + 1 >= self.awake { 0 } else { place + 1 }
     }
 
-    /// The next burst of this class starts one further on.
+    /// The next burst of this class starts after `place`, the first that gave an event to this one.
     #[inline(always)]
-    pub fn rotate(&mut self, class: usize) {
-        self.first[class] = self.after(self.first[class]);
+    pub fn served_first(&mut self, class: usize, place: usize) {
+        self.first[class] = self.after(place);
+    }
+
+    /// Wakes the producers of lanes that have room again; returns whether one still waits.
+    #[cold]
+    pub fn offer_room(&mut self) -> bool {
+        let awake = self.awake;
+        let lanes = self.classes.iter_mut().flat_map(|lanes| &mut lanes[..awake]);
+        lanes.fold(false, |waits, lane| lane.offer_room() | waits)
+    }
+
+    /// The same for every lane there is, after a producer has called for it: a set whose producer still waits is awake
+    /// afterwards.
+    #[cold]
+    pub fn offer_room_to_all(&mut self) -> bool {
+        let mut any_waits = false;
+        for place in 0..self.sets.len() {
+            let waits = self.classes.iter_mut().fold(false, |waits, lanes| lanes[place].offer_room() | waits);
+            if waits {
+                any_waits = true;
+                // Where it dozes: it rang before it called, but it may have been let doze in between.
+                self.sets[place].door.answer();
+            }
+        }
+        self.wake();
+        any_waits
     }
 
     /// The lane of a class at a place, and whether something came of its set.
@@ -113,11 +148,11 @@ impl<E> Lanes<E> {
         }
     }
 
-    /// After each poll: now and then, when there was nothing to serve, lets sets doze that have had nothing for long.
+    /// After each poll: once in [`LOOK`] polls lets sets doze that have had nothing since the last time.
     #[inline(always)]
-    pub fn after_poll(&mut self, served: u64) {
-        self.look_in = self.look_in.saturating_sub(1);
-        if self.look_in == 0 && served == 0 {
+    pub fn after_poll(&mut self) {
+        self.look_in -= 1;
+        if self.look_in == 0 {
             self.look_slow();
         }
     }
@@ -194,5 +229,65 @@ impl<E> Lanes<E> {
     fn swap(&mut self, one: usize, other: usize) {
         self.sets.swap(one, other);
         self.classes.iter_mut().for_each(|lanes| lanes.swap(one, other));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::class::{Class, ClassId, Stamp};
+    use crate::clock::Clock;
+    use crate::event::{ProducerId, ShardId};
+    use crate::lane::{LaneId, LaneProducer, LaneSpec, shape_of};
+    use crate::memory::region::Builder;
+    use crate::ring::event_layout;
+    use crate::wait::{Bell, bit};
+
+    /// The lanes of `sets` producers of one class.
+    fn lanes(sets: usize) -> (Vec<LaneProducer<u64>>, Lanes<u64>, Arc<Bell>) {
+        let class = Class::strict("only").capacity(8).reject().stamp(Stamp::Never);
+        let (shape, clock, bell) = (shape_of(&class), Clock::virtual_time().0, Arc::new(Bell::new()));
+        let mut region = Builder::new(sets * shape.slots_need(event_layout::<u64>())).unwrap();
+        let (mut writing, mut reading, mut doors) = (Vec::new(), Vec::new(), Vec::new());
+        for set in 0..sets {
+            let door = Arc::new(Doorbell::new(bell.clone()));
+            let id = LaneId { producer: ProducerId(set as u16), shard: ShardId(0), class: ClassId(0) };
+            let spec = LaneSpec { id, class: &class, clock: &clock, door: &door };
+            let (tx, rx) = spec.build(shape, &mut region, || 0).unwrap();
+            writing.push(tx);
+            reading.push(rx);
+            doors.push(door);
+        }
+        (writing, Lanes::new(vec![reading], doors), bell)
+    }
+
+    #[test]
+    fn idle_sets_doze_although_another_is_saturated() {
+        let (mut producers, mut lanes, bell) = lanes(12);
+        for tx in &mut producers {
+            tx.publish(1, |event| *event = 1).unwrap();
+        }
+        assert_ne!(bell.take(bit::LANES), 0);
+        lanes.wake();
+        assert_eq!(lanes.awake(), 12);
+        for _ in 0..3 * LOOK {
+            // The last producer always has an event when the shard polls; the others have none after the first polls.
+            producers[11].publish(1, |event| *event = 1).unwrap();
+            for place in 0..lanes.awake() {
+                let (lane, busy) = lanes.at(0, place);
+                *busy |= lane.poll(8, |_| ()) > 0;
+            }
+            lanes.after_poll();
+        }
+        assert_eq!(lanes.awake(), AWAKE, "idle sets are still looked at");
+        for (at, tx) in producers.iter_mut().enumerate() {
+            tx.publish(1, |event| *event = 1).unwrap();
+            if bell.take(bit::LANES) != 0 {
+                lanes.wake();
+            }
+            let handled: u64 = (0..lanes.awake()).map(|place| lanes.at(0, place).0.poll(8, |_| ())).sum();
+            assert_eq!(handled, 1, "the event of producer {at} was not seen");
+        }
+        assert!(lanes.all().all(|lane| lane.counts().is_closed()));
     }
 }

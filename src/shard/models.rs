@@ -24,8 +24,8 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
             tx
         });
         // Two polls that find nothing: the first look forgets that the set has just woken, the second lets it doze.
-        lanes.after_poll(0);
-        lanes.after_poll(0);
+        lanes.after_poll();
+        lanes.after_poll();
         while !lanes.is_ready(0) {
             if bell.take(bit::LANES) != 0 {
                 lanes.wake();

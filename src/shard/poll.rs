@@ -43,11 +43,11 @@ struct Work<E, H> {
     parts: Parts<E>,
     handler: H,
     mesh: Mesh<E>,
-    /// A producer waits for room in one of the lanes.
+    /// A producer waits for room in one of the lanes that are awake.
     room_wanted: bool,
     started: bool,
+    /// The engine has stopped the shard, or a panic has under `OnPanic::StopShard`: no further event is served.
     stopping: bool,
-    halted: bool,
     quarantine: Quarantine,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
@@ -64,7 +64,6 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             room_wanted: false,
             started: false,
             stopping: false,
-            halted: false,
             quarantine: Quarantine::new(),
             allocations_at_start: None,
             seals_wanted: Vec::new(),
@@ -87,20 +86,21 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         &mut self.work.handler
     }
 
-    /// Whether the engine has told the shard to stop, or a panic has under [`crate::engine::OnPanic::StopShard`].
+    /// Whether the shard has been stopped: by the engine, or by a panic under [`crate::engine::OnPanic::StopShard`].
     pub fn is_stopping(&self) -> bool {
         self.work.stopping
     }
 
-    /// Serves at most one burst of one class; says how many events left their lanes. Never blocks.
+    /// Serves at most one burst of one class; returns how many events left their lanes. Never blocks.
     ///
-    /// When it finds nothing it calls the handler's `on_idle`.
+    /// Calls the handler's `on_idle` if no event left its lane. A shard that has been stopped serves nothing more and
+    /// returns 0.
     pub fn poll(&mut self) -> u64 {
         let Shard { schedule, work } = self;
         if work.parts.bell.calls() != 0 {
             work.attend_slow();
         }
-        if !work.started || work.halted {
+        if !work.started || work.stopping {
             return 0;
         }
         let served = schedule.next(work);
@@ -108,31 +108,42 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             work.guarded(|handler, context| handler.on_idle(context));
         }
         if work.room_wanted {
-            work.offer_room_slow();
+            work.room_wanted = work.parts.lanes.offer_room();
         }
-        work.parts.lanes.after_poll(served);
+        work.parts.lanes.after_poll();
         served
     }
 
-    /// Prepares a sleep. `None` says that there is something to do: poll on. Otherwise [`Nap::wait`] sleeps until an
-    /// event, a command or a stop comes; dropping the nap goes on without sleeping.
+    /// Prepares a sleep. Returns `None` if there is something to do, or the shard [is stopping](Self::is_stopping): a
+    /// loop then polls on, or ends. Otherwise [`Nap::wait`] sleeps until an event, a command or a stop comes; a nap that
+    /// is dropped does not sleep.
     pub fn arm(&mut self) -> Option<Nap<'_, E>> {
+        // The poll before this call may have taken the stop off the bell, which is silent now and would not end a sleep.
+        if self.work.stopping {
+            return None;
+        }
         Nap::announce(&self.work.parts.lanes, &self.work.parts.bell)
     }
 
-    /// Sleeps, if there is nothing to do, until somebody rings, for at most `limit`. Says whether it might have slept.
+    /// Sleeps, if there is nothing to do, until the bell rings, for at most `limit`. Returns whether it may have slept.
     pub(super) fn park(&mut self, limit: Duration) -> bool {
         self.arm().map(|nap| nap.sleep(limit)).is_some()
     }
 
-    /// Ends the shard: no event is handled any more, its lanes are closed, and the handler gives its output.
-    pub fn finish(self) -> ShardEnd<H::Output> {
+    /// Ends the shard: closes its lanes, so that no further event is accepted, and calls the handler's `on_stop`.
+    ///
+    /// A handler that has not started yet starts first. If the engine never was complete (another shard was not built),
+    /// it is dropped without either, and leaves no output.
+    pub fn finish(mut self) -> ShardEnd<H::Output> {
+        while !self.work.started && self.work.parts.gate.ready.load(Ordering::Acquire) {
+            self.work.attend_slow();
+        }
         let now = memory::allocations();
         let sealed = self.work.seal.and_then(memory::Mark::finish);
         let me = std::thread::current().id();
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
-        let Work { parts, handler, mut mesh, mut quarantine, .. } = self.work;
+        let Work { parts, handler, mut mesh, mut quarantine, started, .. } = self.work;
         let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
         lanes.all().for_each(LaneConsumer::close);
         let mut context = Context {
@@ -143,10 +154,11 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             mesh_id,
             gate: &gate,
         };
-        let output = match catch_unwind(AssertUnwindSafe(|| handler.on_stop(&mut context))) {
+        let stop = || started.then(|| handler.on_stop(&mut context));
+        let output = match catch_unwind(AssertUnwindSafe(stop)) {
             Ok(output) => {
                 mesh.publish();
-                Some(output)
+                output
             }
             Err(panic) => {
                 mesh.abort();
@@ -180,6 +192,7 @@ impl<E: Send + 'static, H: Handler<E>> Serve for Work<E, H> {
         let mut burst = Burst {
             class: pick.class,
             place: lanes.first(pick.class),
+            first: lanes.first(pick.class),
             places: lanes.awake(),
             left: pick.limit,
             limit: pick.limit,
@@ -211,12 +224,16 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                 serve_lane(lane, rule, recorder, *retries_max, handler, context, &mut burst.left);
                 lane.release();
             }
+            if burst.served() == 0 {
+                // The next place is the first that may give something to this burst.
+                burst.first = lanes.after(burst.place);
+            }
             burst.place = lanes.after(burst.place);
             burst.places -= 1;
         }
         if burst.served() > 0 && !burst.ending {
             burst.ending = true;
-            lanes.rotate(burst.class);
+            lanes.served_first(burst.class, burst.first);
             handler.on_batch_end(context);
             context.mesh.publish();
         }
@@ -241,14 +258,15 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             burst.left -= 1;
         }
         self.after_panic();
-        if self.halted {
+        if self.stopping {
+            // Neither a further event nor `on_batch_end` of a handler that has just panicked.
             burst.places = 0;
+            burst.ending = true;
         }
     }
 
     fn after_panic(&mut self) {
         if self.parts.stop_on_panic {
-            self.halted = true;
             self.stopping = true;
             // Nobody will handle what comes now: refuse it at the door.
             self.parts.lanes.all().for_each(LaneConsumer::close);
@@ -279,19 +297,20 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         // Before the bits are taken: whoever sees the engine ready takes its mail, the mesh, with them.
         let ready = self.parts.gate.ready.load(Ordering::Acquire);
         let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP);
-        if calls & bit::STOP != 0 {
-            self.stopping = true;
-        }
-        if calls & bit::ROOM != 0 {
-            self.room_wanted = true;
-        }
         // Before the mail, which has a lock: events do not wait for it.
         if calls & bit::LANES != 0 {
             self.parts.lanes.wake();
         }
+        // There may be room already: the producer does not wait for the burst that comes next.
+        if calls & bit::ROOM != 0 {
+            self.room_wanted |= self.parts.lanes.offer_room_to_all();
+        }
         if calls & bit::MAIL != 0 && !self.read_mail() {
+            // The stop waits for the mail, so that a handler which can start does so before it stops.
+            self.parts.bell.raise(calls & bit::STOP);
             return;
         }
+        self.stopping |= calls & bit::STOP != 0;
         // The mesh is there: the handler may emit from its start on.
         if !self.started && ready {
             self.started = true;
@@ -352,15 +371,6 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             (false, false) => self.seals_wanted.append(&mut commands),
         }
         true
-    }
-
-    #[cold]
-    fn offer_room_slow(&mut self) {
-        let mut wanted = false;
-        for lane in self.parts.lanes.all() {
-            wanted |= lane.offer_room();
-        }
-        self.room_wanted = wanted;
     }
 }
 
@@ -439,6 +449,8 @@ struct Burst {
     class: usize,
     /// The place of the lane that is served.
     place: usize,
+    /// The first place that gave an event, once one has.
+    first: usize,
     /// How many lanes are still to be looked at, this one included.
     places: usize,
     left: u64,

@@ -1,0 +1,185 @@
+//! A stop ends in time, serves nothing after it, and accounts for everything.
+
+mod support;
+
+use pelton::engine::OnPanic;
+use pelton::wait::{PARK_AFTER, Wait};
+use pelton::{Class, Context, Event, Handler, ShardId, Verdict};
+use std::time::{Duration, Instant};
+use support::*;
+
+/// Long enough for anything that ends by itself.
+const LONG: Duration = Duration::from_secs(50);
+
+/// Ignores its events.
+struct Idle;
+
+impl Handler<u64> for Idle {
+    type Output = ();
+    fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        Verdict::Done
+    }
+    fn on_stop(self, _: &mut Context<'_, u64>) {}
+}
+
+#[test]
+fn stop_wakes_an_idle_shard_whatever_it_waits_by() {
+    const STOPS: usize = 40;
+    let _dog = watchdog();
+    for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
+        let mut late = 0;
+        for _ in 0..STOPS {
+            let mut plan = plan().wait(wait);
+            plan.class(Class::strict("only").capacity(4).block());
+            let engine = plan.start(|| 0u64, |_| Idle).unwrap();
+            // Long enough for a shard that parks to be asleep.
+            std::thread::sleep(Duration::from_millis(2));
+            let begun = Instant::now();
+            assert_closed(&engine.stop(LONG).unwrap());
+            // A shard that sleeps through its stop is woken by the end of its nap, after 100 ms.
+            late += usize::from(begun.elapsed() > Duration::from_millis(50));
+        }
+        assert!(late < STOPS / 4, "{wait}: {late} of {STOPS} stops took as long as a nap");
+    }
+}
+
+#[test]
+fn stopped_shard_does_not_sleep_and_serves_nothing() {
+    let _dog = watchdog();
+    let mut plan = plan().burst(64);
+    let class = plan.class(Class::strict("only").capacity(256).reject());
+    let mut rig = rig(plan, |_| recording());
+    let mut source = Source::new(0);
+    let mut tx = rig.engine.attach().unwrap();
+    for _ in 0..256 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    assert_eq!(rig.poll(), 64);
+    let report = rig.engine.stop(Duration::ZERO).unwrap();
+    let shard = &mut rig.shards[0];
+    assert_eq!(shard.poll(), 0, "a burst was served after the stop");
+    assert!(shard.is_stopping());
+    assert!(shard.arm().is_none(), "the bell is silent: a sleep would last its whole length");
+    assert_eq!((report.ledger.total().handled, report.ledger.total().in_flight), (64, 192));
+    let ends = rig.shards.into_iter().map(pelton::Shard::finish).collect();
+    assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn slow_shard_with_a_backlog_ends_with_its_burst() {
+    let _dog = watchdog();
+    let mut plan = plan().burst(64);
+    let class = plan.class(Class::strict("only").capacity(1_024).reject());
+    let entered = Door::default();
+    let signal = entered.clone();
+    let engine = plan
+        .start(Proof::default, move |_| {
+            let entered = signal.clone();
+            acting(move |_, _| {
+                entered.open();
+                std::thread::sleep(Duration::from_millis(2));
+                Verdict::Done
+            })
+        })
+        .unwrap();
+    let mut source = Source::new(0);
+    let mut tx = engine.attach().unwrap();
+    for _ in 0..1_024 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    entered.wait();
+    let handled = engine.ledger().total().handled;
+    let mut report = engine.stop(Duration::ZERO).unwrap();
+    // The burst that was being served, and what was handled between the look above and the stop.
+    assert!(report.ledger.total().handled <= handled + 128, "a whole burst was served after the stop");
+    // On a very busy machine the shard may need longer than the grace: then it left no witness.
+    if report.shards[0].stopped {
+        let witnesses = report.outputs();
+        assert_invariants(&report, &[source], &witnesses);
+    }
+}
+
+#[test]
+fn questions_in_a_row_do_not_make_a_shard_park_more_often_than_it_may() {
+    let _dog = watchdog();
+    let mut plan = plan().wait(Wait::Park);
+    plan.class(Class::strict("only").capacity(4).block());
+    let engine = plan.start(|| 0u64, |_| Idle).unwrap();
+    for _ in 0..5_000 {
+        engine.ask(ShardId(0), |_: &mut Idle| ()).unwrap();
+    }
+    let report = engine.stop(LONG).unwrap();
+    let most = report.elapsed.as_nanos() / PARK_AFTER.as_nanos() + 1;
+    let parks = report.shards[0].parks;
+    assert!(u128::from(parks) <= most, "{parks} parks in {:?}", report.elapsed);
+    assert_closed(&report);
+}
+
+/// Notes which of its methods were called.
+struct Noting {
+    calls: Vec<&'static str>,
+    panics: bool,
+}
+
+impl Noting {
+    fn new(panics: bool) -> Self {
+        Noting { calls: Vec::new(), panics }
+    }
+}
+
+impl Handler<u64> for Noting {
+    type Output = Vec<&'static str>;
+
+    fn on_start(&mut self, _: &mut Context<'_, u64>) {
+        self.calls.push("start");
+    }
+    fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        self.calls.push("event");
+        if self.panics {
+            panic!("{PLANNED}");
+        }
+        Verdict::Done
+    }
+    fn on_batch_end(&mut self, _: &mut Context<'_, u64>) {
+        self.calls.push("batch end");
+    }
+    fn on_stop(self, _: &mut Context<'_, u64>) -> Self::Output {
+        self.calls
+    }
+}
+
+#[test]
+fn handler_that_never_started_is_not_stopped() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2);
+    plan.class(Class::strict("only").capacity(4).block());
+    let (engine, mut seats) = plan.host_driven(|| 0u64).unwrap();
+    // The other seat is never built, so the engine is never complete.
+    let mut shard = seats.remove(0).build(Noting::new(false)).unwrap();
+    assert_eq!(shard.poll(), 0);
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_closed(&report);
+    let end = shard.finish();
+    assert_eq!(end.output, None, "on_stop was called without on_start");
+    assert_eq!(end.quarantine.panics, 0);
+}
+
+#[test]
+fn handler_that_stopped_its_shard_by_a_panic_is_told_of_no_batch_end() {
+    let _dog = watchdog();
+    quiet_panics();
+    let mut plan = plan().on_panic(OnPanic::StopShard);
+    let class = plan.class(Class::strict("only").capacity(8).reject());
+    let (engine, mut seats) = plan.host_driven(|| 0u64).unwrap();
+    let mut shard = seats.remove(0).build(Noting::new(true)).unwrap();
+    shard.poll();
+    let mut tx = engine.attach().unwrap();
+    for _ in 0..3 {
+        tx.publish(class, 1u64, |_| ()).unwrap();
+    }
+    assert_eq!(shard.poll(), 1);
+    assert!(shard.is_stopping());
+    let report = engine.stop(Duration::ZERO).unwrap();
+    assert_closed(&report);
+    assert_eq!(shard.finish().output.unwrap(), ["start", "event"]);
+}
