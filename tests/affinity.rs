@@ -3,8 +3,11 @@
 //! counts for the life of a process.
 #![cfg(all(target_os = "linux", feature = "affinity"))]
 
+#[path = "support/needs.rs"]
+mod needs;
 mod support;
 
+use needs::{Need, skipped};
 use pelton::engine::{Engine, Report};
 use pelton::shard::{Placement, available, nameable, parse_list, pin};
 use pelton::{Class, Plan, Profile};
@@ -35,14 +38,13 @@ fn cpus(placements: &[Placement]) -> BTreeSet<usize> {
     placements.iter().filter_map(|placement| placement.cpu).collect()
 }
 
-/// Runs a test again with the mask set by `taskset`; false where there is no such program.
-fn with_mask(test: &str, marker: &str, mask: &str) -> bool {
+/// Runs a test again with the mask set by `taskset`; skipped where there is no such program.
+fn with_mask(test: &str, marker: &str, mask: &str) {
     if std::process::Command::new("taskset").arg("--version").output().is_err() {
-        eprintln!("no taskset here: {test} is not tried with the mask {mask}");
-        return false;
+        skipped::<()>(Need::Tools, &format!("`taskset` cannot be run, so the mask {mask} is not set"));
+        return;
     }
     in_a_process_of_its_own(test, marker, &["taskset", "-c", mask]);
-    true
 }
 
 #[test]

@@ -4,9 +4,12 @@
 //! Every child process is killed by its handle after [`program::WATCHDOG`].
 #![cfg(feature = "cli")]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 
+use needs::{Need, skipped};
 use pelton::measure::{Question, Settings, answer::Standing, rounds::Role};
 use program::{Done, alone, end, pelton};
 use serde_json::Value;
@@ -32,7 +35,7 @@ fn has_two_cpus() -> bool {
     let done = bench(&["lane"]);
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("needs two CPUs"), "{}", done.err);
-    false
+    skipped::<()>(Need::Machine, "a measurement needs two CPUs").is_some()
 }
 
 /// The answers of a run that ended well: one JSON object, nothing on standard error.
@@ -321,8 +324,13 @@ fn on_one_cpu_it_says_that_figures_would_mean_nothing() {
     let cpu = pelton::shard::available()[0].to_string();
     let program = env!("CARGO_BIN_EXE_pelton");
     let mut command = alone(Command::new("taskset"));
-    let child = command.args(["-c", &cpu, program, "bench", "lane"]).spawn().unwrap();
-    let done = end(child);
+    let done = match command.args(["-c", &cpu, program, "bench", "lane"]).spawn() {
+        Ok(child) => end(child),
+        Err(error) => {
+            skipped::<()>(Need::Tools, &format!("`taskset` cannot be run: {error}"));
+            return;
+        }
+    };
     assert_eq!((done.code, done.out.as_str()), (Some(1), ""));
     assert!(done.err.contains("needs two CPUs") && done.err.contains("would mean nothing"), "{}", done.err);
 }
@@ -335,8 +343,7 @@ fn an_interrupt_ends_it() {
     }
     let child = spawn(&["lane", "--rounds", "999"]);
     thread::sleep(Duration::from_millis(300));
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    program::signal(child.id(), "INT");
     let done = end(child);
     // Ended by the signal, and not by having finished.
     assert_eq!((done.code, done.out.as_str()), (None, ""));

@@ -1,6 +1,8 @@
 //! `check`, `explain`, `diff` and `init`, run as a user would: what they print, and with which exit code they end.
 #![cfg(feature = "cli")]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 

@@ -4,9 +4,15 @@
 //! Every child process is killed by its handle after [`program::WATCHDOG`].
 #![cfg(feature = "cli")]
 
+#[path = "support/access_log.rs"]
+mod access_log;
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 
+use access_log::{LINES, Log};
+use needs::{Need, skipped};
 use program::{Done, end, pelton};
 use serde_json::Value;
 use std::io::Write;
@@ -32,6 +38,9 @@ events = 300
 capacity_slots = 64
 "#;
 
+/// A log of a line.
+const LINE: &str = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7\n";
+
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -40,10 +49,6 @@ fn file(text: &str) -> NamedTempFile {
 
 fn name(file: &NamedTempFile) -> &str {
     file.path().to_str().unwrap()
-}
-
-fn access_log() -> String {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/access.log").to_string()
 }
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
@@ -59,6 +64,7 @@ fn row(done: &Done, setting: &str) -> String {
 
 fn has_two_cpus() -> bool {
     pelton::shard::available().len() > 1
+        || skipped::<()>(Need::Machine, "a measurement needs two CPUs").is_some()
 }
 
 #[test]
@@ -127,29 +133,38 @@ fn the_environment_goes_above_a_file_and_options_above_both() {
 
 #[test]
 fn a_replay_takes_a_file_and_says_what_it_starts() {
-    let (file, log) = (file(FILE), access_log());
-    let done = run(&["replay", &log, "--config", name(&file)], &[]);
+    let (file, log) = (file(FILE), Log::generated());
+    let log = log.name();
+    let done = run(&["replay", log, "--config", name(&file)], &[]);
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(done.out.contains("closed"), "{}", done.out);
     for part in ["profile throughput;", "wait yield; burst 32 events", "bulk: weighted 1, 512 slots"] {
         assert!(done.err.contains(part), "{part}: {}", done.err);
     }
-    let done = run(&["replay", &log, "--json", "--config", name(&file), "--top", "1"], &[]);
+    let done = run(&["replay", log, "--json", "--config", name(&file), "--top", "1"], &[]);
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "one object, and nothing else");
     let json: Value = serde_json::from_str(&done.out).unwrap();
     assert_eq!(json["profile"], "throughput");
-    assert_eq!((&json["ledger"]["closed"], &json["ledger"]["handled"]), (&true.into(), &10_000.into()));
+    assert_eq!((&json["ledger"]["closed"], &json["ledger"]["handled"]), (&true.into(), &LINES.into()));
     assert_eq!(json["report"]["top_paths"].as_array().unwrap().len(), 1);
     // As many as somebody has laid out room for.
-    let json = run(&["replay", &log, "--json", "--clients-max", "4000", "--producers-max", "1"], &[]);
+    let json = run(&["replay", log, "--json", "--clients-max", "4000", "--producers-max", "1"], &[]);
     assert_eq!(json.code, Some(0), "{}", json.err);
 }
 
 #[test]
 fn advice_is_seen_whatever_is_printed() {
-    let log = access_log();
-    let args =
-        ["replay", &log, "--clients-max", "4000", "--paths-max", "4000", "--thread-name", "a-long-name"];
+    let log = Log::generated();
+    let args = [
+        "replay",
+        log.name(),
+        "--clients-max",
+        "4000",
+        "--paths-max",
+        "4000",
+        "--thread-name",
+        "a-long-name",
+    ];
     for (more, expected) in [
         (&[][..], "\n  warning: thread_name is"),
         (&["--json"], "warning: --thread-name: thread_name is"),
@@ -222,7 +237,7 @@ fn refused(text: &str, command: &[&str], expected: &[(usize, &str)]) {
 
 #[test]
 fn tables_of_all_commands_are_checked_by_each() {
-    let log = access_log();
+    let log = file(LINE);
     let text = FILE
         .replace("top = 3", "topp = 3")
         .replace("clients_max = 4_000", "clients_max = 0")
@@ -234,7 +249,7 @@ fn tables_of_all_commands_are_checked_by_each() {
         (15, "bench: rounds is 'many'"),
         (16, "'shards' is no setting of [bench]"),
     ];
-    for command in [&["replay", log.as_str()][..], &["up", "--once"], &["bench", "lane"]] {
+    for command in [&["replay", name(&log)][..], &["up", "--once"], &["bench", "lane"]] {
         refused(&text, command, &expected);
     }
     let nameless = file(&FILE.replace("profile = \"throughput\"", ""));
@@ -262,7 +277,7 @@ fn what_a_file_asks_of_the_input_is_told_with_its_line() {
     let text = FILE.replace("top = 3", "producers = 3\nloop = 2");
     refused(&text, &["replay", "-"], &[(12, "replay: producers is 3"), (13, "replay: loop is 2")]);
     let few = format!("producers_max = 2\n{text}");
-    refused(&few, &["replay", &access_log()], &[(13, "replay: producers is 3")]);
+    refused(&few, &["replay", name(&file(LINE))], &[(13, "replay: producers is 3")]);
     refused(&format!("event_bytes = 48\n{FILE}"), &["up", "--once"], &[(1, "event_bytes is 48")]);
     let wrong = run(&["up", "--once", "--config", "/no/such/file.toml"], &[]);
     assert_eq!((wrong.code, wrong.out.as_str()), (Some(2), ""));

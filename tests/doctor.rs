@@ -3,9 +3,12 @@
 //! No figure that is measured decides a test: what is asserted is what can be known of the place that was made.
 #![cfg(feature = "cli")]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 
+use needs::Need;
 use program::{Done, alone, end, pelton};
 use serde_json::Value;
 use std::fs;
@@ -41,14 +44,16 @@ fn below(outer: &[&str], args: &[&str]) -> Option<Done> {
     match command(&["true"]).spawn().map(end) {
         Ok(done) if done.code == Some(0) => {}
         Ok(done) => return skipped(&format!("{} is not permitted: {}", outer.join(" "), done.err.trim())),
-        Err(error) => return skipped(&format!("{} cannot be run: {error}", outer[0])),
+        Err(error) => {
+            return needs::skipped(Need::Tools, &format!("`{}` cannot be run: {error}", outer[0]));
+        }
     }
     Some(run(command(&[&[env!("CARGO_BIN_EXE_pelton"), "doctor"], args].concat())))
 }
 
+/// What is asked for is not permitted, or not there, on this machine.
 fn skipped<T>(why: &str) -> Option<T> {
-    println!("skipped: {why}");
-    None
+    needs::skipped(Need::Machine, why)
 }
 
 fn is_root() -> bool {
@@ -302,9 +307,9 @@ fn half_a_cpu_is_bad_and_says_where_it_is_set() {
 fn assert_is_script(text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), text).unwrap();
-    let mut bash = alone(Command::new("bash"));
-    bash.arg("-n").arg(file.path());
-    let done = run(bash);
+    let mut shell = alone(Command::new("sh"));
+    shell.arg("-n").arg(file.path());
+    let done = run(shell);
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{text}");
     assert!(text.starts_with("#!/bin/sh\n# "), "{text}");
 }

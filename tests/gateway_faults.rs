@@ -4,6 +4,8 @@
 
 #[path = "support/gateway.rs"]
 mod gateway;
+#[path = "support/needs.rs"]
+mod needs;
 #[cfg(feature = "cli")]
 #[path = "support/program.rs"]
 mod program;
@@ -13,6 +15,7 @@ mod server;
 mod support;
 
 use gateway::*;
+use needs::{Need, skipped};
 use pelton::engine::Secret;
 use pelton::gateway::{Counts, End, Options, ServeError, Server};
 use std::collections::BTreeMap;
@@ -445,7 +448,7 @@ fn who_connects_and_resets_leaves_nothing_behind() {
 #[test]
 fn five_thousand_resets_a_second_for_a_minute() {
     if std::env::var_os("PELTON_SOAK_RESETS").is_none() {
-        println!("skipped: PELTON_SOAK_RESETS is not set");
+        skipped::<()>(Need::Time, "PELTON_SOAK_RESETS is not set");
         return;
     }
     let _dog = watchdog_for(Duration::from_secs(300));
@@ -952,7 +955,7 @@ key = "field:who"
         let _dog = watchdog();
         if end(alone(Command::new("sh")).args(["-c", "command -v prlimit"]).spawn().unwrap()).code != Some(0)
         {
-            println!("skipped: there is no prlimit");
+            skipped::<()>(Need::Tools, "`prlimit` cannot be run");
             return;
         }
         let server = Server::start_by(&file("threads = 2"), |command| {

@@ -1,9 +1,12 @@
 //! The judge is judged: `examples/gateway_load` finds out every server that does not do what it should.
 #![cfg(all(feature = "cli", feature = "gateway"))]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 
+use needs::{Need, skipped};
 use program::{Done, alone, end};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -15,8 +18,7 @@ use std::thread;
 fn load() -> Option<Command> {
     let program = std::env::current_exe().unwrap().parent().unwrap().join("../examples/gateway_load");
     if !program.is_file() {
-        println!("skipped: examples/gateway_load is not built");
-        return None;
+        return skipped(Need::Tools, "examples/gateway_load is not built");
     }
     Some(alone(Command::new(program)))
 }

@@ -5,6 +5,8 @@
 #[cfg(feature = "tls")]
 #[path = "support/dice.rs"]
 mod dice;
+#[path = "support/needs.rs"]
+mod needs;
 #[cfg(feature = "cli")]
 #[path = "support/program.rs"]
 mod program;
@@ -41,6 +43,7 @@ fn a_build_that_cannot_encrypt_says_so() {
 #[cfg(feature = "tls")]
 mod with_tls {
     use super::dice::Dice;
+    use super::needs::{self, Need};
     use super::options;
     use super::support::{watchdog, watchdog_for};
     use pelton::gateway::{Counts, End, Options, Record, Server, ServerReport};
@@ -733,11 +736,8 @@ mod with_tls {
         assert_eq!(found.lines().count(), 2, "{found}");
     }
 
-    pub fn skipped<T>(why: &str) -> Option<T> {
-        let required = std::env::var_os("PELTON_TEST_CLIENTS").is_some_and(|word| word == "required");
-        assert!(!required, "{why}, and PELTON_TEST_CLIENTS=required");
-        println!("skipped: {why}");
-        None
+    fn skipped<T>(why: &str) -> Option<T> {
+        needs::skipped(Need::Clients, why)
     }
 
     /// redis-cli, for an encrypted address of a server with this certificate.

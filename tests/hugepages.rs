@@ -1,8 +1,11 @@
 //! Huge pages: where the machine has them a region that asks gets them, and where it does not the report says why.
 #![cfg(all(feature = "hugepages", target_os = "linux"))]
 
+#[path = "support/needs.rs"]
+mod needs;
 mod support;
 
+use needs::{Need, skipped};
 use pelton::memory::huge::{HUGE_BYTES, HugePages, Refused};
 use pelton::{Class, ClassId, Plan, Report};
 use std::time::Duration;
@@ -59,7 +62,8 @@ fn a_region_that_asks_is_in_huge_pages() {
             assert!(found.granted_bytes > 0 && found.refused.is_none(), "{found}");
             assert!(running.granted_bytes > 0, "{running}");
         } else {
-            println!("skipped: this machine has no huge pages to give: {}", enabled().trim());
+            let why = format!("the kernel gives no huge pages here: {}", enabled().trim());
+            skipped::<()>(Need::Machine, &why);
             assert!(found.refused.is_some(), "{found}");
         }
     }

@@ -1,8 +1,14 @@
 //! A replay counts every line exactly once, whatever the settings, and says what became of those that it did not.
 #![cfg(feature = "weblog")]
 
+#[path = "support/access_log.rs"]
+mod access_log;
+#[path = "support/needs.rs"]
+mod needs;
 mod support;
 
+use access_log::{LINES, Log};
+use needs::real_access_log;
 use pelton::class::Stamp;
 use pelton::clock::{Clock, VirtualTime};
 use pelton::wait::Wait;
@@ -13,14 +19,9 @@ use pelton::weblog::{
 use pelton::{Class, Plan, Profile, Rejection};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 const GOOD: &str = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7\n";
-
-fn access_log() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/access.log"))
-}
 
 /// Tables that are large enough for the tests, and small enough to be laid out a hundred times.
 fn small() -> Options {
@@ -86,46 +87,94 @@ fn memory(text: &str) -> Replay {
 }
 
 #[test]
-fn the_real_log_is_the_same_for_all_shards_producers_and_strategies() {
-    let file = open(access_log()).unwrap();
+fn all_shards_producers_and_strategies_count_a_log_alike() {
+    let log = Log::generated();
+    let totals = &log.totals;
+    let file = open(log.path()).unwrap();
     let mut first = None;
     for wait in [Wait::Park, Wait::Yield, Wait::Spin] {
         for (shards, producers) in (1..=4).flat_map(|s| (1..=4).map(move |p| (s, p))) {
             let options = Options { plan: base(shards).wait(wait), producers, ..small() };
             let replay = run(prepare_file(&file, &options).unwrap());
-            assert_eq!((replay.input.lines, replay.input.malformed), (10_000, 0));
-            assert_eq!(replay.input.bytes, file.metadata().unwrap().len());
+            assert_eq!((replay.input.lines, replay.input.malformed), (totals.lines, 0));
+            assert_eq!(replay.input.bytes, log.len());
             assert_eq!(replay.engine.ledger.total().rejected_total(), 0);
             let report = first.get_or_insert_with(|| replay.report.clone());
             assert_eq!(*report, replay.report, "{shards} shards, {producers} producers, {wait}");
         }
     }
     let report = first.unwrap();
-    assert_eq!((report.requests, report.clients), (10_000, 1_753));
-    let status = [(200, 9_126), (304, 445), (404, 213), (301, 164), (206, 45), (500, 3), (403, 2), (416, 2)];
-    assert_eq!(report.status, status.map(|(status, n)| (status.to_string(), n)));
-    let (client, path) = (&report.top_clients[0], &report.top_paths[0]);
-    assert_eq!((client.client.as_str(), client.requests), ("66.249.73.135", 482));
-    assert_eq!((path.path.as_str(), path.requests), ("/favicon.ico", 807));
+    assert_eq!(report.requests, totals.lines);
+    assert_eq!(report.bytes, totals.sizes.iter().sum::<u64>());
+    assert_eq!(report.clients, totals.clients.len() as u64);
+    assert_eq!(report.status, totals.status);
+    let clients = report.top_clients.iter().map(|top| (top.client.clone(), top.requests));
+    assert!(clients.eq(totals.clients[..report.top_clients.len()].iter().cloned()), "{report:?}");
+    let paths = report.top_paths.iter().map(|top| (top.path.clone(), top.requests));
+    assert!(paths.eq(totals.paths[..report.top_paths.len()].iter().cloned()), "{report:?}");
+    assert!(!report.top_clients.is_empty() && !report.top_paths.is_empty());
+    let sizes = &report.response_bytes;
+    assert_eq!(sizes.max, *totals.sizes.last().unwrap());
+    for (reported, percent) in [(sizes.p50, 50), (sizes.p90, 90), (sizes.p99, 99)] {
+        let exact = totals.sizes[totals.sizes.len() * percent / 100 - 1];
+        assert!((exact..=exact + exact / 100 + 1).contains(&reported), "p{percent}: {reported}, {exact}");
+    }
+    assert_eq!((report.overflowed.clients, report.overflowed.paths), (0, 0));
+}
+
+#[test]
+fn the_real_log_has_the_totals_that_awk_found() {
+    let Some(path) = real_access_log() else { return };
+    let file = open(&path).unwrap();
+    for producers in [1, 2, 3] {
+        let options = Options { plan: base(2), producers, top: 5, ..small() };
+        let replay = run(prepare_file(&file, &options).unwrap());
+        assert_eq!((replay.input.lines, replay.input.malformed), (10_000, 0));
+        assert_eq!(replay.input.bytes, file.metadata().unwrap().len());
+        let report = &replay.report;
+        assert_eq!((report.requests, report.clients), (10_000, 1_753));
+        assert_eq!((report.bytes, report.response_bytes.max), (2_747_282_740, 69_192_717));
+        let status =
+            [(200, 9_126), (304, 445), (404, 213), (301, 164), (206, 45), (500, 3), (403, 2), (416, 2)];
+        assert_eq!(report.status, status.map(|(status, n)| (status.to_string(), n)));
+        let client = &report.top_clients[0];
+        assert_eq!((client.client.as_str(), client.requests), ("66.249.73.135", 482));
+        let paths: Vec<_> = report.top_paths.iter().map(|top| (top.path.as_str(), top.requests)).collect();
+        let expected = [
+            ("/favicon.ico", 807),
+            ("/style2.css", 546),
+            ("/reset.css", 538),
+            ("/images/jordan-80.png", 533),
+            ("/images/web/2009/banner.png", 516),
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!((report.overflowed.clients, report.overflowed.paths), (0, 0));
+        let handled: Vec<_> = replay.engine.classes.iter().map(|class| class.counts.handled).collect();
+        assert_eq!(handled, [3, 217, 9_780]);
+    }
 }
 
 #[test]
 fn classes_follow_the_status() {
-    let file = open(access_log()).unwrap();
+    let log = Log::generated();
+    let (critical, high) = (log.totals.of_status(&['5']), log.totals.of_status(&['4']));
+    assert!(critical > 0 && high > 0, "{:?}", log.totals.status);
+    let file = open(log.path()).unwrap();
     let replay = run(prepare_file(&file, &Options { producers: 3, plan: base(2), ..small() }).unwrap());
     let handled: Vec<_> =
         replay.engine.classes.iter().map(|class| (class.name.as_str(), class.counts.handled)).collect();
-    assert_eq!(handled, [("critical", 3), ("high", 217), ("bulk", 9_780)]);
-    assert_eq!(replay.engine.classes[0].latency.wait_ns.len(), 3, "each error is measured");
+    assert_eq!(handled, [("critical", critical), ("high", high), ("bulk", LINES - critical - high)]);
+    assert_eq!(replay.engine.classes[0].latency.wait_ns.len(), critical, "each error is measured");
 }
 
 #[test]
 fn a_loop_counts_every_pass() {
-    let file = open(access_log()).unwrap();
+    let log = Log::generated();
+    let file = open(log.path()).unwrap();
     let once = run(prepare_file(&file, &small()).unwrap());
     let options = Options { loops: 3, producers: 2, plan: base(2), ..small() };
     let thrice = run(prepare_file(&file, &options).unwrap());
-    assert_eq!((thrice.input.lines, thrice.input.passes), (30_000, 3));
+    assert_eq!((thrice.input.lines, thrice.input.passes), (3 * LINES, 3));
     assert_eq!(thrice.report.requests, 3 * once.report.requests);
     assert_eq!(thrice.report.bytes, 3 * once.report.bytes);
     assert_eq!(thrice.report.clients, once.report.clients);
@@ -311,12 +360,17 @@ fn what_is_too_old_expires() {
 
 #[test]
 fn a_full_table_counts_what_does_not_fit() {
+    let log = Log::generated();
     let mut options = Options { plan: base(2), producers: 2, ..small() };
     options.limits = Limits { clients_max: 10, paths_max: 10, ..options.limits };
-    let replay = run(prepare_file(&open(access_log()).unwrap(), &options).unwrap());
+    let replay = run(prepare_file(&open(log.path()).unwrap(), &options).unwrap());
     let report = &replay.report;
-    assert_eq!((report.requests, report.clients), (10_000, 20));
-    assert!(report.overflowed.clients > 5_000 && report.overflowed.paths > 5_000);
+    assert_eq!((report.requests, report.clients), (LINES, 20));
+    // No twenty names have more requests than the most frequent ones.
+    let others = |ranked: &access_log::Ranked| ranked[20..].iter().map(|(_, n)| n).sum::<u64>();
+    let [clients, paths] = [&log.totals.clients, &log.totals.paths].map(others);
+    assert!(clients > 0 && report.overflowed.clients >= clients, "{report:?}, {clients}");
+    assert!(paths > 0 && report.overflowed.paths >= paths, "{report:?}, {paths}");
 }
 
 #[test]
@@ -403,7 +457,8 @@ fn the_age_counts_from_the_intended_time() {
 
 #[test]
 fn a_rate_changes_when_lines_are_sent_but_not_what_is_counted() {
-    let file = open(access_log()).unwrap();
+    let log = Log::generated();
+    let file = open(log.path()).unwrap();
     let free = run(prepare_file(&file, &small()).unwrap());
     assert_eq!(free.kept, None);
     for (shards, producers, rate) in [(1, 1, 400_000), (2, 3, 100_000), (2, 2, 1_000_000_000)] {
@@ -411,9 +466,9 @@ fn a_rate_changes_when_lines_are_sent_but_not_what_is_counted() {
         let replay = run(prepare_file(&file, &options).unwrap());
         assert_eq!(replay.report, free.report);
         let kept = replay.kept.unwrap();
-        assert_eq!((kept.rate_per_s, kept.sent), (rate, 10_000));
+        assert_eq!((kept.rate_per_s, kept.sent), (rate, LINES));
         // Nothing goes before its time, so the run lasts at least as long as its schedule.
-        let schedule_ns = (10_000 / u64::from(producers) - 1) * u64::from(producers) * 1_000_000_000 / rate;
+        let schedule_ns = (LINES / u64::from(producers) - 1) * u64::from(producers) * 1_000_000_000 / rate;
         assert!(replay.elapsed.as_nanos() as u64 >= schedule_ns, "{:?} {schedule_ns}", replay.elapsed);
     }
 }

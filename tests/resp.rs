@@ -1,8 +1,11 @@
 //! Requests of the Redis protocol, through the public face: cut at every byte, there and back, and beside Redis.
 #![cfg(feature = "gateway")]
 
+#[path = "support/needs.rs"]
+mod needs;
 mod support;
 
+use needs::{Need, skipped};
 use pelton::resp::{Bulks, Limits, Parsed, Parser, ProtocolError, Reply, StampedId, Version, pair};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -153,7 +156,7 @@ fn nothing_is_allocated_for_a_request() {
     #[cfg(feature = "audit")]
     pelton::memory::audit::assert_no_allocations(turn);
     #[cfg(not(feature = "audit"))]
-    eprintln!("skipped: allocations are counted with the feature `audit`");
+    skipped::<()>(Need::Tools, "allocations are counted with the feature `audit`");
 }
 
 #[cfg(feature = "audit")]
@@ -197,11 +200,11 @@ struct Redis {
 }
 
 impl Redis {
-    /// None where there is none of version 7.
+    /// Starts it. `None`, and the test is skipped, where there is none of version 7.
     fn start() -> Option<Self> {
-        let version = Command::new("redis-server").arg("--version").output().ok()?;
-        if !String::from_utf8_lossy(&version.stdout).contains("v=7.") {
-            return None;
+        let version = Command::new("redis-server").arg("--version").output();
+        if !version.is_ok_and(|version| String::from_utf8_lossy(&version.stdout).contains("v=7.")) {
+            return skipped(Need::Clients, "there is no redis-server of version 7");
         }
         let dir = tempfile::tempdir().unwrap();
         let child = Command::new("redis-server")
@@ -461,10 +464,7 @@ fn odd_inputs() -> Vec<Vec<u8>> {
 #[test]
 fn odd_requests_are_decided_as_redis_does() {
     let _watchdog = watchdog();
-    let Some(redis) = Redis::start() else {
-        eprintln!("skipped: no redis-server 7 here");
-        return;
-    };
+    let Some(redis) = Redis::start() else { return };
     let inputs = odd_inputs();
     assert!(inputs.len() > 500, "{} inputs", inputs.len());
     let mut different = Vec::new();
@@ -499,10 +499,7 @@ fn where_redis_is_laxer() {
     for (input, _, error) in stricter {
         assert_eq!(parser.parse(input), Parsed::Bad(*error), "{}", input.escape_ascii());
     }
-    let Some(redis) = Redis::start() else {
-        eprintln!("skipped in part: no redis-server 7 here");
-        return;
-    };
+    let Some(redis) = Redis::start() else { return };
     for (input, its, _) in stricter {
         assert_eq!(redis.answer(input).escape_ascii().to_string(), its.as_bytes().escape_ascii().to_string());
     }

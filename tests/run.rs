@@ -2,6 +2,8 @@
 //! is closed, and refuses what it cannot start from.
 #![cfg(feature = "cli")]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/server.rs"]
@@ -278,8 +280,7 @@ fn started_by(command: &[&str], line: &str) -> Server {
 
 #[test]
 fn a_terminal_that_goes_away_ends_it_with_a_report() {
-    // Whatever these tests were started by.
-    let mut server = started_by(&["env", "--default-signal=HUP"], "stop_deadline_ms = 3_600_000");
+    let mut server = started_by(&["env"], "stop_deadline_ms = 3_600_000");
     let mut client = TcpStream::connect(server.address()).unwrap();
     ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
     let _silent = stall(&server, client);

@@ -1,6 +1,8 @@
 //! `pelton up`: after its figures it serves, says how to talk to it, and ends on a signal with a report that is closed.
 #![cfg(feature = "cli")]
 
+#[path = "support/needs.rs"]
+mod needs;
 #[path = "support/program.rs"]
 mod program;
 #[path = "support/server.rs"]
@@ -153,7 +155,7 @@ fn a_signal_ends_the_figures_at_once() {
         line.clear();
         assert!(out.read_line(&mut line).unwrap() > 0, "it ends before it runs");
     }
-    assert!(Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap().success());
+    program::signal(child.id(), "TERM");
     let done = end(child);
     assert_eq!((done.code, done.err.as_str()), (None, ""), "the signal ended it");
     let mut rest = String::new();

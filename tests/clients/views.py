@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from common import Checks, arguments, connect
 
-args = arguments(__doc__, log="", shards=1)
+args = arguments(__doc__, log="", shards=1, lines=0, clients=0, not_found=0)
 checks = Checks()
 client = connect(args, decode_responses=False, single_connection_client=True)
 
@@ -33,10 +33,10 @@ def taken_apart(line):
 
 with open(args.log, "rb") as log:
     events = [taken_apart(line.rstrip(b"\r\n")) for line in log]
-# What awk says of the file, so that a mistake here is not taken for one over there.
-checks.equal("lines", len(events), 10_000)
-checks.equal("clients", len({event[b"client"] for event in events}), 1_753)
-checks.equal("status 404", sum(event[b"status"] == b"404" for event in events), 213)
+# What was counted by other means, so that a mistake here is not taken for one of the server.
+checks.equal("lines", len(events), args.lines)
+checks.equal("clients", len({event[b"client"] for event in events}), args.clients)
+checks.equal("status 404", sum(event[b"status"] == b"404" for event in events), args.not_found)
 newest, disorder = 0, 0
 for event in events:
     newest = max(newest, event[b"time"])
@@ -103,7 +103,7 @@ wanted = Counter(event[b"client"] for event in events)
 most = view("by_client", "TOP", 5)
 checks.equal("TOP 5", [(key, int(number(value))) for key, value in rows(most).items()][:1], wanted.most_common(1))
 checks.equal("TOP 5 are the five greatest", sorted(map(number, rows(most).values()), reverse=True), [count for _, count in wanted.most_common(5)])
-for key in (b"66.249.73.135", b"46.105.14.53"):
+for key, _ in wanted.most_common(2):
     checks.equal(f"KEY {key}", {k: number(v) for k, v in rows(view("by_client", "KEY", key)).items()}, {key: wanted[key]})
 
 # Past the bound on keys nothing is lost, only told together, and how much is told.

@@ -2,7 +2,7 @@
 //! says so, is stopped by its process id, and is killed when it takes too long or a test ends early.
 #![allow(dead_code)] // Each test crate uses a part.
 
-use crate::program::{Done, WATCHDOG, alone, pelton};
+use crate::program::{self, Done, WATCHDOG, alone, pelton};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -104,10 +104,10 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends it a signal, by name: `TERM`, `INT`, `STOP`.
+    /// Sends it a signal, by name: `TERM`, `INT`, `HUP`.
+    #[track_caller]
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
-        assert!(status.unwrap().success());
+        program::signal(self.pid(), name);
     }
 
     /// A line that it writes after its listeners.
