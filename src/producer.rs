@@ -21,9 +21,8 @@ use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
 use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, Unclaimed, write, write_bytes};
 use crate::route::Routes;
-use crate::sync::{Arc, Mutex};
-use crate::wait::Bell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::wait::{Bell, bit};
 use std::time::Duration;
 
 /// The writing ends that one producer needs, shard by shard, class by class.
@@ -116,10 +115,35 @@ pub(crate) struct Gate<E> {
     /// Events that found no lane, by class: `rejected(no_route)`. Counted off the usual way, by any thread.
     pub unrouted: Box<[AtomicU64]>,
     /// All shards are built, and their lanes sorted into sets.
-    pub ready: AtomicBool,
+    complete: AtomicBool,
 }
 
 impl<E> Gate<E> {
+    /// The gate of an engine that is not complete yet.
+    pub fn new(routes: Routes, registry: Registry<E>, bells: Box<[Arc<Bell>]>, classes: usize) -> Self {
+        Gate {
+            routes: Arc::new(routes),
+            registry,
+            bells,
+            classes,
+            unrouted: (0..classes).map(|_| AtomicU64::new(0)).collect(),
+            complete: AtomicBool::new(false),
+        }
+    }
+
+    /// Opens the gate: all shards are built, and each has been sent its mesh. Calls every shard, which starts then.
+    pub fn complete(&self) {
+        // SYNC: complete (Release); pairs with `Gate::is_complete`.
+        self.complete.store(true, Ordering::Release);
+        self.bells.iter().for_each(|bell| bell.raise(bit::LANES));
+    }
+
+    /// Whether all shards are built.
+    pub fn is_complete(&self) -> bool {
+        // SYNC: complete (Acquire); pairs with `Gate::complete`.
+        self.complete.load(Ordering::Acquire)
+    }
+
     /// Counts and describes an event for a shard that is not there.
     #[cold]
     pub fn no_route(&self, producer: ProducerId, shard: ShardId, class: ClassId) -> Refusal {

@@ -458,6 +458,40 @@ fn the_ledger_of_a_running_engine_is_never_impossible() {
     assert_eq!(report.ledger.class(class).offered, 40_000);
 }
 
+/// Counts the handlers that have started.
+struct Starter(Arc<AtomicU64>);
+
+impl Handler<u64> for Starter {
+    type Output = ();
+    fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        Verdict::Done
+    }
+    fn on_start(&mut self, _: &mut Context<'_, u64>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn on_stop(self, _: &mut Context<'_, u64>) {}
+}
+
+/// `PELTON_SOAK_STARTS` says how many engines are started; five hundred without it.
+#[test]
+fn every_handler_starts_though_nothing_is_published() {
+    let _dog = watchdog_for(Duration::from_secs(600));
+    let starts = std::env::var("PELTON_SOAK_STARTS").map_or(500, |starts| starts.parse().unwrap());
+    let clock = pelton::clock::Clock::virtual_time().0;
+    for start in 0..starts {
+        let mut plan = plan().shards(2).mesh(true).wait(Wait::Spin).producers_max(1).clock(clock.clone());
+        plan.class(Class::strict("only").capacity(1).reject());
+        let (started, counted) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        let count = started.clone();
+        let engine = plan.start(|| 0u64, move |_| Starter(count.clone())).unwrap();
+        while started.load(Ordering::Relaxed) < 2 {
+            assert!(counted.elapsed() < LONG / 5, "start {start}: a handler has not started");
+            std::thread::yield_now();
+        }
+        assert_closed(&engine.stop(Duration::ZERO).unwrap());
+    }
+}
+
 #[test]
 fn eight_shards_on_few_cpus_lose_nothing() {
     let _dog = watchdog();

@@ -27,12 +27,13 @@ use crate::producer::{Gate, LaneSet, Registry};
 use crate::ring::{self, ShapeError, event_layout};
 use crate::route::Routes;
 use crate::shard::lanes::Lanes;
-use crate::shard::parts::{ClassRule, Command, Mailbox, Parts};
+use crate::shard::mailbox::{Inbox, Mailbox};
+use crate::shard::parts::{ClassRule, Command, Parts};
 use crate::shard::placement::{Placement, choose};
 use crate::shard::schedule::Schedule;
 use crate::shard::{Handler, Shard, ShardEnd};
 use crate::sync::forks;
-use crate::wait::{Bell, Doorbell, bit};
+use crate::wait::{Bell, Doorbell};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -190,14 +191,12 @@ impl<E: Send + 'static> Core<E> {
     pub fn new(plan: Plan) -> Arc<Self> {
         let shards = usize::from(plan.shards);
         let classes = plan.classes.len();
-        let gate = Gate {
-            routes: Arc::new(Routes::new(plan.partitions, plan.shards)),
-            registry: Registry::new(plan.producers_max),
-            bells: (0..shards).map(|_| Arc::new(Bell::new())).collect(),
+        let gate = Gate::new(
+            Routes::new(plan.partitions, plan.shards),
+            Registry::new(plan.producers_max),
+            (0..shards).map(|_| Arc::new(Bell::new())).collect(),
             classes,
-            unrouted: (0..classes).map(|_| Default::default()).collect(),
-            ready: Default::default(),
-        };
+        );
         let state = State {
             deposits: (0..shards).map(|_| None).collect(),
             lanes: Arc::new(Vec::new()),
@@ -250,9 +249,7 @@ impl<E: Send + 'static> Core<E> {
 
     /// Sends a command to a shard.
     pub fn send(&self, shard: ShardId, command: Command<E>) {
-        let mailbox = &self.mailboxes[shard.index()];
-        mailbox.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.gate.bells[shard.index()].raise(bit::MAIL);
+        self.mailboxes[shard.index()].send(command, &self.gate.bells[shard.index()]);
     }
 
     /// The whole ledger, as it is now.
@@ -275,8 +272,7 @@ impl<E: Send + 'static> Core<E> {
             let ends: Vec<_> = std::mem::take(&mut state.deposits).into_iter().flatten().collect();
             state.lanes = Arc::new(self.assemble(ends));
             state.assembled = true;
-            self.gate.ready.store(true, Ordering::Release);
-            self.gate.bells.iter().for_each(|bell| bell.raise(bit::LANES));
+            self.gate.complete();
         }
         drop(state);
         self.changed.notify_all();
@@ -382,7 +378,7 @@ impl<E: Send + 'static> Seat<E> {
             mesh_id: plan.mesh_set(id),
             gate: core.gate.clone(),
             bell: bell.clone(),
-            mailbox: core.mailboxes[id.index()].clone(),
+            inbox: Inbox::new(core.mailboxes[id.index()].clone()),
             clock: core.clock.clone(),
             scratch: Scratch::new(plan.scratch_bytes as usize),
             rules: plan.classes.iter().map(rule).collect(),

@@ -164,7 +164,7 @@ impl<E: Send + 'static> Engine<E> {
         if self.state.load(Ordering::Acquire) != RUNNING {
             return Err(AttachError::Closed);
         }
-        if !self.core.gate.ready.load(Ordering::Acquire) {
+        if !self.core.gate.is_complete() {
             return Err(AttachError::NotReady);
         }
         Ok(Producer::new(self.core.gate.registry.take()?, self.core.gate.clone()))

@@ -15,6 +15,7 @@ pub(crate) mod schedule;
 pub(crate) mod mesh;
 pub(crate) mod handler;
 pub(crate) mod lanes;
+pub(crate) mod mailbox;
 mod nap;
 pub(crate) mod quarantine;
 pub(crate) mod parts;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::lanes::Lanes;
+use super::mailbox::Inbox;
 use super::quarantine::Quarantine;
 use crate::class::Sample;
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::memory::seal::{NotCounted, Seal, Sealed};
 use crate::producer::Gate;
 use crate::wait::Bell;
 use std::any::Any;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A look at the handler, whose type the question knows.
 pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
@@ -39,9 +40,6 @@ pub(crate) enum Command<E> {
     /// Seal the thread, once the handler has started.
     Seal(Seal, SealReply),
 }
-
-/// Where commands wait. Locked by the shard only when the bell says that there is one.
-pub(crate) type Mailbox<E> = Mutex<Vec<Command<E>>>;
 
 /// How one class is treated by the shard.
 pub(crate) struct ClassRule {
@@ -73,7 +71,7 @@ pub(crate) struct Parts<E> {
     pub mesh_id: ProducerId,
     pub gate: Arc<Gate<E>>,
     pub bell: Arc<Bell>,
-    pub mailbox: Arc<Mailbox<E>>,
+    pub inbox: Inbox<E>,
     pub clock: Clock,
     pub scratch: Scratch,
     pub rules: Vec<ClassRule>,

@@ -26,7 +26,6 @@ use crate::sync::discard;
 use crate::wait::bit;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -144,8 +143,9 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, started, .. } = self.work;
-        let Parts { id, mesh_id, gate, clock, mut scratch, mut lanes, .. } = parts;
+        let Parts { id, mesh_id, gate, clock, inbox, mut scratch, mut lanes, .. } = parts;
         lanes.all().for_each(LaneConsumer::close);
+        drop(inbox);
         let mut context = Context {
             shard: id,
             clock: &clock,
@@ -294,9 +294,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     /// Answers the bell.
     #[cold]
     fn attend_slow(&mut self) {
-        // Before the bits are taken: whoever sees the engine ready takes its mail, the mesh, with them.
-        let ready = self.parts.gate.ready.load(Ordering::Acquire);
         let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP);
+        // Looked at after the bits are taken: a take that misses this completion leaves the `LANES` that announces it in
+        // the bell, and the next poll attends again. The other order can miss both.
+        let starts = !self.started && self.parts.gate.is_complete();
         // Before the mail, which has a lock: events do not wait for it.
         if calls & bit::LANES != 0 {
             self.parts.lanes.wake();
@@ -305,14 +306,15 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         if calls & bit::ROOM != 0 {
             self.room_wanted |= self.parts.lanes.offer_room_to_all();
         }
-        if calls & bit::MAIL != 0 && !self.read_mail() {
+        // The mesh is sent before the engine is complete, so it is in the mailbox now, whether `MAIL` was taken or not:
+        // the handler may emit from its start on.
+        if (starts || calls & bit::MAIL != 0) && !self.read_mail() {
             // The stop waits for the mail, so that a handler which can start does so before it stops.
             self.parts.bell.raise(calls & bit::STOP);
             return;
         }
         self.stopping |= calls & bit::STOP != 0;
-        // The mesh is there: the handler may emit from its start on.
-        if !self.started && ready {
+        if starts {
             self.started = true;
             self.guarded(|handler, context| handler.on_start(context));
             self.allocations_at_start = Some((std::thread::current().id(), memory::allocations()));
@@ -338,15 +340,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         self.seal = memory::Mark::begin(strictest).ok();
     }
 
-    /// Carries out what is in the mailbox; says whether it could be opened. Never waits for a lock: if somebody holds
-    /// it, the next poll tries again.
+    /// Carries out the commands in the mailbox. Returns false if a sender holds its lock; the next poll tries again then.
     fn read_mail(&mut self) -> bool {
-        let Ok(mut mailbox) = self.parts.mailbox.try_lock() else {
-            self.parts.bell.raise(bit::MAIL);
-            return false;
-        };
-        let mut commands = std::mem::take(&mut *mailbox);
-        drop(mailbox);
+        let Parts { inbox, bell, .. } = &self.parts;
+        let Some(mut commands) = inbox.try_take(bell) else { return false };
         // Seals wait where they are: a list of their own would be allocated, and that is counted.
         for command in commands.extract_if(.., |command| !matches!(command, Command::Seal(..))) {
             match command {
