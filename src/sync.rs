@@ -27,6 +27,12 @@ mod imp {
         std::hint::spin_loop();
     }
 
+    /// Loads a value that the calling thread alone stores.
+    #[inline(always)]
+    pub(super) fn own_load(value: &AtomicU64) -> u64 {
+        value.load(Ordering::Relaxed)
+    }
+
     /// A cell whose accesses loom would check; here it is nothing but an `UnsafeCell`.
     #[repr(transparent)]
     pub struct Tracked<T>(std::cell::UnsafeCell<T>);
@@ -56,6 +62,13 @@ mod imp {
     /// Under loom a spin loop must let another thread run.
     pub fn spin_loop() {
         loom::thread::yield_now();
+    }
+
+    /// Loads a value that the calling thread alone stores: fails the model if another thread's store is not ordered
+    /// before it.
+    pub(super) fn own_load(value: &AtomicU64) -> u64 {
+        // SAFETY: loom performs the access, and reports one that is not exclusive.
+        unsafe { value.unsync_load() }
     }
 
     /// A cell with a loom cell beside it, which checks that accesses are ordered.
@@ -95,15 +108,15 @@ unsafe impl<T: Send> Sync for Tracked<T> {}
 /// a Release and reading an Acquire, so that a reader which sees a count also sees what was counted before it.
 /// SYNC: count
 #[derive(Default)]
-pub struct Counter(std::sync::atomic::AtomicU64);
+pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `n`; only the counter's one writer may call it.
     #[inline(always)]
     pub fn add(&self, n: u64) {
-        let value = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        let value = own_load(&self.0);
         // SYNC: count (Release); pairs with `get`.
-        self.0.store(value.wrapping_add(n), std::sync::atomic::Ordering::Release);
+        self.0.store(value.wrapping_add(n), Ordering::Release);
     }
 
     /// Counts anew from `value`; only the counter's one writer may call it.
@@ -111,14 +124,14 @@ impl Counter {
     #[inline(always)]
     pub fn set(&self, value: u64) {
         // SYNC: count (Release); pairs with `get`.
-        self.0.store(value, std::sync::atomic::Ordering::Release);
+        self.0.store(value, Ordering::Release);
     }
 
     /// The count so far.
     #[inline]
     pub fn get(&self) -> u64 {
         // SYNC: count (Acquire); pairs with `add`.
-        self.0.load(std::sync::atomic::Ordering::Acquire)
+        self.0.load(Ordering::Acquire)
     }
 }
 

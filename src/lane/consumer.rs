@@ -48,7 +48,30 @@ impl<E> LaneConsumer<E> {
         self.shared.ledger.snapshot(|| self.ring.core().in_flight())
     }
 
-    /// Whether the producer is gone, or the lane was closed. Events published before are still to be handled.
+    /// Whether the producer is gone, or the lane was closed. Events that were published before can still be handled.
+    ///
+    /// A loop that ends with its producer asks *before* it polls: a producer that is gone has published its last event by
+    /// then. The other order can miss the events that were published in between.
+    ///
+    /// ```
+    /// # use pelton::{Class, lane::lane};
+    /// let (mut tx, mut rx) = lane(&Class::strict("only").capacity(8).block(), || 0u64)?;
+    /// let producer = std::thread::spawn(move || {
+    ///     for event in 1..=100 {
+    ///         tx.publish(event, |slot| *slot = event).unwrap();
+    ///     }
+    /// });
+    /// let mut sum = 0;
+    /// loop {
+    ///     let ended = rx.is_closed();
+    ///     if rx.poll(64, |event| sum += **event) == 0 && ended {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(sum, 5_050);
+    /// # producer.join().unwrap();
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.ring.is_closed()
     }

@@ -70,7 +70,37 @@ impl<E> Consumer<E> {
         self.slots.at(self.head).is_published(self.head)
     }
 
-    /// Whether one of the ends is closed. What was published before can still be consumed.
+    /// Whether one of the ends is closed. Events that were published before can still be consumed.
+    ///
+    /// A loop that ends with its producer asks *before* it looks for events: a producer that is gone has published its
+    /// last event by then, so a ring that is closed first and empty afterwards stays empty. The other order can miss the
+    /// events that were published in between.
+    ///
+    /// ```
+    /// # use pelton::ring::{Shape, ring};
+    /// let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64)?;
+    /// let producer = std::thread::spawn(move || {
+    ///     let mut claim = tx.try_claim().unwrap();
+    ///     *claim = 42;
+    ///     claim.publish();
+    /// });
+    /// let mut seen = 0;
+    /// loop {
+    ///     let ended = rx.is_closed();
+    ///     let mut batch = rx.batch(64);
+    ///     let mut found = false;
+    ///     while let Some(event) = batch.next() {
+    ///         seen += *event;
+    ///         found = true;
+    ///     }
+    ///     if ended && !found {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(seen, 42);
+    /// # producer.join().unwrap();
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }

@@ -51,13 +51,23 @@ impl<E> Core<E> {
         (0..slots.capacity()).take_while(published).count() as u64
     }
 
-    /// From now on every claim is refused. Whatever is published can still be consumed.
+    /// Refuses every claim from now on. What is published can still be consumed.
     pub fn close(&self) {
-        // Relaxed would do for the flag itself; a stop that waits for blocked producers adds its own fence.
+        // SYNC: closed (Release); pairs with `Core::is_closed`.
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Whether the ring is closed, for the consumer. If the producer closed it, every event that the producer published
+    /// before is visible to a look that follows this one.
     pub fn is_closed(&self) -> bool {
+        // SYNC: closed (Acquire); pairs with `Core::close`.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the ring is closed, for the producer. Relaxed: the flag is the whole message, and a claim that misses it
+    /// is like one that came before it.
+    #[inline(always)]
+    pub(super) fn refuses_claims(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 

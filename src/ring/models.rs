@@ -133,3 +133,20 @@ fn close_from_either_end() {
         assert_eq!(rx.batch(1).next().map(|item| *item), Some(1));
     });
 }
+
+/// A consumer that finds the ring closed finds every event that the producer published before it went, too.
+#[test]
+fn a_producer_that_is_gone_leaves_no_event_unseen() {
+    loom::model(|| {
+        let (mut tx, mut rx) = ring(shape(1, 0, 0), || 0u64).unwrap();
+        let producer = thread::spawn(move || {
+            let mut claim = tx.try_claim().unwrap();
+            *claim = 1;
+            claim.publish();
+        });
+        let ended = rx.is_closed();
+        let last = rx.batch(1).next().map(|item| *item);
+        assert!(!ended || last == Some(1), "the ring is closed, and its last event does not show");
+        producer.join().unwrap();
+    });
+}

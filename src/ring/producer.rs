@@ -78,7 +78,7 @@ impl<E> Producer<E> {
 
     /// Whether one of the ends is closed, so that every further claim is refused.
     pub fn is_closed(&self) -> bool {
-        self.core.is_closed()
+        self.core.refuses_claims()
     }
 
     /// Closes the ring: further claims are refused, what is published can still be consumed.
@@ -141,7 +141,7 @@ impl<E> Producer<E> {
     /// Where the payload of a claim at `tail` starts; `None` where it cannot be granted without a look around.
     #[inline(always)]
     fn seek(&mut self, bytes: usize) -> Option<u64> {
-        if self.tail == self.granted || self.core.is_closed() {
+        if self.tail == self.granted || self.core.refuses_claims() {
             return None;
         }
         if bytes == 0 {
@@ -217,8 +217,8 @@ impl<E> Producer<E> {
     /// Finds a free slot after what is staged.
     #[inline]
     fn slot_ready(&mut self) -> Result<(), Refused> {
-        // Checked before the room is: a closed ring says so, full or not.
-        if self.core.is_closed() {
+        // Checked before the room: a closed ring refuses with `Closed`, whether it is full or not.
+        if self.core.refuses_claims() {
             return Err(Refused::Closed);
         }
         let next = self.tail.wrapping_add(self.staged);

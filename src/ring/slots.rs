@@ -8,7 +8,7 @@
 
 use super::payload::Span;
 use crate::memory::region::Part;
-use crate::sync::{AtomicU64, Ordering, Tracked, prefetch_write};
+use crate::sync::{AtomicU64, Ordering, Tracked, discard, prefetch_write};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -97,14 +97,17 @@ pub(crate) struct View<E> {
 
 // SAFETY: a view is an address and numbers; what may be done with a slot's pointers is said where they are used.
 unsafe impl<E: Send> Send for View<E> {}
-// SAFETY: as above.
-unsafe impl<E: Send> Sync for View<E> {}
 
 /// One slot. Which fields it has, its [`View`] knows.
 pub(crate) struct Slot<E> {
     at: NonNull<u8>,
     _event: PhantomData<*mut E>,
 }
+
+// SAFETY: a slot is the address of one. What may be done with it is said where it is used: the guards that hold one
+// (`Claim`, `Item`) borrow the half of the ring that the slot belongs to, and go to another thread only with that borrow.
+// An event then moves between threads, hence `E: Send`.
+unsafe impl<E: Send> Send for Slot<E> {}
 
 // Not derived: a slot is a pointer, whatever the event is.
 impl<E> Clone for Slot<E> {
@@ -226,7 +229,7 @@ impl<E> Slot<E> {
 
     #[inline(always)]
     fn field<T>(self, at: usize) -> *mut T {
-        // The offset is below the stride, so the pointer stays within the slot.
+        // The offset is at most the stride: that of an event of size 0 may be the slot's end.
         self.at.as_ptr().wrapping_add(at).cast()
     }
 
@@ -280,13 +283,16 @@ unsafe fn drop_slots<E>(base: NonNull<u8>, layout: SlotLayout, count: usize) {
             let at = base.as_ptr().add(i * layout.stride);
             at.add(layout.event_at as usize).cast::<Tracked<E>>().drop_in_place();
         }));
-        if let Err(payload) = dropped {
-            panic.get_or_insert(payload);
+        // The first panic goes on; those after it are dropped here, which may panic in turn.
+        match dropped {
+            Err(payload) if panic.is_some() => discard(payload),
+            Err(payload) => panic = Some(payload),
+            Ok(()) => {}
         }
     }
-    if let Some(payload) = panic
-        && !std::thread::panicking()
-    {
-        resume_unwind(payload);
+    match panic {
+        Some(payload) if std::thread::panicking() => discard(payload),
+        Some(payload) => resume_unwind(payload),
+        None => {}
     }
 }
