@@ -134,7 +134,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     /// A handler that has not started yet starts first. If the engine never was complete (another shard was not built),
     /// it is dropped without either, and leaves no output.
     pub fn finish(mut self) -> ShardEnd<H::Output> {
-        while !self.work.started && self.work.parts.gate.ready.load(Ordering::Acquire) {
+        while !self.work.started && self.work.parts.gate.is_complete() {
             self.work.attend_slow();
         }
         let now = memory::allocations();
