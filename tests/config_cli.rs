@@ -117,6 +117,27 @@ fn exit_codes_tell_the_configuration_from_the_host() {
 }
 
 #[test]
+fn output_that_is_closed_changes_no_exit_code() {
+    let (_folder, bad) = file(&GOOD.replace("64", "65"));
+    let (_other_folder, good) = file(GOOD);
+    let (_third_folder, other) = file(&GOOD.replace("64", "128"));
+    for (args, code) in [
+        (&["check", text(&bad)][..], 2),
+        (&["check", text(&bad), "--json"], 2),
+        (&["check", text(&good)], 0),
+        (&["explain", text(&bad)], 2),
+        (&["diff", text(&good), text(&other)], 1),
+        (&["diff", text(&good), text(&bad)], 2),
+        (&["diff", text(&good), text(&good)], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = end(pelton().args(args).stdout(writer).spawn().unwrap());
+        assert_eq!((done.code, done.err.as_str()), (Some(code), ""), "{args:?}");
+    }
+}
+
+#[test]
 fn what_stands_in_no_file_is_told_by_its_name() {
     let (_folder, path) = file(GOOD);
     let environment = [("PELTON_SHARDS", "900"), ("PELTON_BURST", "3")];

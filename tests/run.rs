@@ -12,12 +12,15 @@ mod server;
 use pelton::words::many;
 use program::{Done, end, pelton};
 use server::Server;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const FILE: &str = r#"
 profile = "dev"
@@ -44,6 +47,11 @@ key = "field:user"
 #[track_caller]
 fn ask(stream: &mut TcpStream, said: &str, last: &str) {
     stream.set_read_timeout(Some(program::WATCHDOG)).unwrap();
+    ask_over(stream, said, last);
+}
+
+#[track_caller]
+fn ask_over(stream: &mut (impl Read + Write), said: &str, last: &str) {
     stream.write_all(said.as_bytes()).unwrap();
     let (mut all, mut bytes) = (Vec::new(), [0; 256]);
     while !all.ends_with(last.as_bytes()) {
@@ -215,9 +223,16 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
     }
 }
 
-/// A server whose shard takes long for each event, with far more events than it can handle in a moment.
-fn backlog(deadline_ms: u64) -> (Server, TcpStream, u64) {
-    const EVENTS: u64 = 4_000;
+/// Events of a backlog.
+const EVENTS: u64 = 4_000;
+
+/// Requests that publish them, and one more.
+fn backlog_of_requests() -> String {
+    format!("XADD orders *{} user 7\r\n", " other 1".repeat(100)).repeat(EVENTS as usize) + "PING\r\n"
+}
+
+/// A file for a server whose shard takes long for each event.
+fn slow(deadline_ms: u64) -> String {
     let mut text = FILE
         .replace("password_file = \"FOLDER/secret\"", &format!("stop_deadline_ms = {deadline_ms}"))
         .replace("4_096", "16_777_216")
@@ -230,11 +245,15 @@ fn backlog(deadline_ms: u64) -> (Server, TcpStream, u64) {
             "[[view]]\nname = \"v{at}\"\nstream = \"orders\"\nmeasure = \"count\"\nby = \"user\"\nkeys_max = 16\n"
         );
     }
-    let server = Server::start(&text);
+    text
+}
+
+/// A slow server with far more events than it can handle in a moment.
+fn backlog(deadline_ms: u64) -> (Server, TcpStream, u64) {
+    let server = Server::start(&slow(deadline_ms));
     let mut client = TcpStream::connect(server.address()).unwrap();
-    let said = format!("XADD orders *{} user 7\r\n", " other 1".repeat(100)).repeat(EVENTS as usize);
     let mut sender = client.try_clone().unwrap();
-    let sending = thread::spawn(move || sender.write_all((said + "PING\r\n").as_bytes()).unwrap());
+    let sending = thread::spawn(move || sender.write_all(backlog_of_requests().as_bytes()).unwrap());
     ask(&mut client, "", "+PONG\r\n");
     sending.join().unwrap();
     (server, client, EVENTS)
@@ -266,6 +285,126 @@ fn what_a_second_signal_leaves_is_counted_and_fails_the_run() {
     wait_until_closed(&mut server);
     server.signal("TERM");
     assert_left(&server.wait(), events);
+}
+
+/// A server at a Unix socket, whose output goes elsewhere.
+struct Silent {
+    child: Child,
+    socket: PathBuf,
+    _folder: TempDir,
+}
+
+impl Silent {
+    fn start(text: &str, output: impl Into<Stdio>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, socket) = (folder.path().join("it.toml"), folder.path().join("socket"));
+        let place = format!("listen = []\nunix_socket = \"{}\"", socket.display());
+        std::fs::write(&path, text.replace("listen = [\"127.0.0.1:0\"]", &place)).unwrap();
+        let child = pelton().args(["run", "--config"]).arg(path).stdout(output).spawn().unwrap();
+        Silent { child, socket, _folder: folder }
+    }
+
+    /// Connects, as soon as it listens.
+    #[track_caller]
+    fn client(&mut self) -> UnixStream {
+        let begun = Instant::now();
+        loop {
+            if let Ok(client) = UnixStream::connect(&self.socket) {
+                client.set_read_timeout(Some(program::WATCHDOG)).unwrap();
+                return client;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "it ends");
+            assert!(begun.elapsed() < program::WATCHDOG, "it does not listen");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn output_that_is_closed_leaves_the_server_and_its_exit_code_as_they_are() {
+    let good = FILE.replace("password_file = \"FOLDER/secret\"", "");
+    for (text, requests, code) in
+        [(good, "XADD orders * user 7\r\nPING\r\n".to_string(), 0), (slow(1), backlog_of_requests(), 1)]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut server = Silent::start(&text, writer);
+        let mut client = server.client();
+        let mut sender = client.try_clone().unwrap();
+        let sending = thread::spawn(move || sender.write_all(requests.as_bytes()).unwrap());
+        ask_over(&mut client, "", "+PONG\r\n");
+        sending.join().unwrap();
+        program::signal(server.child.id(), "TERM");
+        let done = end(server.child);
+        assert_eq!(done.code, Some(code), "{}", done.err);
+        assert_eq!(done.err.contains("were still in the lanes"), code == 1, "{}", done.err);
+    }
+}
+
+/// Fills a pipe, so that it takes no line more until it is read.
+fn fill(pipe: &PipeWriter) {
+    let status = |flags: libc::c_int| {
+        // SAFETY: the descriptor is open, and F_SETFL takes flags alone.
+        let done = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, flags) };
+        assert_eq!(done, 0);
+    };
+    status(libc::O_NONBLOCK);
+    let mut pipe = pipe;
+    while pipe.write_all(&[b'\n']).is_ok() {}
+    status(0);
+}
+
+#[test]
+fn output_that_is_not_read_keeps_no_signal_waiting() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    fill(&writer);
+    let mut server = Silent::start(&FILE.replace("password_file = \"FOLDER/secret\"", ""), writer);
+    drop(server.client());
+    program::signal(server.child.id(), "TERM");
+    let begun = Instant::now();
+    while UnixStream::connect(&server.socket).is_ok() {
+        assert!(begun.elapsed() < program::WATCHDOG, "the signal waits for the reader");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let reading = thread::spawn(move || {
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        read
+    });
+    let done = end(server.child);
+    let read = reading.join().unwrap();
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(read.contains("listening unix") && read.contains("closed: "), "{read}");
+}
+
+/// Whether a process has a handler for a signal.
+fn catches(pid: u32, signal: libc::c_int) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("a mask");
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 == 1
+}
+
+#[test]
+fn signal_before_the_server_is_up_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    // The start reads the password, which never comes.
+    let pipe = folder.path().join("secret");
+    let made = program::alone(Command::new("mkfifo")).arg(&pipe).spawn().map(end);
+    assert_eq!(made.unwrap().code, Some(0));
+    let _writer = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    for (name, number) in [("TERM", libc::SIGTERM), ("INT", libc::SIGINT), ("HUP", libc::SIGHUP)] {
+        let path = folder.path().join("it.toml");
+        std::fs::write(&path, FILE.replace("FOLDER", folder.path().to_str().unwrap())).unwrap();
+        let child = pelton().args(["run", "--config"]).arg(path).spawn().unwrap();
+        let begun = Instant::now();
+        while !catches(child.id(), number) {
+            assert!(begun.elapsed() < program::WATCHDOG, "it takes no signals");
+            thread::sleep(Duration::from_millis(5));
+        }
+        program::signal(child.id(), name);
+        let done = end(child);
+        assert_eq!((done.code, done.out.as_str()), (None, ""), "{name} ends it: {}", done.err);
+    }
 }
 
 /// A server that another command starts, which decides what becomes of signals.

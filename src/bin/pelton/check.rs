@@ -3,7 +3,7 @@
 use crate::config_args::CheckArgs;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, many};
-use crate::page::Page;
+use crate::page;
 use crate::{config, machine, problems};
 use pelton::config::{Config, Memory, Origin, Problem, Scope};
 use pelton::engine::{Against, Severity};
@@ -73,16 +73,16 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let read = config::read(Some(&args.file), &args.settings.options, args.no_host)?;
     let (config, name) = (&read.config, read.file_name());
     let code = problems::code(config.problems(), args.deny_warnings);
-    let mut page = Page::new();
-    if args.json {
-        page.raw(&json(config, name, read.scope()))?;
-    } else if config.problems().0.is_empty() {
-        page.raw(&good(config, name, read.scope()))?;
-    } else {
-        problems::show(&mut page, config.problems(), read.file())?;
-    }
-    page.flush()?;
-    if code == 0 { Ok(()) } else { Err(Failure::Told(code)) }
+    let written = page::print(|page| {
+        if args.json {
+            page.raw(&json(config, name, read.scope()))
+        } else if config.problems().0.is_empty() {
+            page.raw(&good(config, name, read.scope()))
+        } else {
+            problems::show(page, config.problems(), read.file())
+        }
+    });
+    if code == 0 { written } else { Err(Failure::Told(code)) }
 }
 
 fn good(config: &Config, name: &str, scope: Scope<'_>) -> String {

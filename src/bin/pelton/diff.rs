@@ -4,7 +4,7 @@ use crate::config::{self, Read, borrowed};
 use crate::config_args::DiffArgs;
 use crate::failure::Failure;
 use crate::format::{capital, clean, count, shown};
-use crate::page::{Page, Rows};
+use crate::page::{self, Page, Rows};
 use crate::problems;
 use pelton::config::{Diff, Origin, Scope, Side};
 use pelton::engine::Value;
@@ -24,34 +24,30 @@ struct Root<'a> {
 const DIFFER: u8 = 1;
 
 pub fn run(args: &DiffArgs) -> Result<(), Failure> {
-    let mut page = Page::new();
-    let mut before = read(&mut page, &args.before)?;
-    let mut after = read(&mut page, &args.after)?;
+    let mut before = read(&args.before)?;
+    let mut after = read(&args.after)?;
     let mut tables = [&mut before, &mut after].map(|read| std::mem::take(&mut read.tables));
     let [one, two] = &mut tables;
     let (one, two) = (borrowed(one), borrowed(two));
     let diff = Diff::between((&before.config, &one), (&after.config, &two), Scope::default());
     let names = [before.file_name(), after.file_name()];
-    if args.json {
-        let root = Root { before: names[0], after: names[1], same: diff.is_empty(), diff: &diff };
-        page.raw(&serde_json::to_string(&root).expect("all keys are strings, and there are no floats"))?;
-    } else {
-        show(&mut page, names, &diff)?;
-    }
-    page.flush()?;
-    if diff.is_empty() { Ok(()) } else { Err(Failure::Told(DIFFER)) }
+    let written = page::print(|page| {
+        if args.json {
+            let root = Root { before: names[0], after: names[1], same: diff.is_empty(), diff: &diff };
+            page.raw(&serde_json::to_string(&root).expect("all keys are strings, and there are no floats"))
+        } else {
+            show(page, names, &diff)
+        }
+    });
+    if diff.is_empty() { written } else { Err(Failure::Told(DIFFER)) }
 }
 
 /// A file by itself: the environment would cover what differs.
-fn read(page: &mut Page, file: &Path) -> Result<Read, Failure> {
+fn read(file: &Path) -> Result<Read, Failure> {
     let read = config::resolved(config::of_file(Some(file))?, None);
     match problems::code(read.config.problems(), false) {
         0 => Ok(read),
-        code => {
-            problems::show(page, read.config.problems(), read.file())?;
-            page.flush()?;
-            Err(Failure::Told(code))
-        }
+        code => Err(problems::refused(&read, code)),
     }
 }
 

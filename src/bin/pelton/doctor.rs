@@ -99,34 +99,42 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let is_page = !args.json && !prints_script;
     let mut page = Page::new();
     let findings = doctor.look();
-    if is_page {
-        show_findings(&mut page, &doctor, &findings)?;
-        if let Some(span) = doctor.measures() {
-            page.title(&format!("Measuring for up to {} s", span.as_secs()))?;
-        }
-        page.flush()?;
-    }
+    let shown = if is_page { show_begin(&mut page, &doctor, &findings) } else { Ok(()) };
     // Nothing that is measured has a remedy, so a script alone needs no wait.
     let measured = if prints_script { None } else { doctor.measure() };
     let report = doctor.report(findings, measured);
     let script = args.fix_script.as_ref().map(|_| report.fix_script()).unwrap_or_default();
-    if prints_script {
-        page.raw(script.trim_end())?;
-    } else if let Some(file) = &args.fix_script {
+    if let Some(file) = args.fix_script.as_ref().filter(|_| !prints_script) {
         write(file, &script)?;
     }
-    if args.json {
-        let [ok, unknown, warn, bad] = State::ALL.map(|state| report.count(state));
-        let json = serde_json::to_string(&Root { ok, unknown, warn, bad, report: &report });
-        page.raw(&json.expect("all keys are strings, and every float is finite"))?;
+    let written = shown.and_then(|()| {
+        if prints_script {
+            page.raw(script.trim_end())?;
+        } else if args.json {
+            page.raw(&json(&report))?;
+        } else {
+            show_measured(&mut page, &report)?;
+            show_remedies(&mut page, &report)?;
+            show_sum(&mut page, &report, args.fix_script.as_deref())?;
+        }
+        page.flush()
+    });
+    verdict(&report).and(written)
+}
+
+fn json(report: &Report) -> String {
+    let [ok, unknown, warn, bad] = State::ALL.map(|state| report.count(state));
+    let json = serde_json::to_string(&Root { ok, unknown, warn, bad, report });
+    json.expect("all keys are strings, and every float is finite")
+}
+
+/// What is known without measuring, before the wait for the rest.
+fn show_begin(page: &mut Page, doctor: &Doctor, findings: &[Finding]) -> Result<(), Failure> {
+    show_findings(page, doctor, findings)?;
+    if let Some(span) = doctor.measures() {
+        page.title(&format!("Measuring for up to {} s", span.as_secs()))?;
     }
-    if is_page {
-        show_measured(&mut page, &report)?;
-        show_remedies(&mut page, &report)?;
-        show_sum(&mut page, &report, args.fix_script.as_deref())?;
-    }
-    page.flush()?;
-    verdict(&report)
+    page.flush()
 }
 
 fn write(file: &Path, script: &str) -> Result<(), Failure> {

@@ -22,12 +22,10 @@ struct Root<'a> {
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let (file, key) = named(args);
     let mut read = config::read(file, &args.settings.options, args.no_host)?;
-    let mut page = Page::new();
     if is_wrong(&read) {
-        problems::show(&mut page, read.config.problems(), read.file())?;
-        page.flush()?;
-        return Err(Failure::Told(problems::CONFIGURATION));
+        return Err(problems::refused(&read, problems::CONFIGURATION));
     }
+    let mut page = Page::new();
     let mut tables = read.take_tables_said();
     let tables = borrowed(&mut tables);
     let mut all = read.config.explain(&tables, read.scope());

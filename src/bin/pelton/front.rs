@@ -73,8 +73,7 @@ impl Front {
 }
 
 /// What is served, and how to talk to it.
-pub fn greet(options: &Options, server: &Server) -> Result<(), Failure> {
-    let mut page = Page::new();
+pub fn greet(page: &mut Page, options: &Options, server: &Server) -> Result<(), Failure> {
     let places = server.places();
     let usual = start().listen;
     let is_taken = |address: &&String| places.iter().all(|place| place.address != **address);
@@ -136,8 +135,7 @@ pub fn greet(options: &Options, server: &Server) -> Result<(), Failure> {
     page.note(
         "Ctrl-C stops it and shows its report. `pelton init --gateway` drafts a configuration of your own, and \
          `pelton run --config FILE` serves it.",
-    )?;
-    page.flush()
+    )
 }
 
 /// A client's command, up to what it says.

@@ -8,7 +8,7 @@
 //! Exit codes: 0, all is well; 1, the run failed (the input, the output, a malformed line under `--strict`, events that a
 //! stop left in their lanes), or `diff` has found a difference; 2, the arguments or the settings cannot be; 3, the settings
 //! could be, but not on this machine (a file is not there, an address is in use, a limit is too low), or `doctor` has found
-//! something bad. Errors go to standard error, each as one sentence that says what to do.
+//! something bad. A reader that closes the output early changes none of them: only what is printed is lost. Errors go to standard error, each as one sentence that says what to do.
 //! What `check` finds is its output, and goes to standard output.
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod check;
 mod config_args;
 mod diff;
 mod doctor;
+mod ending;
 mod explain;
 mod failure;
 mod format;
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has seen enough.
+        // All is well, and the reader has seen enough.
         Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
     }

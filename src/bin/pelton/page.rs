@@ -1,7 +1,8 @@
 //! The page: where all text goes, and what it looks like.
 //!
 //! Headings are bold, lines and notes dim, and only where a terminal is at the other end (and `NO_COLOR` is not set):
-//! in a pipe the text is the same without them. Every write can fail, since whoever reads may go away.
+//! in a pipe the text is the same without them. Every write can fail, since a reader may go away. What a command found
+//! counts all the same: its verdict comes before what became of the page, as in `verdict(&report).and(written)`.
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
@@ -22,9 +23,51 @@ pub const WIDTH: usize = 100;
 const FACT: usize = 16;
 
 pub struct Page {
-    out: BufWriter<StdoutLock<'static>>,
+    out: Out,
     colours: bool,
     columns: usize,
+}
+
+/// Where a page goes.
+enum Out {
+    Stdout(BufWriter<StdoutLock<'static>>),
+    /// To be printed later.
+    Text(Vec<u8>),
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Out::Stdout(out) => out.write(bytes),
+            Out::Text(text) => text.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Out::Stdout(out) => out.flush(),
+            Out::Text(_) => Ok(()),
+        }
+    }
+}
+
+/// Prints a page: all that `fill` puts on it has gone out at the end.
+pub fn print(fill: impl FnOnce(&mut Page) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut page = Page::new();
+    fill(&mut page)?;
+    page.flush()
+}
+
+/// A page as text, laid out for standard output and not printed yet.
+pub fn text(fill: impl FnOnce(&mut Page) -> Result<(), Failure>) -> Result<String, Failure> {
+    let stdout = io::stdout();
+    let (colours, columns) = (has_colours(&stdout), columns(&stdout));
+    let mut page = Page { out: Out::Text(Vec::new()), colours, columns };
+    fill(&mut page)?;
+    match page.out {
+        Out::Text(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
+        Out::Stdout(_) => Ok(String::new()),
+    }
 }
 
 /// How a line is written.
@@ -116,7 +159,7 @@ impl Page {
     pub fn new() -> Self {
         let stdout = io::stdout();
         let (colours, columns) = (has_colours(&stdout), columns(&stdout));
-        Page { out: BufWriter::new(stdout.lock()), colours, columns }
+        Page { out: Out::Stdout(BufWriter::new(stdout.lock())), colours, columns }
     }
 
     /// Whether there is colour.

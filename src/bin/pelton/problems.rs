@@ -1,8 +1,9 @@
 //! What is wrong with a configuration, each with its place in the file underlined.
 
+use crate::config::Read;
 use crate::failure::Failure;
 use crate::format::{clean, many};
-use crate::page::Page;
+use crate::page::{self, Page};
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
     ThemeCharacters, ThemeStyles,
@@ -37,6 +38,12 @@ pub fn code(problems: &Problems, deny_warnings: bool) -> u8 {
 /// Shows all of them on the page, errors and warnings alike, and how many there are.
 pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) -> Result<(), Failure> {
     page.raw(&render(problems, file, page.width(), page.has_colours()))
+}
+
+/// Prints all of them, and refuses the configuration with this exit code, whether or not they could be printed.
+pub fn refused(read: &Read, code: u8) -> Failure {
+    let _ = page::print(|page| show(page, read.config.problems(), read.file()));
+    Failure::Told(code)
 }
 
 /// All of them, errors and warnings alike, and how many there are.

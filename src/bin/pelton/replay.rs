@@ -3,9 +3,8 @@
 use crate::args::ReplayArgs;
 use crate::config::Told;
 use crate::failure::Failure;
-use crate::page::Page;
 use crate::progress::{End, watched};
-use crate::{json, machine, text};
+use crate::{json, machine, page, text};
 use pelton::weblog::{Progress, Replay, open, prepare_file, prepare_stream};
 use std::io::stdin;
 
@@ -33,15 +32,14 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     machine::allow_huge_pages(prepared.plan().has_huge_pages());
     told.announce();
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
-    let mut page = Page::new();
-    if args.json {
-        page.raw(&json::of(&replay, told.plan().profile()))?;
-    } else {
-        text::input(&mut page, &name, &replay)?;
-        text::all(&mut page, &replay)?;
-    }
-    page.flush()?;
-    verdict(&replay)
+    let written = page::print(|page| {
+        if args.json {
+            return page.raw(&json::of(&replay, told.plan().profile()));
+        }
+        text::input(page, &name, &replay)?;
+        text::all(page, &replay)
+    });
+    verdict(&replay).and(written)
 }
 
 /// A run that lost an event without saying so has failed, whatever it printed.

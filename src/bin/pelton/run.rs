@@ -1,86 +1,69 @@
-//! `pelton run`: the front door, until somebody stops it; and what `up` does of that too.
+//! `pelton run`: the front door, until a signal stops it; and the part of it that `up` shares.
 
 use crate::args::RunArgs;
 use crate::config::Told;
+use crate::ending::Ending;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, many, nanos};
-use crate::page::{Page, Rows};
+use crate::page::{self, Page, Rows};
 use crate::{json, machine, text};
-use pelton::gateway::{End, GateThread, Options, ServeError, Server, ServerReport};
+use pelton::gateway::{End, GateThread, Options, Place, ServeError, Server, ServerReport};
 use pelton::views::Totals;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::io::{Write, stdout};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     machine::raise_descriptors();
     let mut options = Options::default();
     let told = Told::gateway(&args.settings.sources()?, &mut options, &Options::base, None)?;
     let begun = Instant::now();
-    let report = serve(&told, options, Server::start, |_| Ok(()))?;
-    let mut page = Page::new();
-    if args.json {
-        page.raw(&json::served(&report, told.plan().profile(), begun.elapsed()))?;
-    } else {
-        show(&mut page, &report, begun.elapsed())?;
-    }
-    page.flush()?;
-    verdict(&report)
+    let report = serve(&told, options, Server::start, |_| Ok(String::new()))?;
+    let elapsed = begun.elapsed();
+    let written = page::print(|page| match args.json {
+        true => page.raw(&json::served(&report, told.plan().profile(), elapsed)),
+        false => show(page, &report, elapsed),
+    });
+    verdict(&report).and(written)
 }
 
-/// Serves until a signal; what was left then is the report. `greet` says more, once clients can connect.
+/// Serves until a signal; what was left then is the report. `greeting` is more to print once clients can connect.
 pub fn serve(
     told: &Told,
     options: Options,
     start: impl FnOnce(Options) -> Result<Server, ServeError>,
-    greet: impl FnOnce(&Server) -> Result<(), Failure>,
+    greeting: impl FnOnce(&Server) -> Result<String, Failure>,
 ) -> Result<ServerReport, Failure> {
     machine::allow_huge_pages(options.plan.has_huge_pages());
-    // Before anything is started: a signal that comes early is not lost, and ends nothing half made.
-    let ending = [SIGINT, SIGTERM].into_iter().chain(hears_of_hang_ups().then_some(SIGHUP));
-    let mut signals = Signals::new(ending)
-        .map_err(|error| Failure::system(format!("the system does not tell of signals: {error}"), &error))?;
+    let ending = Ending::watch()?;
     told.announce();
     let deadline = options.stop_deadline;
     let mut server = start(options).map_err(|error| Failure::serve(&error))?;
-    let greeted = tell_places(&server).and_then(|()| greet(&server));
-    if greeted.is_ok() {
-        signals.forever().next();
-    }
-    let (hurry, handle) = (server.hurry(), signals.handle());
-    // A second signal hurries the stop. A terminal that goes away sends its own twice, by its shell and by the system.
-    let second = thread::spawn(move || {
-        if signals.forever().any(|signal| signal != SIGHUP) {
-            hurry.now();
-        }
-    });
+    let first = ending.serve(server.hurry());
+    print(places(&server) + &greeting(&server)?)?;
+    // The sender lives until it has sent a message.
+    let _ = first.recv();
     let stopped = server.stop(deadline);
-    handle.close();
-    // It has nothing to panic with, and whoever waits for it has the report already.
-    let _ = second.join();
-    greeted?;
+    ending.report();
     stopped.map_err(|error| Failure::run(&error))
 }
 
-/// Whether a terminal that goes away may end it: not where whoever started it had that ignored, as `nohup` does. Where the
-/// system does not say so, the signal stays as it was.
-fn hears_of_hang_ups() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 0)
+/// Prints from a thread of its own. A reader that does not read, or has gone, keeps neither clients nor signals waiting:
+/// the gateway serves all the same.
+fn print(text: String) -> Result<(), Failure> {
+    let write = move || {
+        let mut out = stdout().lock();
+        // Where this fails, so does the report.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    };
+    let started = thread::Builder::new().name("pelton-places".into()).spawn(write);
+    started.map(drop).map_err(|error| Failure::system(format!("the thread that prints: {error}"), &error))
 }
 
-/// Says where it listens, a line each, as soon as clients can connect: ports that were free are known only now.
-fn tell_places(server: &Server) -> Result<(), Failure> {
-    let mut out = stdout().lock();
-    for place in server.places() {
-        let (kind, address) = (place.kind.name(), clean(&place.address, 200));
-        writeln!(out, "listening {kind} {address}").map_err(Failure::output)?;
-    }
-    out.flush().map_err(Failure::output)
+/// Where it listens, a line each: ports that were free are known only now.
+fn places(server: &Server) -> String {
+    let line = |place: &Place| format!("listening {} {}\n", place.kind.name(), clean(&place.address, 200));
+    server.places().iter().map(line).collect()
 }
 
 /// The report, for people.

@@ -5,10 +5,11 @@ use crate::config::{COMMAND, Told};
 use crate::failure::Failure;
 use crate::format::{bytes, count};
 use crate::front::{self, Front};
-use crate::page::{Page, Rows};
+use crate::page::{self, Page, Rows};
 use crate::progress::{End, watched};
 use crate::{machine, replay, run, text};
 use pelton::engine::{CLASS, ENGINE};
+use pelton::gateway::Server;
 use pelton::weblog::generate::GENERATED_LINE_BYTES_MAX;
 use pelton::weblog::{Generator, Options, Prepared, Progress, REPLAY, Settings, prepare_memory};
 use std::time::Instant;
@@ -31,14 +32,14 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
 }
 
 fn serve(Front { told, options }: Front) -> Result<(), Failure> {
-    Page::new().title("Serving")?;
+    page::print(|page| page.title("Serving"))?;
     let begun = Instant::now();
     let start = |options| Front::start(&told, options);
-    let report = run::serve(&told, options.clone(), start, |server| front::greet(&options, server))?;
-    let mut page = Page::new();
-    run::show(&mut page, &report, begun.elapsed())?;
-    page.flush()?;
-    run::verdict(&report)
+    let greeting = |server: &Server| page::text(|page| front::greet(page, &options, server));
+    let report = run::serve(&told, options.clone(), start, greeting)?;
+    let elapsed = begun.elapsed();
+    let written = page::print(|page| run::show(page, &report, elapsed));
+    run::verdict(&report).and(written)
 }
 
 fn figures(args: &UpArgs, told: Told, options: &Options) -> Result<(), Failure> {
@@ -65,10 +66,8 @@ fn figures(args: &UpArgs, told: Told, options: &Options) -> Result<(), Failure> 
     page.flush()?;
     let progress = Progress::default();
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
-    text::input(&mut page, "Input", &replay)?;
-    text::all(&mut page, &replay)?;
-    page.flush()?;
-    replay::verdict(&replay)
+    let shown = text::input(&mut page, "Input", &replay).and_then(|()| text::all(&mut page, &replay));
+    replay::verdict(&replay).and(shown).and_then(|()| page.flush())
 }
 
 fn stream(settings: &Settings) -> Result<Vec<u8>, Failure> {
