@@ -1156,11 +1156,6 @@ fn a_transaction_with_a_request_that_cannot_be_is_carried_out_not_at_all() {
         say(&mut client, &[end]);
     }
     assert!(client.ask(&["EXEC"]).is_error("ERR EXEC without MULTI"));
-    // Messages would stand among the answers.
-    let mut listener = site.client();
-    listener.ask(&["HELLO", "3"]);
-    listener.ask(&["SUBSCRIBE", "stream:small"]);
-    assert!(listener.ask(&["MULTI"]).is_error("ERR MULTI is not for subscribers"));
     assert!(client.ask(&["DISCARD"]).is_error("ERR DISCARD without MULTI"));
     assert_eq!(site.server.counts().streams[1].accepted, told.streams[1].accepted);
     site.settle(&tally);
@@ -1458,8 +1453,8 @@ fn a_view_that_is_never_told_is_refused_to_subscribers() {
         let text = error_of(&answer);
         let is_clear = text.starts_with(&format!("NOCHANNEL '{name}' ")) && text.contains("PELTON.VIEW all ");
         assert!(is_clear, "{text}");
-        assert!(listener.ask(&[command, "view:none"]).is_error("NOCHANNEL "));
     }
+    assert!(listener.ask(&["SUBSCRIBE", "view:none"]).is_error("NOCHANNEL "));
     // A pattern matches those that are told, and of them alone something comes.
     let confirmed = listener.ask(&["PSUBSCRIBE", "view:*"]);
     assert_eq!(confirmed.items()[2], Reply::Integer(1));

@@ -8,7 +8,13 @@ mod support;
 
 use gateway::*;
 use pelton::gateway::{End, Options};
+use pelton::views::View;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use support::*;
+
+/// Long enough for a message that must not come.
+const MOMENT: Duration = Duration::from_millis(150);
 
 /// A gateway with one stream, `s`.
 fn roomy() -> Options {
@@ -127,5 +133,234 @@ fn arguments_in_errors_cannot_command_a_terminal() {
         let Reply::Error(text) = client.ask(words) else { panic!("{words:?} is no error") };
         assert!(text.contains(SHOWN) && !text.contains('\x1b'), "{text:?}");
     }
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn subscribe_is_carried_out_whole_or_not_at_all() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 1, [class("s", 64), class("other", 64)]));
+    let mut tally = Tally::default();
+    let long = "x".repeat(1_025);
+    let mut publisher = site.client();
+    let mut n = 0;
+    for version in VERSIONS {
+        let mut client = speaking(&site, version);
+        for wrong in [
+            &["SUBSCRIBE", "stream:none", "stream:s"][..],
+            &["SUBSCRIBE", "stream:s", "stream:none"],
+            &["SUBSCRIBE", "stream:s", "stream:s", "", "stream:other"],
+            &["PSUBSCRIBE", "stream:*", &long],
+            &["PSUBSCRIBE", &long, "stream:*"],
+        ] {
+            client.send(&[request(wrong), request(&["PING"])].concat());
+            assert!(matches!(client.read(), Reply::Error(_)), "{wrong:?}");
+            // The one reply, and it is no subscriber.
+            assert_eq!(client.read(), Reply::Simple("PONG".into()), "{wrong:?}");
+            assert_eq!(site.server.counts().subscriptions, 0, "{wrong:?}");
+            publisher.send(&xadd("s", "a", n));
+            publisher.take("s", 1, &mut tally);
+            n += 1;
+        }
+        assert_eq!(client.within(MOMENT), None);
+        // What was subscribed to before stays.
+        assert_eq!(client.ask(&["SUBSCRIBE", "stream:other"]).items()[2], Reply::Integer(1));
+        assert!(client.ask(&["SUBSCRIBE", "stream:s", "stream:none"]).is_error("NOCHANNEL 'stream:none' "));
+        assert_eq!(site.server.counts().subscriptions, 1);
+        client.send(&request(&["UNSUBSCRIBE", "stream:other", "stream:other"]));
+        assert!((0..2).all(|_| client.read().items()[2] == Reply::Integer(0)));
+    }
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.messages, 0);
+}
+
+/// So many patterns, none of which matches anything, from `first` on.
+fn idle_patterns(first: usize, count: usize) -> Vec<String> {
+    (first..first + count).map(|n| format!("none:{n}")).collect()
+}
+
+/// Sends a command with these arguments.
+fn send_all(client: &mut Client, command: &str, args: &[String]) {
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    client.send(&request(&[&[command], &args[..]].concat()));
+}
+
+#[test]
+fn subscriptions_beyond_the_bound_are_refused_as_a_whole() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 1, [class("s", 64), class("other", 64)]));
+    for version in VERSIONS {
+        let mut client = speaking(&site, version);
+        // Redis accepts patterns that match nothing, and clients count on it.
+        send_all(&mut client, "PSUBSCRIBE", &idle_patterns(0, 1_023));
+        for n in 1..=1_023 {
+            assert_eq!(client.read().items()[2], Reply::Integer(n));
+        }
+        let many = "ERR a connection has at most 1024 subscriptions";
+        assert!(client.ask(&["PSUBSCRIBE", "a", "b"]).is_error(many));
+        assert!(client.ask(&["SUBSCRIBE", "stream:s", "stream:other"]).is_error(many));
+        assert_eq!(client.ask(&["SUBSCRIBE", "stream:s"]).items()[2], Reply::Integer(1_024));
+        assert!(client.ask(&["SUBSCRIBE", "stream:other"]).is_error(many));
+        // Those that are there already are confirmed.
+        send_all(&mut client, "PSUBSCRIBE", &[idle_patterns(500, 2), idle_patterns(500, 1)].concat());
+        assert!((0..3).all(|_| client.read().items()[2] == Reply::Integer(1_024)));
+        assert_eq!(site.server.counts().subscriptions, 1_024);
+        drop(client);
+        site.until("it is counted out", |counts| counts.subscriptions == 0);
+    }
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn patterns_that_match_everything_are_bounded_by_what_they_match() {
+    const CLIENTS: usize = 20;
+    let _dog = watchdog();
+    let classes = ["s", "t", "u", "v", "w"].map(|name| class(name, 64));
+    let site = Site::open(options(1, 1, classes));
+    let mut tally = Tally::default();
+    // As many as there may be: 819 patterns of five channels, and one channel by its name.
+    let all: Vec<_> = (0..819).map(|n| format!("{}stream:?", "*".repeat(n))).collect();
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = speaking(&site, "3");
+            send_all(&mut client, "PSUBSCRIBE", &all);
+            assert!((1..=819).all(|n| client.read().items()[2] == Reply::Integer(n)));
+            assert_eq!(client.ask(&["SUBSCRIBE", "stream:s"]).items()[2], Reply::Integer(820));
+            assert!(
+                client.ask(&["SUBSCRIBE", "stream:t"]).is_error("ERR a connection has at most 4096 pairs ")
+            );
+            assert!(client.ask(&["PSUBSCRIBE", "none", "*"]).is_error("ERR a connection has at most 4096 "));
+            assert_eq!(client.ask(&["PSUBSCRIBE", "none"]).items()[2], Reply::Integer(821));
+            client
+        })
+        .collect();
+    let mut publisher = site.client();
+    publisher.send(&xadd("s", "a", 0));
+    publisher.take("s", 1, &mut tally);
+    for client in &mut clients {
+        let mut heard = 0;
+        while heard < 820 {
+            let Reply::Push(items) = client.read() else { panic!("no message") };
+            assert_eq!(items[items.len() - 2].text(), "stream:s");
+            heard += 1;
+        }
+        assert_eq!(client.within(Duration::ZERO), None);
+    }
+    let unsubscriber = clients.last_mut().unwrap();
+    unsubscriber.send(&request(&["PUNSUBSCRIBE"]));
+    assert!((1..=820).rev().all(|n| unsubscriber.read().items()[2] == Reply::Integer(n)));
+    publisher.send(&xadd("t", "a", 0));
+    publisher.take("t", 1, &mut tally);
+    drop(clients);
+    site.until("all are counted out", |counts| counts.subscriptions == 0);
+    publisher.ping();
+    site.settle(&tally);
+}
+
+#[test]
+fn pubsub_counts_what_is_subscribed_to() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 2, [class("s", 64), class("other", 64), class("third", 64)]));
+    let mut clients = [site.client(), site.client(), site.client()];
+    for client in &mut clients[1..] {
+        client.ask(&["SUBSCRIBE", "stream:s"]);
+        client.ask(&["PSUBSCRIBE", "stream:*"]);
+    }
+    clients[2].ask(&["SUBSCRIBE", "stream:other"]);
+    let pubsub = |client: &mut Client, words: &[&str]| -> Vec<Reply> {
+        client.ask(&[&["PUBSUB"], words].concat()).items().to_vec()
+    };
+    let texts = |names: &[&str]| names.iter().map(|name| Reply::Bulk((*name).into())).collect::<Vec<_>>();
+    let [own, ..] = &mut clients;
+    assert_eq!(pubsub(own, &["CHANNELS"]), texts(&["stream:s", "stream:other"]));
+    assert_eq!(pubsub(own, &["CHANNELS", "*o*"]), texts(&["stream:other"]));
+    let counted = pubsub(own, &["NUMSUB", "stream:s", "stream:third", "none"]);
+    let expected = [("stream:s", 2), ("stream:third", 0), ("none", 0)];
+    let expected = expected.map(|(name, n)| [Reply::Bulk(name.into()), Reply::Integer(n)]);
+    assert_eq!(counted, expected.concat());
+    assert_eq!(own.ask(&["PUBSUB", "NUMPAT"]), Reply::Integer(2));
+    assert!(own.ask(&["PUBSUB", "NOSUCH"]).is_error("ERR unknown subcommand 'NOSUCH'. Try PUBSUB HELP."));
+    let [mut own, second, third] = clients;
+    drop((second, third));
+    site.until("the others have left", |counts| counts.subscriptions == 0);
+    assert_eq!(pubsub(&mut own, &["CHANNELS"]), []);
+    assert_eq!(own.ask(&["PUBSUB", "NUMPAT"]), Reply::Integer(0));
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn subscriber_receives_no_message_between_the_answers_of_its_transaction() {
+    const TIMES: u64 = 20;
+    const ECHOES: usize = 200;
+    let _dog = watchdog();
+    let mut options = options(1, 1, [class("s", 256), class("other", 256)]);
+    options.views.push(View::count("all").over("s"));
+    // Many turns for one transaction.
+    let site = Site::open(Options { output_bytes_max: 1 << 10, ..options });
+    let mut tally = Tally::default();
+    let stop = AtomicBool::new(false);
+    let told = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let (mut client, mut tally, mut n) = (site.client(), Tally::default(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                client.send(&xadd("s", "publisher", n));
+                client.take("s", 1, &mut tally);
+                n += 1;
+            }
+            tally
+        });
+        let mut client = speaking(&site, "3");
+        client.ask(&["SUBSCRIBE", "stream:s"]);
+        let mut messages = 0;
+        let mut answer = |client: &mut Client| loop {
+            match client.read() {
+                Reply::Push(_) => messages += 1,
+                reply => break reply,
+            }
+        };
+        let echo = request(&["ECHO", &"x".repeat(100)]);
+        for time in 0..TIMES {
+            let adds = [xadd("other", "own", 2 * time), xadd("other", "own", 2 * time + 1)].concat();
+            let view = request(&["PELTON.VIEW", "all"]);
+            client.send(&[request(&["MULTI"]), adds, echo.repeat(ECHOES), view, request(&["EXEC"])].concat());
+            assert_eq!(answer(&mut client), Reply::Simple("OK".into()));
+            for _ in 0..ECHOES + 3 {
+                assert_eq!(answer(&mut client), Reply::Simple("QUEUED".into()));
+            }
+            let answers = answer(&mut client);
+            let items = answers.items();
+            assert!(items.iter().all(|item| !matches!(item, Reply::Push(_))), "{items:?}");
+            assert_eq!(items.len(), ECHOES + 3);
+            items[..2].iter().for_each(|item| client.note("other", item, &mut tally));
+            assert!(matches!(items.last(), Some(Reply::Map(_))), "{items:?}");
+        }
+        // Messages go on after it.
+        while messages == 0 {
+            messages += u64::from(matches!(client.read(), Reply::Push(_)));
+        }
+        stop.store(true, Ordering::Relaxed);
+        publisher.join().unwrap()
+    });
+    tally.add(told);
+    let report = site.settle(&tally);
+    assert_eq!(report.gateway.messages_lost, 0);
+}
+
+#[test]
+fn turn_of_expensive_requests_ends_before_all_of_them_are_carried_out() {
+    const REQUESTS: usize = 60;
+    let _dog = watchdog();
+    let site = Site::open(roomy());
+    let mut client = site.client();
+    // Little to read and nothing to write, and much to compare.
+    let one = request(&[&["CONFIG", "GET"][..], &["a*b*c*d*e"; 30]].concat());
+    let before = site.server.counts().writes;
+    client.send(&one.repeat(REQUESTS));
+    for _ in 0..REQUESTS {
+        assert_eq!(client.read().items(), []);
+    }
+    // Each turn writes once.
+    let turns = site.server.counts().writes - before;
+    assert!(turns > 5, "{turns} turns");
     site.settle(&Tally::default());
 }

@@ -151,6 +151,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "command",
             "accept",
             "worker",
+            "deliver",
             "rounds",
             "server",
         ],

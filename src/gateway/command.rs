@@ -51,6 +51,13 @@ const CONFIG: &[Command] = &[
     HELP,
 ];
 
+const PUBSUB: &[Command] = &[
+    Command::new("CHANNELS", -2, "Lists the channels that are subscribed to by name.", pubsub::channels),
+    Command::new("NUMSUB", -2, "Counts the subscriptions by name of each channel.", pubsub::counts),
+    Command::new("NUMPAT", 2, "Counts the subscriptions that are patterns.", pubsub::patterns),
+    HELP,
+];
+
 const XINFO: &[Command] = &[Command::new("STREAM", -3, "Describes a stream.", info::stream), HELP];
 
 /// All commands, the frequent ones first.
@@ -73,6 +80,7 @@ pub(super) const COMMANDS: &[Command] = &[
     listening(Command::new("PSUBSCRIBE", -2, "Subscribes to all channels that match.", pubsub::psubscribe)),
     listening(Command::new("UNSUBSCRIBE", -1, "Unsubscribes from channels.", pubsub::unsubscribe)),
     listening(Command::new("PUNSUBSCRIBE", -1, "Unsubscribes from patterns.", pubsub::punsubscribe)),
+    of(Command::new("PUBSUB", -2, "Describes subscriptions.", help), PUBSUB),
     Command::new("MULTI", 1, "Keeps the requests that follow until EXEC.", transaction::multi),
     Command::new("EXEC", 1, "Carries out the requests since MULTI.", transaction::exec),
     Command::new("DISCARD", 1, "Discards the requests since MULTI.", transaction::discard),
@@ -117,6 +125,13 @@ impl Desk {
 
     #[inline(never)]
     fn run_slow(&mut self, call: &mut Call<'_>) -> Next {
+        let next = self.carry_out(call);
+        // After each of these, as some take as long as a turn may; an event is bounded by its bytes.
+        self.is_over = self.is_turn_over();
+        next
+    }
+
+    fn carry_out(&mut self, call: &mut Call<'_>) -> Next {
         let found = admit(call);
         let Some(own) = &mut call.session.transaction else {
             return found.map_or_else(|next| next, |command| (command.run)(self, call));
@@ -208,12 +223,18 @@ fn help(_: &mut Desk, call: &mut Call<'_>) -> Next {
     Next::Goes
 }
 
-/// The commands that are named behind the part, `None` for what is none; or all.
-fn chosen(call: &Call<'_>) -> Vec<Option<&'static Command>> {
-    if call.len() > 2 {
-        return (2..call.len()).map(|at| find(COMMANDS, call.arg(at))).collect();
+/// The commands that are named after the subcommand, `None` for an unknown one; or all. An error is answered if they are
+/// too many: each takes far longer to describe than to name.
+fn chosen(call: &mut Call<'_>) -> Option<Vec<Option<&'static Command>>> {
+    const NAMES_MAX: usize = 256;
+    if call.len() <= 2 {
+        return Some(COMMANDS.iter().map(Some).collect());
     }
-    COMMANDS.iter().map(Some).collect()
+    if call.len() - 2 > NAMES_MAX {
+        call.reply.error(format_args!("ERR at most {NAMES_MAX} commands can be named"));
+        return None;
+    }
+    Some((2..call.len()).map(|at| find(COMMANDS, call.arg(at))).collect())
 }
 
 fn count(_: &mut Desk, call: &mut Call<'_>) -> Next {
@@ -232,14 +253,15 @@ fn list(_: &mut Desk, call: &mut Call<'_>) -> Next {
 }
 
 fn describe_each(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    let chosen = chosen(call);
+    let Some(chosen) = chosen(call) else { return Next::Goes };
     call.reply.array(chosen.len());
     chosen.into_iter().for_each(|command| describe(command, &mut call.reply));
     Next::Goes
 }
 
 fn docs(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    let known: Vec<_> = chosen(call).into_iter().flatten().collect();
+    let Some(chosen) = chosen(call) else { return Next::Goes };
+    let known: Vec<_> = chosen.into_iter().flatten().collect();
     let reply = &mut call.reply;
     reply.map(known.len());
     for command in known {

@@ -7,7 +7,7 @@
 //! while there are more than its messages alone can be.)
 #![forbid(unsafe_code)]
 
-use super::channel::Subscriptions;
+use super::channel::{Chosen, Subscriptions};
 use super::counts::{End, ThreadCounts};
 use super::pool::Pool;
 use super::socket::Socket;
@@ -71,7 +71,14 @@ impl Transaction {
     }
 }
 
+/// A request that takes longer than a turn may, as far as it was carried out.
+pub(super) enum Begun {
+    /// `PSUBSCRIBE`: the first arguments.
+    Patterns(Chosen),
+}
+
 /// Who a connection is, and how it wants to be spoken to.
+#[derive(Default)]
 pub(super) struct Session {
     /// Unique in the server.
     pub id: u64,
@@ -85,6 +92,10 @@ pub(super) struct Session {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What it has said since `MULTI`.
     pub transaction: Option<Box<Transaction>>,
+    /// Items of the array of `EXEC` that are not written yet.
+    pub exec_left: usize,
+    /// What was done of the request that comes next, if it is carried out in pieces.
+    pub begun: Option<Box<Begun>>,
 }
 
 pub(super) struct Conn {
@@ -161,6 +172,18 @@ impl Conn {
             sent = self.write_all(answers, counts)?;
         }
         pool.append(&mut self.output, &answers[sent..]);
+        Ok(())
+    }
+
+    /// Writes the messages that were held back while an `EXEC` was answered, if its last item is written.
+    pub fn release(&mut self, pool: &mut Pool, counts: &ThreadCounts) -> io::Result<()> {
+        let Some(own) = &mut self.session.subscriptions else { return Ok(()) };
+        if self.session.exec_left > 0 || own.held.is_empty() {
+            return Ok(());
+        }
+        let mut held = std::mem::take(&mut own.held);
+        self.send(&held, pool, counts)?;
+        pool.take_back(&mut held);
         Ok(())
     }
 

@@ -94,6 +94,10 @@ pub(super) struct ThreadCounts {
     pub writes: Counter,
     pub waits: Counter,
     pub subscriptions: Counter,
+    /// Subscriptions that are patterns.
+    pub patterns: Counter,
+    /// By channel: subscriptions by its name.
+    pub named: Box<[Counter]>,
     pub messages: Counter,
     pub messages_lost: Counter,
     pub allocations: Counter,
@@ -103,7 +107,7 @@ pub(super) struct ThreadCounts {
 }
 
 impl ThreadCounts {
-    pub fn new(streams: usize) -> Self {
+    pub fn new(streams: usize, channels: usize) -> Self {
         let counter = Counter::default;
         ThreadCounts {
             connected: counter(),
@@ -115,6 +119,8 @@ impl ThreadCounts {
             writes: counter(),
             waits: counter(),
             subscriptions: counter(),
+            patterns: counter(),
+            named: (0..channels).map(|_| counter()).collect(),
             messages: counter(),
             messages_lost: counter(),
             allocations: counter(),

@@ -14,6 +14,7 @@ use crate::views::Which;
 use crate::words::printable;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// What a thread needs to carry out commands.
 pub(super) struct Desk {
@@ -25,6 +26,17 @@ pub(super) struct Desk {
     pub notes: Sender<Note>,
     pub closed: Arc<Closed>,
     pub thread: usize,
+    /// When the turn of the connection that is served should end.
+    pub turn_ends: Instant,
+    /// Whether a request was carried out after that.
+    pub is_over: bool,
+}
+
+impl Desk {
+    /// Whether the turn should end. A request that can be carried out in pieces looks here after each of them.
+    pub fn is_turn_over(&self) -> bool {
+        Instant::now() >= self.turn_ends
+    }
 }
 
 /// What the thread that reads views is brought.
@@ -93,6 +105,8 @@ pub(super) enum Next {
     Waits(Room),
     /// It waits for a view that is being read.
     Asks,
+    /// The rest of this request is carried out in the connection's next turn.
+    Again,
     /// These requests come before what else it has said.
     Repeats(Vec<u8>),
     /// It ends when everything is written.

@@ -65,6 +65,18 @@
 //! twice stands there twice, and most readers keep the last one alone. Handlers, and the answers of `PELTON.VIEW`, have the
 //! bytes as they came.
 //!
+//! `SUBSCRIBE` and `PSUBSCRIBE` are carried out as a whole or not at all: one confirmation for each name, or one error. A
+//! pattern that matches nothing is accepted, a name that is not a channel is not. A connection has at most 1,024
+//! subscriptions, and 4,096 pairs of a subscription and a channel that it matches; it has a message once for each. What is
+//! to be delivered is delivered in pieces, between which critical connections are served. Between the head of an `EXEC` and
+//! its last answer there is no message.
+//!
+//! # Other commands
+//! Those by which clients and load balancers find out what they talk to answer as a single Redis 7.0 node without replicas:
+//! `HELLO`, `ROLE`, `INFO` (`INFO server` has Pelton's own version), `CLUSTER`, `CONFIG GET`, `COMMAND`. `WATCH` and `UNWATCH`
+//! are accepted, as nothing that is watched could change. `XLEN` counts since start, and is an error for a stream that is not
+//! declared, as `XADD` is. `DBSIZE` counts the streams. `CLIENT TRACKING` is an error: no cache would ever be invalidated.
+//!
 //! # Order
 //! Requests of a connection are carried out and answered in their order. Its events of one stream and one key are handled in
 //! that order. Between connections there is none.
@@ -86,8 +98,9 @@
 //! `connections_max` is closed without a word, since a word would need a handshake.
 //!
 //! # What it does not do
-//! `MULTI` … `EXEC` carries the requests between them out one after the other, or none of them where one is none; those of
-//! other connections may come in between, and where the connection or the server ends meanwhile the rest is not. It keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
+//! `MULTI` … `EXEC` carries the requests between them out one after the other, or none of them if one is not valid; those of
+//! other connections may come in between, and if the connection or the server ends meanwhile, the rest is not carried out. It
+//! keeps no events: there is no `XRANGE` or `XREAD`, and no group. It is not a cluster, has one user and one database.
 //! Shards are not the gateway's: a handler that takes long fills its lanes, and the policies above say what follows.
 #![forbid(unsafe_code)]
 
@@ -129,6 +142,7 @@ mod transaction;
 mod command;
 mod accept;
 mod worker;
+mod deliver;
 mod rounds;
 mod server;
 

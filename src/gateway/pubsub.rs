@@ -1,81 +1,131 @@
 //! `SUBSCRIBE` and its kin.
 //!
-//! # Limits
-//! Of a view without windows nothing ever closes, so nothing would be told: its channel is refused, and no pattern matches
-//! it. `PELTON.VIEW` reads it.
+//! # Mechanism
+//! A `SUBSCRIBE` or `PSUBSCRIBE` is carried out as a whole or not at all: all of its arguments are looked up before any of
+//! them is subscribed to, so it is answered with one confirmation for each argument, or with one error. Clients rely on that.
+//! Patterns are compared with all channels, which may take longer than a turn: then the rest of the arguments are looked up in
+//! the connection's next turns.
+//!
+//! # Which names are accepted
+//! - A name that is not a channel is an error: channels are declared, so nothing would ever come of it.
+//! - A pattern that matches no channel is accepted, as in Redis: clients listen to `__keyspace@0__:*` and the like.
+//! - A view without windows has no messages, as nothing of it ever closes. Its name is an error, and so is a pattern that
+//!   matches such views alone; other patterns match as if they were not there. `PELTON.VIEW` reads them.
 #![forbid(unsafe_code)]
 
-use super::channel::{ChannelId, Subscription};
+use super::channel::{ChannelId, Chosen, Name, SUBSCRIPTIONS_MAX};
 use super::closed::settled_ms;
+use super::conn::{Begun, Session};
 use super::desk::{Call, Desk, Next, Note};
 use super::glob::Pattern;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
 use crate::resp::Reply;
 use crate::views::View;
+use std::sync::Arc;
 
-/// Channels and patterns that one connection may subscribe to.
-const SUBSCRIPTIONS_MAX: usize = 1_024;
+/// Answers an error to a command with more names than a connection can have subscriptions.
+fn has_too_many(call: &mut Call<'_>) -> bool {
+    let has_too_many = call.len() - 1 > SUBSCRIPTIONS_MAX;
+    if has_too_many {
+        call.reply.error(format_args!("ERR a connection has at most {SUBSCRIPTIONS_MAX} subscriptions"));
+    }
+    has_too_many
+}
 
+/// `SUBSCRIBE channel …`
 pub(super) fn subscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    each(desk, call, "subscribe", false)
-}
-
-pub(super) fn psubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    each(desk, call, "psubscribe", true)
-}
-
-fn each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> Next {
+    let mut chosen = Chosen::default();
+    if has_too_many(call) {
+        return Next::Goes;
+    }
     for at in 1..call.len() {
-        let pattern = match is_pattern.then(|| Pattern::new(call.arg(at))).transpose() {
-            Ok(pattern) => pattern,
-            Err(error) => {
-                call.reply.error(error);
-                continue;
+        let name = Arc::new(Name { is_pattern: false, text: call.arg(at).into() });
+        let found = match desk.shared.channel_named(&name.text) {
+            Some(channel) if has_messages(&desk.shared, channel) => {
+                choose(&mut chosen, call.session, name, || Ok(vec![channel]))
+            }
+            Some(channel) => Err(no_messages(desk, &call.text(at), channel)),
+            None => Err(format!(
+                "NOCHANNEL '{}' is not a channel: there are stream:NAME and view:NAME of those that are declared",
+                call.text(at)
+            )),
+        };
+        if let Err(error) = found {
+            call.reply.error(error);
+            return Next::Goes;
+        }
+    }
+    commit(desk, call, "subscribe", chosen)
+}
+
+/// `PSUBSCRIBE pattern …`
+pub(super) fn psubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if has_too_many(call) {
+        return Next::Goes;
+    }
+    let mut chosen = match call.session.begun.take().map(|begun| *begun) {
+        Some(Begun::Patterns(chosen)) => chosen,
+        None => Chosen::default(),
+    };
+    for at in 1 + chosen.all.len()..call.len() {
+        let name = Arc::new(Name { is_pattern: true, text: call.arg(at).into() });
+        let matching = || matching(desk, call.arg(at), || call.text(at));
+        if let Err(error) = choose(&mut chosen, call.session, name, matching) {
+            call.reply.error(error);
+            return Next::Goes;
+        }
+        if desk.is_turn_over() && at + 1 < call.len() {
+            call.session.begun = Some(Box::new(Begun::Patterns(chosen)));
+            return Next::Again;
+        }
+    }
+    commit(desk, call, "psubscribe", chosen)
+}
+
+/// Chooses a name, whose channels are looked up where it is new.
+fn choose(
+    chosen: &mut Chosen,
+    session: &Session,
+    name: Arc<Name>,
+    channels: impl FnOnce() -> Result<Vec<ChannelId>, String>,
+) -> Result<(), String> {
+    let own = session.subscriptions.as_deref();
+    if chosen.is_new(own, &name) {
+        return chosen.add(own, name, channels()?);
+    }
+    chosen.add_again(name);
+    Ok(())
+}
+
+/// The channels that match a pattern and have messages.
+fn matching(desk: &Desk, pattern: &[u8], text: impl Fn() -> String) -> Result<Vec<ChannelId>, String> {
+    let pattern = Pattern::new(pattern).map_err(|error| error.to_string())?;
+    let matches = |id: &ChannelId| pattern.matches(desk.shared.channel_name(*id).as_bytes());
+    let all = (0..desk.shared.channels()).map(ChannelId);
+    let (channels, silent): (Vec<_>, Vec<_>) =
+        all.filter(matches).partition(|id| has_messages(&desk.shared, *id));
+    match (&*channels, &*silent) {
+        ([], [first, ..]) => Err(no_messages(desk, &text(), *first)),
+        _ => Ok(channels),
+    }
+}
+
+/// Subscribes to what was chosen, and confirms each argument.
+fn commit(desk: &mut Desk, call: &mut Call<'_>, kind: &str, chosen: Chosen) -> Next {
+    let own = call.session.subscriptions.get_or_insert_default();
+    for subscription in chosen.all {
+        let name = subscription.name.clone();
+        let begins = |channel| {
+            if desk.listeners.add(channel, call.key.at) {
+                desk.shared.want(channel, desk.thread, true);
+                listens(desk, channel);
             }
         };
-        let name: Box<[u8]> = call.arg(at).into();
-        let all = (0..desk.shared.channels()).map(ChannelId);
-        let matched = |id: &ChannelId| {
-            let channel = desk.shared.channel_name(*id);
-            match &pattern {
-                Some(pattern) => pattern.matches(channel.as_bytes()),
-                None => channel.as_bytes() == &*name,
-            }
-        };
-        let (told, untold): (Vec<_>, Vec<_>) = all.filter(matched).partition(|id| is_told(&desk.shared, *id));
-        let channels: Vec<_> = told.into_iter().map(|id| (id, 0)).collect();
-        // All channels are declared: what matches none would never be told anything.
-        if channels.is_empty() {
-            let name = call.text(at);
-            if let Some(view) = untold.first().and_then(|id| view_of(&desk.shared, *id)) {
-                call.reply.error(format_args!(
-                    "NOCHANNEL '{name}' has no messages, as a view without windows closes none: PELTON.VIEW {} reads it",
-                    view.1.name
-                ));
-                continue;
-            }
-            call.reply.error(format_args!(
-                "NOCHANNEL '{name}' is not a channel: there are stream:NAME and view:NAME of those that are declared"
-            ));
-            continue;
+        if own.add(subscription, begins) {
+            count(&desk.shared, desk.thread, &name, 1);
         }
-        let own = call.session.subscriptions.get_or_insert_default();
-        if own.all.len() >= SUBSCRIPTIONS_MAX {
-            call.reply.error(format_args!("ERR a connection has at most {SUBSCRIPTIONS_MAX} subscriptions"));
-            continue;
-        }
-        if !own.all.iter().any(|other| other.is_pattern == is_pattern && other.name == name) {
-            for (channel, _) in &channels {
-                if desk.listeners.add(*channel, call.key.at) {
-                    desk.shared.want(*channel, desk.thread, true);
-                    listens(desk, *channel);
-                }
-            }
-            own.all.push(Subscription { name: name.clone(), is_pattern, channels });
-            count(&desk.shared, desk.thread, 1);
-        }
-        confirm(&mut call.reply, kind, Some(&name), own.all.len());
+        confirm(&mut call.reply, kind, Some(&name.text), own.len());
     }
     Next::Goes
 }
@@ -86,16 +136,24 @@ fn view_of(shared: &Shared, channel: ChannelId) -> Option<(usize, &View)> {
     Some((at, &shared.options.views[at]))
 }
 
-/// Whether anything is ever told on a channel.
-fn is_told(shared: &Shared, channel: ChannelId) -> bool {
+/// Whether a channel ever has messages.
+fn has_messages(shared: &Shared, channel: ChannelId) -> bool {
     view_of(shared, channel).is_none_or(|(_, view)| view.pane_ms().is_some())
 }
 
-/// Says from which window on a view is to be told, before that is promised.
+/// Why a name that stands for such a channel is refused.
+fn no_messages(desk: &Desk, name: &str, channel: ChannelId) -> String {
+    let view = view_of(&desk.shared, channel).map_or("", |(_, view)| &view.name);
+    format!(
+        "NOCHANNEL '{name}' has no messages, as a view without windows never closes one: PELTON.VIEW {view} reads it"
+    )
+}
+
+/// Fixes from which window on the messages of a view begin, before the subscription is confirmed.
 fn listens(desk: &Desk, channel: ChannelId) {
     let Some((at, view)) = view_of(&desk.shared, channel) else { return };
     if let Some(closed_ms) = desk.closed.end_ms(at, view, settled_ms()) {
-        // It fails only where the server stops, and then nothing more is told.
+        // It fails only where the server stops, and then there are no more messages.
         let _ = desk.notes.send(Note::Listens { view: at, closed_ms });
     }
 }
@@ -109,30 +167,27 @@ pub(super) fn punsubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 }
 
 fn un_each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -> Next {
+    if has_too_many(call) {
+        return Next::Goes;
+    }
     let mut own = call.session.subscriptions.take().unwrap_or_default();
-    let named: Vec<Box<[u8]>> = (1..call.len()).map(|at| call.arg(at).into()).collect();
-    let mine = own.all.iter().filter(|subscription| subscription.is_pattern == is_pattern);
-    let names = if named.is_empty() { mine.map(|own| own.name.clone()).collect() } else { named };
+    let named = (1..call.len()).map(|at| Arc::new(Name { is_pattern, text: call.arg(at).into() }));
+    let mut names: Vec<_> = named.collect();
     if names.is_empty() {
-        confirm(&mut call.reply, kind, None, own.all.len());
+        names = own.names().filter(|name| name.is_pattern == is_pattern).cloned().collect();
     }
+    if names.is_empty() {
+        confirm(&mut call.reply, kind, None, own.len());
+    }
+    let Desk { listeners, shared, thread, .. } = desk;
     for name in names {
-        if let Some(at) =
-            own.all.iter().position(|other| other.is_pattern == is_pattern && other.name == name)
-        {
-            let gone = own.all.swap_remove(at);
-            count(&desk.shared, desk.thread, -1);
-            for (channel, _) in gone.channels {
-                let still =
-                    own.all.iter().flat_map(|other| &other.channels).any(|(other, _)| *other == channel);
-                if !still && desk.listeners.remove(channel, call.key.at) {
-                    desk.shared.want(channel, desk.thread, false);
-                }
-            }
+        let ends = |channel| end(shared, *thread, listeners, channel, call.key.at);
+        if own.remove(&name, ends) {
+            count(shared, *thread, &name, -1);
         }
-        confirm(&mut call.reply, kind, Some(&name), own.all.len());
+        confirm(&mut call.reply, kind, Some(&name.text), own.len());
     }
-    call.session.subscriptions = (!own.all.is_empty()).then_some(own);
+    call.session.subscriptions = (!own.is_empty()).then_some(own);
     Next::Goes
 }
 
@@ -146,25 +201,82 @@ fn confirm(reply: &mut Reply<'_>, kind: &str, name: Option<&[u8]>, count: usize)
     reply.integer(count as i64);
 }
 
-/// Counts subscriptions that came or went.
-fn count(shared: &Shared, thread: usize, more: i64) {
-    let counter = &shared.threads[thread].subscriptions;
-    counter.set(counter.get().saturating_add_signed(more));
+/// Counts a subscription that came or went.
+fn count(shared: &Shared, thread: usize, name: &Name, more: i64) {
+    let counts = &shared.threads[thread];
+    let own = match shared.channel_named(&name.text) {
+        Some(channel) if !name.is_pattern => &counts.named[channel.index()],
+        _ => &counts.patterns,
+    };
+    for counter in [&counts.subscriptions, own] {
+        counter.set(counter.get().saturating_add_signed(more));
+    }
+}
+
+/// A connection listens to a channel no longer.
+fn end(shared: &Shared, thread: usize, listeners: &mut Listeners, channel: ChannelId, at: usize) {
+    if listeners.remove(channel, at) {
+        shared.want(channel, thread, false);
+    }
 }
 
 /// Ends all subscriptions of a connection.
 pub(super) fn leave(
-    session: &mut super::conn::Session,
+    session: &mut Session,
     at: usize,
     listeners: &mut Listeners,
     shared: &Shared,
     thread: usize,
 ) {
     let Some(own) = session.subscriptions.take() else { return };
-    count(shared, thread, -(own.all.len() as i64));
-    for (channel, _) in own.all.iter().flat_map(|subscription| &subscription.channels) {
-        if listeners.remove(*channel, at) {
-            shared.want(*channel, thread, false);
-        }
+    own.names().for_each(|name| count(shared, thread, name, -1));
+    own.channels().for_each(|channel| end(shared, thread, listeners, channel, at));
+}
+
+/// `PUBSUB CHANNELS [pattern]`: the channels that connections have subscribed to by name.
+pub(super) fn channels(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if call.len() > 3 {
+        call.reply.error("ERR wrong number of arguments for 'pubsub|channels' command");
+        return Next::Goes;
     }
+    let pattern = match (call.len() == 3).then(|| Pattern::new(call.arg(2))).transpose() {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            call.reply.error(error);
+            return Next::Goes;
+        }
+    };
+    let all = (0..desk.shared.channels()).map(ChannelId).filter(|id| named(&desk.shared, *id) > 0);
+    let names = all.map(|id| desk.shared.channel_name(id).as_bytes());
+    let found: Vec<_> =
+        names.filter(|name| pattern.as_ref().is_none_or(|pattern| pattern.matches(name))).collect();
+    call.reply.array(found.len());
+    found.into_iter().for_each(|name| call.reply.bulk(name));
+    Next::Goes
+}
+
+/// `PUBSUB NUMSUB [channel …]`: how many connections have subscribed to each by its name.
+pub(super) fn counts(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    if has_too_many(call) {
+        return Next::Goes;
+    }
+    call.reply.map(call.len() - 2);
+    for at in 2..call.len() {
+        let name = call.parser.arg(call.input, at);
+        call.reply.bulk(name);
+        call.reply.integer(desk.shared.channel_named(name).map_or(0, |id| named(&desk.shared, id)) as i64);
+    }
+    Next::Goes
+}
+
+/// `PUBSUB NUMPAT`: how many subscriptions are patterns.
+pub(super) fn patterns(desk: &mut Desk, call: &mut Call<'_>) -> Next {
+    let all: u64 = desk.shared.threads.iter().map(|thread| thread.patterns.get()).sum();
+    call.reply.integer(all as i64);
+    Next::Goes
+}
+
+/// How many connections have subscribed to a channel by its name.
+fn named(shared: &Shared, channel: ChannelId) -> u64 {
+    shared.threads.iter().map(|thread| thread.named[channel.index()].get()).sum()
 }

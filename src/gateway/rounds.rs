@@ -11,10 +11,8 @@
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
-use super::channel::ChannelId;
 use super::conn::{ConnKey, Hold, Room, Waited};
 use super::counts::End;
-use super::desk::Desk;
 use super::mail::Mail;
 use super::rules::LISTENERS_MAX;
 use super::settings::seconds;
@@ -30,9 +28,6 @@ use std::time::{Duration, Instant};
 /// How often connections that are idle or stalled are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 
-/// Events that are taken from a shard's tap before connections have their turn again.
-const TAP_BURST: u64 = 256;
-
 impl Worker {
     /// Serves until the server stops.
     pub fn run(mut self) {
@@ -41,7 +36,7 @@ impl Worker {
         while self.shared().stage() == Stage::Running {
             self.wait(&mut events);
             self.note_all(&events, &mut critical_events);
-            self.take_mail();
+            self.take_mail(&mut critical_events);
             self.serve_urgent(&mut critical_events);
             self.enter();
             // Those who wait for room go before those who would take it from them.
@@ -131,27 +126,6 @@ impl Worker {
         self.serve_urgent(critical_events);
     }
 
-    fn serve_urgent(&mut self, events: &mut Events) {
-        if self.critical_conns == 0 {
-            return;
-        }
-        // The system tells of so many at once, and not again of those that it has not told of.
-        for _ in 0..=self.critical_conns / EVENTS_MAX {
-            let _ = self.critical.poll(events, Some(Duration::ZERO));
-            for event in events.iter() {
-                self.note(event.token().0, event);
-            }
-            for _ in 0..self.urgent.len() {
-                if let Some(at) = self.urgent.pop_front() {
-                    self.turn(at);
-                }
-            }
-            if events.iter().count() < EVENTS_MAX {
-                break;
-            }
-        }
-    }
-
     /// Lets those go on whose lanes have room, or whose time is over.
     fn retry(&mut self, critical_events: &mut Events) {
         if self.desk.publisher.waiting.is_empty() {
@@ -189,29 +163,32 @@ impl Worker {
         }
     }
 
-    fn take_mail(&mut self) {
+    fn take_mail(&mut self, critical_events: &mut Events) {
         while let Ok(mail) = self.mail.try_recv() {
             match mail {
                 Mail::Conn { socket, id, is_critical } => self.welcome(socket, id, is_critical),
-                Mail::Answer { key, bytes } => self.answer(key, &bytes),
+                Mail::Answer { key, bytes } => {
+                    self.serve_urgent(critical_events);
+                    self.answer(key, &bytes);
+                }
                 Mail::Message { channel, text } => {
-                    let Worker { conns, pool, desk, .. } = self;
-                    let counts = &desk.shared.threads[desk.thread];
-                    let name = desk.shared.channel_name(channel);
-                    desk.listeners.give(channel, name, &text, (conns, pool, counts));
+                    self.serve_urgent(critical_events);
+                    self.give(channel, &text, critical_events);
                 }
             }
         }
     }
 
-    /// Writes what a view said to the connection that waits for it.
+    /// Writes the answer of a view to the connection that waits for it.
     fn answer(&mut self, key: ConnKey, bytes: &[u8]) {
         let Worker { conns, pool, desk, now_s, .. } = self;
         let Some(conn) = conns.get_mut(key.at).filter(|conn| conn.session.id == key.id) else { return };
         conn.hold = Hold::No;
         conn.active_s = *now_s;
-        match conn.send(bytes, pool, &desk.shared.threads[desk.thread]) {
-            Ok(()) => self.settle(key.at),
+        conn.session.exec_left = conn.session.exec_left.saturating_sub(1);
+        let counts = &desk.shared.threads[desk.thread];
+        match conn.send(bytes, pool, counts).and_then(|()| conn.release(pool, counts)) {
+            Ok(()) => self.report(key.at),
             Err(_) => self.close(key.at, End::Broken),
         }
     }
@@ -222,38 +199,6 @@ impl Worker {
         let shared = self.desk.shared.clone();
         entrance.enter(&shared, |socket, id, is_critical| self.welcome(socket, id, is_critical));
         self.entrance = Some(entrance);
-    }
-
-    /// Brings subscribers what shards have for them.
-    fn deliver(&mut self, critical_events: &mut Events) {
-        let Worker { conns, pool, desk, taps, missed, .. } = self;
-        let Desk { listeners, shared, thread, .. } = desk;
-        let counts = &shared.threads[*thread];
-        taps.poll(
-            TAP_BURST,
-            |record, payload| {
-                let channel = ChannelId(record.stream);
-                listeners.event(
-                    channel,
-                    shared.channel_name(channel),
-                    record,
-                    payload,
-                    (conns, pool, counts),
-                );
-            },
-            |stream, n| missed.push((stream, n)),
-        );
-        for (stream, n) in missed.drain(..) {
-            listeners.missed(ChannelId(stream as u16), n, conns, counts);
-        }
-        while let Some(at) = self.desk.listeners.fresh.pop() {
-            self.serve_urgent(critical_events);
-            if let Some(conn) = self.conns.get_mut(at) {
-                // What it takes nothing of begins to be pending now.
-                conn.active_s = self.now_s;
-            }
-            self.flush(at);
-        }
     }
 
     /// Ends connections that are idle or stalled.

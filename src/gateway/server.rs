@@ -189,6 +189,8 @@ impl Server {
                 closed: closed.clone(),
                 shared,
                 thread: at,
+                turn_ends: Instant::now(),
+                is_over: false,
             };
             let worker = Worker::new(poll, mail, entrance.take(), desk, outs.remove(0))?;
             let cpu = server.cpus[at];

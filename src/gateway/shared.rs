@@ -123,6 +123,7 @@ pub(super) struct Shared {
     pub streams: Box<[Served]>,
     pub by_name: HashMap<Box<[u8]>, u16>,
     channel_names: Box<[String]>,
+    channels_by_name: HashMap<Box<[u8]>, ChannelId>,
     /// By class: how long it waits for room, where it has a limit.
     pub block_limits: Box<[Option<Duration>]>,
     pub threads: Box<[ThreadCounts]>,
@@ -146,17 +147,21 @@ impl Shared {
         let by_name = by_name.map(|(at, stream)| (stream.name.as_bytes().into(), at as u16)).collect();
         let of_streams = streams.iter().map(|stream| format!("stream:{}", stream.name));
         let of_views = options.views.iter().map(|view| format!("view:{}", view.name));
+        let channel_names: Box<[String]> = of_streams.chain(of_views).collect();
+        let channels =
+            channel_names.iter().zip(0..).map(|(name, at)| (name.as_bytes().into(), ChannelId(at)));
         let limit = |class: &Class| match class.overflow {
             Overflow::Block { limit } => limit,
             _ => None,
         };
         Shared {
             by_name,
-            channel_names: of_streams.chain(of_views).collect(),
+            channels_by_name: channels.collect(),
             block_limits: options.plan.classes().iter().map(limit).collect(),
-            threads: wakers.iter().map(|_| ThreadCounts::new(streams.len())).collect(),
+            threads: wakers.iter().map(|_| ThreadCounts::new(streams.len(), channel_names.len())).collect(),
             bells: wakers.into_iter().map(|waker| Arc::new(Bell::new(waker))).collect(),
-            wanted: (0..streams.len() + options.views.len()).map(|_| AtomicU64::new(0)).collect(),
+            wanted: channel_names.iter().map(|_| AtomicU64::new(0)).collect(),
+            channel_names,
             streams,
             clients: Clients::default(),
             password: password.as_ref().map(Password::new),
@@ -237,6 +242,11 @@ impl Shared {
     /// A channel's name: `stream:NAME` or `view:NAME`.
     pub fn channel_name(&self, channel: ChannelId) -> &str {
         &self.channel_names[channel.index()]
+    }
+
+    /// The channel of this name.
+    pub fn channel_named(&self, name: &[u8]) -> Option<ChannelId> {
+        self.channels_by_name.get(name).copied()
     }
 
     /// The channel of a view.

@@ -44,6 +44,7 @@ pub(super) struct TapsIn {
 }
 
 /// A gateway thread's ends of its taps, one for each shard.
+#[derive(Default)]
 pub(super) struct TapsOut {
     shards: Vec<Tap>,
 }

@@ -1,26 +1,23 @@
 //! `MULTI` … `EXEC`: requests that are kept until they are wanted.
 //!
 //! # Mechanism
-//! What a client says between the two is kept as it came. `EXEC` answers with the head of an array, and what was kept goes
-//! before whatever else the connection has said: its requests are carried out like any others, and their answers are
-//! the array's items.
+//! The requests between the two are kept as they came. `EXEC` answers with the head of an array, and puts the kept requests
+//! before the rest of what was read: they are carried out like any others, and their answers are the array's items. While
+//! items are left, messages to the connection are held back ([`subscriptions`](super::subscriptions)).
 //!
 //! # Invariants
-//! - Of a transaction that is discarded, or has a request that nobody could carry out, nothing is carried out.
-//! - Every request that is carried out is answered with exactly one item, and nothing else is said before the last.
+//! - Nothing is carried out of a transaction that is discarded, or that has a request which is not valid.
+//! - Every request that is carried out is answered with exactly one item, and nothing else is written before the last.
 //!
-//! Requests of other connections may come in between, where Redis would keep them waiting: nothing here reads what another
-//! one writes, so all that shows of it are the ids. And a transaction that waits for room may be half done when its connection
-//! or its server ends: what is carried out stays, and no more is.
+//! Requests of other connections may come in between, where Redis would make them wait: nothing here reads what another
+//! connection writes, so only the ids show it. A transaction that waits for room may be half done when its connection or
+//! its server ends: what was carried out stays, and the rest is not carried out.
 #![forbid(unsafe_code)]
 
 use super::desk::{Call, Command, Desk, Next};
 
 pub(super) fn multi(_: &mut Desk, call: &mut Call<'_>) -> Next {
-    if call.session.subscriptions.is_some() {
-        // Its messages would come between the answers of EXEC, which are one.
-        call.reply.error("ERR MULTI is not for subscribers: their messages come in between");
-    } else if call.session.transaction.is_some() {
+    if call.session.transaction.is_some() {
         call.reply.error("ERR MULTI calls can not be nested");
     } else {
         call.session.transaction = Some(Box::default());
@@ -45,6 +42,7 @@ pub(super) fn exec(_: &mut Desk, call: &mut Call<'_>) -> Next {
         }
         Some(own) => {
             call.reply.array(own.len);
+            call.session.exec_left = own.len;
             return Next::Repeats(own.requests);
         }
     }

@@ -5,6 +5,10 @@
 //! until a read has emptied its socket. In its turn it is read once, at most `read_budget_bytes`, into the thread's own
 //! buffer; its requests are carried out there, and the answers written with one call. Then comes the next.
 //!
+//! A turn is bounded by work too: it ends with the first request other than a plain `XADD` that is finished after
+//! [`TURN`], and the rest of what was read waits for the next turn. (What an `XADD` costs is bounded by its bytes.) Requests
+//! that take longer than a turn are carried out in pieces ([`Next::Again`]).
+//!
 //! Connections of a critical listener have a queue and a poll of their own, which is looked at before each turn of any
 //! other, and before each other piece of work of that size: a critical request waits for one at most, however many others
 //! there are.
@@ -32,7 +36,7 @@ use super::pubsub;
 use super::shared::Shared;
 use super::sizes::OUT_BYTES_MORE;
 use super::socket::Socket;
-use super::subscriptions::tell_all_lost;
+use super::subscriptions::report_all_lost;
 use super::tap::TapsOut;
 use crate::resp::{Limits, Parsed, Parser, Reply, Version};
 use mio::event::Event;
@@ -45,7 +49,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The waker's token; those of connections are their places.
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -56,6 +60,9 @@ pub(super) const LISTENERS: usize = usize::MAX - 2;
 
 /// Events that the system tells at once.
 pub(super) const EVENTS_MAX: usize = 1_024;
+
+/// How long a turn may take before it ends with the request that is carried out.
+const TURN: Duration = Duration::from_micros(100);
 
 /// Reads of what a connection has said behind its end.
 const UNREAD_MAX: usize = 32;
@@ -78,6 +85,10 @@ pub(super) struct Worker {
     pub taps: TapsOut,
     /// By stream: events that never reached this thread. Empty between two looks.
     pub missed: Vec<(usize, u64)>,
+    /// The message in the making.
+    pub message: Vec<u8>,
+    /// What may be delivered before critical connections have their turn again, in short messages.
+    pub work_left: usize,
     pub pool: Pool,
     pub scratch: Box<[u8]>,
     pub out: Vec<u8>,
@@ -128,6 +139,8 @@ impl Worker {
             parser: Parser::new(limits),
             taps,
             missed: Vec::with_capacity(desk.shared.streams.len() * usize::from(options.plan.shards)),
+            message: Vec::with_capacity(4 << 10),
+            work_left: 0,
             pool,
             scratch: vec![0; options.read_budget_bytes as usize].into(),
             // A turn ends when so much is answered; one answer may be longer.
@@ -178,6 +191,8 @@ impl Worker {
         }
         // What a read brings has the time of the read.
         desk.publisher.ids.tick();
+        desk.turn_ends = Instant::now() + TURN;
+        desk.is_over = false;
         let thread = desk.thread;
         let output_max = shared.options.output_bytes_max as usize;
         let kept = conn.rest.len();
@@ -218,7 +233,7 @@ impl Worker {
             conn.needs = 0;
         }
         while is_worth_it && done < len {
-            if out.len() >= output_max {
+            if out.len() >= output_max || desk.is_over {
                 conn.has_requests = true;
                 break;
             }
@@ -238,8 +253,18 @@ impl Worker {
                         waited: conn.waited.take(),
                     };
                     is_again = call.waited.is_some();
-                    match desk.run(&mut call) {
+                    let is_item = call.session.exec_left > 0;
+                    let next = desk.run(&mut call);
+                    if is_item && !matches!(next, Next::Waits(_) | Next::Again | Next::Asks) {
+                        conn.session.exec_left -= 1;
+                    }
+                    match next {
                         Next::Goes => {}
+                        // It stays at the front, and is gone on with in the next turn.
+                        Next::Again => {
+                            conn.has_requests = true;
+                            break;
+                        }
                         // It stays, and is carried out when there is room.
                         Next::Waits(room) => {
                             conn.hold = Hold::Room(room);
@@ -285,7 +310,7 @@ impl Worker {
             }
             conn.has_requests |= !matches!(conn.hold, Hold::No) && !conn.rest.is_empty();
         }
-        if conn.send(out, pool, counts).is_err() {
+        if conn.send(out, pool, counts).is_err() || conn.release(pool, counts).is_err() {
             return self.close(at, End::Broken);
         }
         if let Hold::Room(room) = conn.hold {
@@ -293,7 +318,7 @@ impl Worker {
             self.desk.publisher.waiting.push(room.lane, at, is_again);
             return;
         }
-        self.settle(at);
+        self.report(at);
     }
 
     /// After a turn or a flush: closes what has ended, queues what goes on.
@@ -309,17 +334,26 @@ impl Worker {
     pub fn flush(&mut self, at: usize) {
         let Worker { conns, pool, desk, now_s, .. } = self;
         let Some(conn) = conns.get_mut(at) else { return };
-        let counts = &desk.shared.threads[desk.thread];
-        let shared = &desk.shared;
-        let mut done = conn.flush(pool, counts, *now_s);
-        if done.is_ok() && conn.pending() == 0 && conn.session.subscriptions.is_some() {
-            tell_all_lost(conn, pool, |channel| shared.channel_name(channel));
-            done = conn.flush(pool, counts, *now_s);
-        }
-        match done {
-            Ok(()) => self.settle(at),
+        match conn.flush(pool, &desk.shared.threads[desk.thread], *now_s) {
+            Ok(()) => self.report(at),
             Err(_) => self.close(at, End::Broken),
         }
+    }
+
+    /// Reports to a subscriber with nothing pending what it has lost, and settles.
+    pub fn report(&mut self, at: usize) {
+        let Worker { conns, pool, desk, now_s, .. } = self;
+        let Some(conn) = conns.get_mut(at) else { return };
+        let shared = &desk.shared;
+        let bytes_max = shared.options.subscriber_bytes_max as usize;
+        while conn.pending() == 0
+            && report_all_lost(conn, bytes_max, pool, |channel| shared.channel_name(channel))
+        {
+            if conn.flush(pool, &shared.threads[desk.thread], *now_s).is_err() {
+                return self.close(at, End::Broken);
+            }
+        }
+        self.settle(at);
     }
 
     /// Takes a connection over.
@@ -335,6 +369,8 @@ impl Worker {
             name: None,
             subscriptions: None,
             transaction: None,
+            exec_left: 0,
+            begun: None,
         };
         let entry = self.conns.vacant_entry();
         let at = entry.key();
