@@ -19,10 +19,12 @@ use needs::{Need, skipped};
 use pelton::engine::Secret;
 use pelton::gateway::{Counts, End, Options, ServeError, Server};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -654,6 +656,107 @@ fn a_socket_path_is_taken_only_where_nobody_listens() {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
         drop(server);
     }
+}
+
+/// A listener whose queue is full, with the connections in it: one more would have to wait.
+fn full_listener(path: &Path) -> Vec<socket2::Socket> {
+    let address = socket2::SockAddr::unix(path).unwrap();
+    let socket = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    let listener = socket();
+    listener.bind(&address).unwrap();
+    listener.listen(0).unwrap();
+    let mut all = vec![listener];
+    loop {
+        let client = socket();
+        client.set_nonblocking(true).unwrap();
+        match client.connect(&address) {
+            Ok(()) => all.push(client),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return all;
+            }
+        }
+        assert!(all.len() < 100, "the queue is never full");
+    }
+}
+
+#[test]
+fn start_does_not_wait_for_the_server_that_has_its_socket_path() {
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let _full = full_listener(&path);
+    let options = Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+    let error = Server::start(options).err().expect("another server is there").to_string();
+    assert!(error.contains("another server listens there"), "{error}");
+    assert!(path.exists());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn of_servers_that_start_at_once_one_listens_and_the_others_return_an_error() {
+    const SERVERS: usize = 4;
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    for round in 0..20 {
+        if round % 2 == 1 {
+            // A server that was killed has left its own.
+            drop(UnixListener::bind(&path).unwrap());
+        }
+        let gate = Barrier::new(SERVERS);
+        let started: Vec<_> = std::thread::scope(|scope| {
+            let start = || {
+                let options = Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+                gate.wait();
+                Server::start(options)
+            };
+            let all: Vec<_> = (0..SERVERS).map(|_| scope.spawn(start)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let mut servers = Vec::new();
+        for one in started {
+            match one {
+                Ok(server) => servers.push(server),
+                Err(error) => assert!(error.to_string().contains("listens there"), "round {round}: {error}"),
+            }
+        }
+        assert_eq!(servers.len(), 1, "round {round}");
+        Client::new(path.to_str().unwrap()).ping();
+        assert!(servers[0].stop(DEADLINE).unwrap().engine.ledger.is_closed());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "round {round}");
+    }
+}
+
+#[test]
+fn stop_removes_no_socket_of_another_server() {
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let options = Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+    let mut server = Server::start(options).unwrap();
+    // An administrator has removed its file, and started another server.
+    std::fs::remove_file(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
+    assert!(server.stop(DEADLINE).unwrap().engine.ledger.is_closed());
+    drop(server);
+    UnixStream::connect(&path).unwrap();
+}
+
+#[test]
+fn folders_that_others_made_stop_no_start() {
+    let _dog = watchdog();
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("socket");
+    let made = path.with_extension(format!("{}.new", std::process::id()));
+    std::fs::create_dir(&made).unwrap();
+    std::fs::write(made.join("socket"), "theirs").unwrap();
+    let options = Options { listen: Vec::new(), unix_socket: Some(path.clone()), ..roomy() };
+    let mut server = Server::start(options).unwrap_or_else(|error| panic!("{error}"));
+    Client::new(path.to_str().unwrap()).ping();
+    assert!(server.stop(DEADLINE).unwrap().engine.ledger.is_closed());
+    assert_eq!(std::fs::read_to_string(made.join("socket")).unwrap(), "theirs");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]

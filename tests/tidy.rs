@@ -128,6 +128,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "clients",
             "pool",
             "socket",
+            "socket_file",
             "listen",
             "glob",
             "channel",

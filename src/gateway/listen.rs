@@ -1,26 +1,20 @@
 //! Listeners: TCP addresses and Unix sockets.
 //!
 //! # Invariants
-//! - A path that holds anything but a socket nobody listens at is left as it is, and is an error.
 //! - A TCP peer that is gone without a word (its power, its network) is found out by the system, whether it has an `idle_s`
 //!   or not: it is asked after [`KEEPALIVE`] of silence, and given up after as much again without an answer.
-//! - The mode of a Unix socket is set before anyone else can connect: it is made in a folder of this user's alone.
 #![forbid(unsafe_code)]
 
-use super::rules::SOCKET_PATH_BYTES_MAX;
 use super::settings::Options;
 use super::socket::Socket;
+use super::socket_file::{Refused, SocketFile};
 #[cfg(feature = "tls")]
 use super::tls::{Terms, Tls};
 use crate::engine::PlanError;
 use mio::net::{TcpListener, TcpStream, UnixListener};
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What kind of connections a listener takes.
@@ -91,7 +85,8 @@ impl ListenError {
 
 pub(super) enum Door {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    /// The file is removed while the listener is open: no other server takes its path before.
+    Unix(SocketFile, UnixListener),
     #[cfg(feature = "tls")]
     Tls(TcpListener, Terms),
 }
@@ -131,7 +126,12 @@ impl Listener {
             }
         }
         if let Some(path) = &options.unix_socket {
-            all.push(Listener { kind: Kind::Unix, door: unix(path, options.unix_mode)? });
+            let bound = SocketFile::listen(path, options.unix_mode);
+            let (file, listener) = bound.map_err(|refused| match refused {
+                Refused::Taken(what) => ListenError::Taken { path: path.clone(), what },
+                Refused::System(error) => ListenError::Path { path: path.clone(), error },
+            })?;
+            all.push(Listener { kind: Kind::Unix, door: Door::Unix(file, listener) });
         }
         Ok(all)
     }
@@ -140,7 +140,7 @@ impl Listener {
     pub fn place(&self) -> String {
         let tcp = match &self.door {
             Door::Tcp(tcp) => tcp,
-            Door::Unix(_, path) => return path.display().to_string(),
+            Door::Unix(file, _) => return file.path().display().to_string(),
             #[cfg(feature = "tls")]
             Door::Tls(tcp, _) => tcp,
         };
@@ -150,7 +150,7 @@ impl Listener {
     pub fn register(&mut self, registry: &mio::Registry, token: mio::Token) -> io::Result<()> {
         match &mut self.door {
             Door::Tcp(tcp) => registry.register(tcp, token, mio::Interest::READABLE),
-            Door::Unix(unix, _) => registry.register(unix, token, mio::Interest::READABLE),
+            Door::Unix(_, unix) => registry.register(unix, token, mio::Interest::READABLE),
             #[cfg(feature = "tls")]
             Door::Tls(tcp, _) => registry.register(tcp, token, mio::Interest::READABLE),
         }
@@ -160,18 +160,9 @@ impl Listener {
     pub fn accept(&self) -> io::Result<Socket> {
         match &self.door {
             Door::Tcp(tcp) => Ok(Socket::Tcp(take(tcp)?)),
-            Door::Unix(unix, _) => Ok(Socket::Unix(unix.accept()?.0)),
+            Door::Unix(_, unix) => Ok(Socket::Unix(unix.accept()?.0)),
             #[cfg(feature = "tls")]
             Door::Tls(tcp, terms) => Ok(Socket::Tls(Box::new(Tls::new(take(tcp)?, terms)?))),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Door::Unix(_, path) = &self.door {
-            // It may be gone already.
-            let _ = fs::remove_file(path);
         }
     }
 }
@@ -210,46 +201,6 @@ fn tcp(address: &str) -> Result<TcpListener, ListenError> {
         Ok(TcpListener::from_std(socket.into()))
     };
     bind().map_err(failed)
-}
-
-fn unix(path: &Path, mode: u32) -> Result<Door, ListenError> {
-    let taken = |what| ListenError::Taken { path: path.into(), what };
-    let failed = |error| ListenError::Path { path: path.into(), error };
-    if let Ok(there) = fs::symlink_metadata(path) {
-        if !there.file_type().is_socket() {
-            return Err(taken(
-                "something is there that is no socket; another path, or removing it, would work",
-            ));
-        }
-        match UnixStream::connect(path) {
-            // What a server left behind that was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(failed)?;
-            }
-            Ok(_) => {
-                return Err(taken("another server listens there; another path, or stopping it, would work"));
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    let folder = path.with_extension(format!("{}.new", std::process::id()));
-    let hidden = folder.join("socket");
-    let bind = || {
-        fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        // Where its name is longer than the system takes, the folder's descriptor stands for the beginning.
-        let open = fs::File::open(&folder)?;
-        let short = PathBuf::from(format!("/proc/self/fd/{}/socket", open.as_raw_fd()));
-        let is_short = hidden.as_os_str().len() <= SOCKET_PATH_BYTES_MAX;
-        let listener = UnixListener::bind(if is_short { &hidden } else { &short })?;
-        fs::set_permissions(&hidden, fs::Permissions::from_mode(mode))?;
-        fs::rename(&hidden, path)?;
-        Ok(listener)
-    };
-    let bound = bind();
-    // Whatever became of it.
-    let _ = fs::remove_file(&hidden);
-    let _ = fs::remove_dir(&folder);
-    bound.map(|listener| Door::Unix(listener, path.into())).map_err(failed)
 }
 
 #[cfg(test)]

@@ -119,6 +119,7 @@ mod counts;
 mod clients;
 mod pool;
 mod socket;
+mod socket_file;
 mod listen;
 mod glob;
 mod channel;
