@@ -350,7 +350,7 @@ fn fill(pipe: &PipeWriter) {
     };
     status(libc::O_NONBLOCK);
     let mut pipe = pipe;
-    while pipe.write_all(&[b'\n']).is_ok() {}
+    while pipe.write_all(b"\n").is_ok() {}
     status(0);
 }
 
