@@ -10,7 +10,12 @@ use std::fmt;
 pub struct Key(pub u64);
 
 impl Key {
-    /// The key of a byte string: XXH3, 64 bits, seed 0. It is part of Pelton's contract and will not change.
+    /// The key of a byte string: XXH3, 64 bits, seed 0. It is part of Pelton's contract and will not change, so other
+    /// programs can compute the shard of a key.
+    ///
+    /// A publisher that chooses its byte strings can therefore choose their shard, and direct all of its load at one: by
+    /// one key used again and again, or by many keys that share a shard. Priority classes and the lanes of other producers
+    /// bound what that costs others. Tables of names do not use this hash.
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Key(xxhash_rust::xxh3::xxh3_64(bytes))

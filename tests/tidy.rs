@@ -69,7 +69,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
                 "budget", "write", "diff", "answers", "init",
             ],
         ),
-        ("views", &["decimal", "view", "table", "shape", "pane", "reading", "tally"]),
+        ("views", &["decimal", "view", "table", "shape", "pane", "reading", "tally", "merge"]),
         ("probe", &[]),
         ("doctor", &["finding", "cpus", "memory", "system", "measured", "report"]),
         ("resp", &["digits", "error", "header", "inline", "frame", "bulks", "reply"]),

@@ -6,13 +6,13 @@ mod support;
 
 use pelton::engine::Value;
 use pelton::views::{
-    Answer, Counters, Decimal, Fields, Line, Measure, PastKeys, QUANTILES, ReadError, Reading, Tally, VIEW,
-    View, Which,
+    Answer, Counters, Decimal, Fields, HashSecret, Line, Measure, PastKeys, Progress, QUANTILES, ReadError,
+    Reading, Tally, VIEW, View, Which,
 };
 use pelton::{Class, Context, Event, Handler, ShardId, Verdict};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::*;
 
 #[cfg(feature = "audit")]
@@ -435,6 +435,18 @@ fn merged(view: &View, tallies: &[Tally], order: impl Iterator<Item = usize>) ->
     all
 }
 
+/// The same, `rows` rows at a time.
+fn merged_in_parts(view: &View, tallies: &[Tally], rows: usize) -> Tally {
+    let mut all = Tally::new(&view.over_shards(tallies.len() as u16));
+    for tally in tallies {
+        let mut progress = Progress::default();
+        while !all.add_part(tally, &mut progress, rows) {}
+        // What is done stays done.
+        assert!(all.add_part(tally, &mut progress, rows));
+    }
+    all
+}
+
 /// Every window that can be asked for, and some that cannot.
 fn questions(view: &View, now_ms: u64) -> Vec<Which> {
     let mut all = vec![Which::Open, Which::Closed];
@@ -456,12 +468,14 @@ fn check_merged(view: &View, events: &[Told], shards: usize) {
     let now_ms = events.last().map_or(BASE_MS, |event| event.now_ms) + 3;
     let all = merged(view, &tallies, 0..shards);
     let back = merged(view, &tallies, (0..shards).rev());
+    let parts = merged_in_parts(view, &tallies, 1 + events.len() % 7);
     let model = Model { view, shards: &models };
     assert_eq!(all.newest_ms(), model.newest_ms());
     let mut kept = 0;
     for which in questions(view, now_ms) {
         let reading = all.read(which, None, None, now_ms);
         assert_eq!(reading, back.read(which, None, None, now_ms), "another order, another answer: {which:?}");
+        assert_eq!(reading, parts.read(which, None, None, now_ms), "in parts, another answer: {which:?}");
         let reading = match reading {
             Ok(reading) => reading,
             Err(error) => {
@@ -548,7 +562,8 @@ fn distinct_values_are_told_within_the_stated_error() {
         registers.filter(|registers| View { registers: *registers, ..View::count("x") }.findings().is_empty())
     {
         let view = View { registers, ..View::distinct("users", "value") };
-        let (mut tally, error) = (Tally::new(&view), 1.04 / f64::from(registers).sqrt());
+        let mut tally = Tally::with_secret(&view, &HashSecret::from_seed(694));
+        let error = 1.04 / f64::from(registers).sqrt();
         let (mut squares, mut rounds) = (0.0, 0);
         for n in 1..=100_000u64 {
             tally.observe(&[(&b"value"[..], n.to_string().as_bytes())], 1);
@@ -562,7 +577,7 @@ fn distinct_values_are_told_within_the_stated_error() {
                 (squares, rounds) = (squares + apart * apart, rounds + 1);
             }
         }
-        // The hash is fixed, so this is too.
+        // The secret is fixed, so this is too.
         assert!((squares / f64::from(rounds)).sqrt() < 2.0 * error, "{registers} registers");
     }
 }
@@ -682,6 +697,176 @@ fn sums_stop_at_their_end_and_say_so() {
     let reading = tally.read(Which::Open, None, None, 1).unwrap();
     assert!(reading.counters.saturated > 0);
     assert_eq!(reading.lines[0].answer, Answer::Number(Decimal::from_billionths(i128::MAX)));
+}
+
+/// Keys that all have one hash under XXH3 with a known seed: the first word cancels what the second is multiplied by.
+fn crafted(n: u64) -> [u8; 32] {
+    /// The first word of XXH3's default secret, and the seed that tables of views once had.
+    const WORD: u64 = 0xbe4b_a423_396c_feb8u64.wrapping_add(0x7065_6c74_6f6e_7462);
+    let mut key = [b'x'; 32];
+    key[..8].copy_from_slice(&WORD.to_le_bytes());
+    key[8..16].copy_from_slice(&n.to_le_bytes());
+    key
+}
+
+#[test]
+fn keys_crafted_to_collide_take_no_longer_than_others() {
+    const KEYS: u64 = 20_000;
+    let view = View::count("n").by("key").keys(KEYS as usize, PastKeys::Drop);
+    let crafted: Vec<_> = (0..KEYS).map(crafted).collect();
+    let mut dice = Dice::new(3);
+    let others: Vec<_> = (0..KEYS)
+        .map(|_| {
+            let mut key = [0; 32];
+            key.chunks_mut(8).for_each(|word| word.copy_from_slice(&dice.roll().to_le_bytes()));
+            key
+        })
+        .collect();
+    // To measure them once each, and to merge them.
+    let time = |keys: &[[u8; 32]]| {
+        let mut tally = Tally::new(&view);
+        let begun = Instant::now();
+        keys.iter().for_each(|key| tally.observe(&[(&b"key"[..], &key[..])], 1));
+        let mut all = Tally::new(&view.over_shards(2));
+        all.add(&tally);
+        let time = begun.elapsed();
+        let reading = all.read(Which::Open, None, None, 1).unwrap();
+        assert_eq!((reading.lines.len() as u64, reading.counters.past), (KEYS, 0));
+        time
+    };
+    // Under the hash that they are crafted for it is hundreds of times as long.
+    let is_so = |_| time(&crafted) <= 3 * time(&others);
+    assert!((0..9).any(is_so));
+}
+
+/// A value of 8 bytes whose XXH3 with this seed is this hash: on 4 to 8 bytes it can be computed backwards.
+fn with_hash(hash: u64, seed: u64) -> [u8; 8] {
+    const FACTOR: u64 = 0x9fb2_1c65_1e98_df25;
+    // By Newton's iteration.
+    let inverse = (0..6).fold(1u64, |x, _| x.wrapping_mul(2u64.wrapping_sub(FACTOR.wrapping_mul(x))));
+    let mut x = hash ^ hash >> 28 ^ hash >> 56;
+    x = x.wrapping_mul(inverse);
+    x ^= (x >> 35) + 8;
+    x = x.wrapping_mul(inverse);
+    // The step is its own inverse when done 64 times.
+    x = (0..63).fold(x, |x, _| x ^ x.rotate_left(49) ^ x.rotate_left(24));
+    // The words of the default secret that 4 to 8 bytes are combined with.
+    let words = 0x1cad_21f7_2c81_017cu64 ^ 0xdb97_9083_e96d_d4de;
+    let input = x ^ words.wrapping_sub(seed ^ u64::from((seed as u32).swap_bytes()) << 32);
+    input.rotate_left(32).to_le_bytes()
+}
+
+#[test]
+fn values_crafted_to_set_every_register_are_counted_as_what_they_are() {
+    const SEED: u64 = 0x6469_7374_696e_6374;
+    let view = View::distinct("users", "value");
+    let mut tally = Tally::new(&view);
+    for register in 0..u64::from(view.registers) {
+        // All zeros below the number of the register but for the last: the greatest that it can have.
+        let hash = register << 52 | 1 << 51;
+        let value = with_hash(hash, SEED);
+        assert_eq!(xxhash_rust::xxh3::xxh3_64_with_seed(&value, SEED), hash);
+        tally.observe(&[(&b"value"[..], &value[..])], 1);
+    }
+    let Answer::Distinct(told) = answer(&tally, 2) else { panic!() };
+    let (exact, error) = (f64::from(view.registers), 1.04 / f64::from(view.registers).sqrt());
+    assert!((told as f64 - exact).abs() <= 6.0 * error * exact, "{told} for {exact}");
+}
+
+#[test]
+#[should_panic(expected = "tallies of one view and secret are added")]
+fn tallies_of_different_secrets_are_not_added() {
+    let view = View::distinct("users", "value");
+    Tally::new(&view).add(&Tally::with_secret(&view, &HashSecret::from_seed(1)));
+}
+
+#[test]
+fn estimates_under_one_secret_are_equal_and_other_answers_under_any() {
+    let secrets = [HashSecret::from_seed(1), HashSecret::from_seed(1), HashSecret::of_process().clone()];
+    for measure in Measure::ALL {
+        let field = measure.has_field().then(|| "value".to_string());
+        let view = View { measure, field, ..View::count("any").by("key") };
+        let readings = secrets.each_ref().map(|secret| {
+            let mut tally = Tally::with_secret(&view, secret);
+            for n in 0..2_000u64 {
+                let (key, value) = ((n % 37).to_string(), (n * n % 501).to_string());
+                tally.observe(&[(&b"key"[..], key.as_bytes()), (b"value", value.as_bytes())], n);
+            }
+            tally.read(Which::Open, None, None, 2_000).unwrap()
+        });
+        assert_eq!(readings[0], readings[1]);
+        assert!(measure == Measure::Distinct || readings[0] == readings[2]);
+    }
+}
+
+/// Keys of a view that is measured while it is merged in parts.
+fn observe_keys(tally: &mut Tally, keys: std::ops::Range<u64>, now_ms: u64) {
+    for n in keys {
+        let (key, value) = (n.to_string(), (n % 5).to_string());
+        tally.observe(&[(&b"key"[..], key.as_bytes()), (b"value", value.as_bytes())], now_ms);
+    }
+}
+
+#[test]
+fn events_between_two_parts_of_a_merge_leave_a_closed_window_as_it_was() {
+    for measure in [Measure::Count, Measure::Top, Measure::Quantiles] {
+        let field = measure.has_field().then(|| "value".to_string());
+        let view = View { measure, field, ..View::count("any").by("key").keys(300, PastKeys::Other) }
+            .tumbling(Duration::from_millis(100));
+        let (mut shard, mut all) = (Tally::new(&view), Tally::new(&view));
+        observe_keys(&mut shard, 0..200, 50);
+        observe_keys(&mut shard, 0..50, 150);
+        let closed = shard.read(Which::Closed, None, None, 150).unwrap();
+        let (mut progress, mut parts) = (Progress::default(), 0);
+        while !all.add_part(&shard, &mut progress, 3) {
+            parts += 1;
+            // New keys, and keys that are merged already, in the window that is open.
+            observe_keys(&mut shard, parts..parts + 100, 150);
+        }
+        assert!(parts > 200 / 3, "{parts} parts");
+        let (mut told, kept) = (all.read(Which::Closed, None, None, 150).unwrap(), closed);
+        told.totals = kept.totals;
+        assert_eq!(told, kept);
+        // Of the open one no key is there twice, and none that was there at first is missing.
+        let open = all.read(Which::Open, None, None, 150).unwrap();
+        let keys: BTreeSet<_> = open.lines.iter().map(|line| text(&line.key)).collect();
+        assert!(keys.len() == open.lines.len() && (0..50).all(|n| keys.contains(&Some(n.to_string()))));
+    }
+}
+
+#[test]
+fn a_window_that_goes_while_it_is_merged_is_no_longer_kept() {
+    let view = View::count("n").by("key").tumbling(Duration::from_millis(100));
+    let (mut shard, mut all) = (Tally::new(&view), Tally::new(&view));
+    observe_keys(&mut shard, 0..500, 150);
+    let mut progress = Progress::default();
+    assert!(!all.add_part(&shard, &mut progress, 10));
+    // The clock of the shard goes on by more windows than are kept, in the middle of a pane.
+    observe_keys(&mut shard, 0..500, 950);
+    while !all.add_part(&shard, &mut progress, 10) {}
+    assert_eq!(all.newest_ms(), Some(950));
+    assert_eq!(all.read(Which::Ended(200), None, None, 950), Err(ReadError::Gone(900)));
+    // The newer pane may have come too late for this merge; the next one has it.
+    let mut next = Tally::new(&view);
+    next.add(&shard);
+    assert_eq!(next.read(Which::Open, None, None, 950).unwrap().lines.len(), 500);
+}
+
+#[test]
+fn a_cleared_tally_merges_without_what_it_had() {
+    let view = View::top_of("t", "value").by("key").tumbling(Duration::from_millis(100));
+    let (mut shard, mut all) = (Tally::new(&view), Tally::new(&view));
+    observe_keys(&mut shard, 0..100, 150);
+    for _ in 0..3 {
+        all.clear();
+        all.add(&shard);
+        assert_eq!(all.read(Which::Open, None, None, 150), shard.read(Which::Open, None, None, 150));
+        // Of a key alone no value of another comes along, whatever was merged before.
+        all.clear();
+        all.add_key(&shard, b"7");
+        let told = all.read(Which::Open, None, None, 150).unwrap();
+        assert_eq!(told.lines, shard.read(Which::Open, Some(b"7"), None, 150).unwrap().lines);
+    }
 }
 
 #[test]

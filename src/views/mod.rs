@@ -3,14 +3,14 @@
 //!
 //! # Mechanism
 //! A [`View`] declares what is measured. Each shard keeps a [`Tally`] of it and gives every event to [`Tally::observe`];
-//! nobody else writes to it, so there is nothing to synchronise. Whoever wants to know makes a tally of its own, sends it
-//! from shard to shard ([`crate::Engine::ask`]), where [`Tally::add`] takes in what that shard has, and then calls
-//! [`Tally::read`].
+//! nothing else writes to it, so there is nothing to synchronise. A reader makes a tally of its own and sends it from shard
+//! to shard ([`crate::Engine::ask`]), where [`Tally::add`] takes in what that shard has, or [`Tally::add_part`] a part of
+//! it, so that the shard's events do not wait. Then the reader calls [`Tally::read`].
 //!
 //! ```text
 //! View ─▶ Tally on each shard ◀─observe─ events       Fields: how a view looks into an event
 //!           │ add, at an ask
-//!           └▶ Tally of whoever asks ─read─▶ Reading: the rows of one window
+//!           └▶ Tally of the reader ─read─▶ Reading: the rows of one window
 //! ```
 //!
 //! The room knows events by their [`Fields`] alone, and nothing of where they come from: it serves any [`crate::Handler`].
@@ -49,8 +49,16 @@
 //! accepted before its end (and, in event time, before its lateness).
 //!
 //! # Limits
-//! A view's memory is laid out at start, for all its keys and panes: [`Tally::bytes`]. A key that someone else chooses can
-//! be made to collide with others; the tables have a fixed seed.
+//! A view's memory is laid out at start, for all its keys and panes: [`Tally::bytes`].
+//!
+//! # What the choice of keys and values can do
+//! Keys and values usually come from outside. They are hashed with a secret of the process ([`HashSecret`]): keys that are
+//! chosen to collide take no longer than others, and values that are chosen for it do not raise a distinct count. A
+//! publisher that can also read a distinct count after each of its values can select those that did not raise it, and so
+//! keep it low.
+//!
+//! Estimates of distinct values depend on the secret, so they differ from process to process, within the stated error. All
+//! other answers are the same in each. [`Tally::with_secret`] fixes it, for replays whose readings are compared.
 
 #![forbid(unsafe_code)]
 
@@ -61,11 +69,16 @@ pub(crate) mod shape;
 pub(crate) mod pane;
 pub(crate) mod reading;
 pub(crate) mod tally;
+pub(crate) mod merge;
 
+pub use crate::names::HashSecret;
 pub use decimal::{Decimal, Read};
+pub use merge::Progress;
 pub use pane::Counters;
 pub use reading::{Answer, Line, QUANTILES, ReadError, Reading, Totals, Which};
 pub(crate) use table::ROOM_MAX;
 pub use table::VIEW;
+#[cfg(feature = "gateway")]
+pub(crate) use tally::Part;
 pub use tally::{Fields, Tally};
 pub use view::{Measure, PANES_MAX, PastKeys, RING_MAX, View};

@@ -2,13 +2,11 @@
 //!
 //! # Mechanism
 //! A pane is a table of rows by key and a nameless row: of all events where the view has no key, of those past the keys
-//! where it has one. A row has a count and one number (the sum, the least, the greatest, the time of the last); what a
-//! measure needs beside lies in an array of equal cells, by the row's number: the counts of an HdrHistogram, the registers
+//! where it has one. A row has a count and one number (the sum, the least, the greatest, the time of the last); what else a
+//! measure needs lies in an array of equal cells, by the row's number: the counts of an HdrHistogram, the registers
 //! of a HyperLogLog, the bytes of the last value. The values of a top are a table of counts by (row's number, value).
 //!
-//! Panes of the same time are merged row by row, and what is merged is what one pane of all events would be: counts and
-//! sums add up, extremes and registers take the greater, the last is the one with the later time (of the same time, the
-//! one whose bytes are greater). The exception is room: a row may have found it in one pane and not in another.
+//! Panes are merged row by row: see `merge`.
 //!
 //! # Invariants
 //! - After [`Pane::new`] nothing is allocated and no page is touched for the first time.
@@ -21,18 +19,14 @@ use super::decimal::Decimal;
 use super::shape::Shape;
 use super::view::Measure;
 use crate::buckets::bucket;
-use crate::names::Names;
+use crate::names::{Hash, Names};
 use std::hint::black_box;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The number of a pane that stands for no time.
 pub(super) const NO_TIME: u64 = u64::MAX;
 
-/// Values are hashed apart from the keys of tables and of routing.
-const DISTINCT_SEED: u64 = 0x6469_7374_696e_6374;
-
 /// A row of another pane that has no place in this one.
-const NOWHERE: u32 = u32::MAX;
+pub(super) const NOWHERE: u32 = u32::MAX;
 
 /// What became of the events of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,13 +89,13 @@ pub(super) enum Cells {
 /// The values of a top, counted for each row apart.
 pub(super) struct Values {
     /// By the number of the row and the value behind it.
-    names: Names<u64>,
+    pub names: Names<u64>,
     /// By row: events whose value found no room.
-    rest: Box<[u64]>,
+    pub rest: Box<[u64]>,
     /// Where a name is put together.
     name: Box<[u8]>,
     /// While another pane is merged: where its rows are here.
-    places: Box<[u32]>,
+    pub places: Box<[u32]>,
 }
 
 /// A pane; see the file's head.
@@ -109,9 +103,9 @@ pub(super) struct Pane {
     /// Its time: it begins at so many times its length. [`NO_TIME`] for none.
     pub number: u64,
     pub counters: Counters,
-    nameless: Row,
-    keys: Option<Names<Row>>,
-    cells: Cells,
+    pub nameless: Row,
+    pub keys: Option<Names<Row>>,
+    pub cells: Cells,
 }
 
 /// An array that is resident from the start.
@@ -168,12 +162,15 @@ impl Pane {
         keys.saturating_add(cells)
     }
 
-    /// Forgets everything, in place, and takes a new time.
+    /// Forgets everything, in place, and takes a new time, or none.
     ///
     /// The cells of rows are emptied as they are taken, so that a turn of panes costs an event no more than a byte for each
-    /// key and value that there is room for.
+    /// key and value that there is room for; and nothing where the pane had no time, as it is empty then.
     pub fn take(&mut self, shape: &Shape, number: u64) {
-        (self.number, self.counters, self.nameless) = (number, Counters::default(), Row::default());
+        if std::mem::replace(&mut self.number, number) == NO_TIME {
+            return;
+        }
+        (self.counters, self.nameless) = (Counters::default(), Row::default());
         if let Some(keys) = &mut self.keys {
             keys.clear();
         }
@@ -209,87 +206,6 @@ impl Pane {
         }
     }
 
-    /// Adds another pane of the same time; of its rows that of one key alone, if that is named.
-    pub fn merge(&mut self, shape: &Shape, other: &Pane, key: Option<&[u8]>) {
-        self.counters.add(&other.counters);
-        if let Cells::Values(values) = &mut self.cells {
-            values.places.fill(NOWHERE);
-        }
-        if key.is_none() {
-            self.merge_row(shape, None, &other.nameless, &other.cells);
-        }
-        for (name, row) in other.keys.iter().flat_map(Names::iter) {
-            if key.is_none_or(|key| key == name) {
-                self.merge_row(shape, Some(name), row, &other.cells);
-            }
-        }
-        if let (Cells::Values(mine), Cells::Values(theirs)) = (&mut self.cells, &other.cells) {
-            mine.merge(theirs);
-        }
-    }
-
-    fn merge_row(&mut self, shape: &Shape, name: Option<&[u8]>, theirs: &Row, their_cells: &Cells) {
-        if theirs.count == 0 {
-            return;
-        }
-        let mine = match (&mut self.keys, name) {
-            (Some(keys), Some(name)) => match row_of(shape, keys, &mut self.cells, name) {
-                Some(row) => row,
-                None => {
-                    self.counters.past += theirs.count;
-                    if shape.drops {
-                        return;
-                    }
-                    &mut self.nameless
-                }
-            },
-            _ => &mut self.nameless,
-        };
-        let is_first = mine.count == 0;
-        mine.count += theirs.count;
-        match shape.measure {
-            Measure::Sum | Measure::Mean => add(&mut mine.value, theirs.value, &mut self.counters),
-            Measure::Min if !is_first => mine.value = mine.value.min(theirs.value),
-            Measure::Max | Measure::Quantiles if !is_first => mine.value = mine.value.max(theirs.value),
-            // It has its own time, and is compared below.
-            Measure::Last => {}
-            _ => mine.value = theirs.value,
-        }
-        match (&mut self.cells, their_cells) {
-            (Cells::Buckets(to), Cells::Buckets(from)) => {
-                let from = &from[cell(shape, theirs)];
-                to[cell(shape, mine)].iter_mut().zip(from).for_each(|(to, from)| *to += from);
-            }
-            (Cells::Registers(to), Cells::Registers(from)) => {
-                let from = &from[cell(shape, theirs)];
-                to[cell(shape, mine)].iter_mut().zip(from).for_each(|(to, from)| *to = (*to).max(*from));
-            }
-            (Cells::Bytes(to), Cells::Bytes(from)) => {
-                let (to, from) = (&mut to[cell(shape, mine)], &from[cell(shape, theirs)]);
-                let order = |row: &Row, bytes: &[u8]| -> (i128, usize) {
-                    (row.value, bytes.len().min(row.length as usize))
-                };
-                let ((my_time, my_len), (their_time, their_len)) = (order(mine, to), order(theirs, from));
-                let is_later =
-                    (their_time, &from[..their_len], theirs.length) > (my_time, &to[..my_len], mine.length);
-                if is_first || is_later {
-                    to[..their_len].copy_from_slice(&from[..their_len]);
-                    (mine.value, mine.length) = (theirs.value, theirs.length);
-                }
-            }
-            (Cells::Values(to), Cells::Values(from)) => {
-                to.places[theirs.cell as usize] = mine.cell;
-                to.rest[mine.cell as usize] += from.rest[theirs.cell as usize];
-            }
-            _ => {}
-        }
-    }
-
-    /// The row of no key.
-    pub fn nameless(&self) -> &Row {
-        &self.nameless
-    }
-
     /// All rows of keys, in no particular order.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], &Row)> {
         self.keys.iter().flat_map(Names::iter)
@@ -301,19 +217,24 @@ impl Pane {
     }
 
     /// The row of a key.
-    pub fn row(&self, key: &[u8]) -> Option<&Row> {
-        self.keys.as_ref()?.get(key)
-    }
-
-    /// What the measure has beside the rows.
-    pub fn cells(&self) -> &Cells {
-        &self.cells
+    pub fn row(&self, shape: &Shape, key: &[u8]) -> Option<&Row> {
+        self.keys.as_ref()?.get(shape.secret.hash(key), key)
     }
 }
 
 impl Cells {
+    /// What one row has, the first; nothing of a top.
+    pub fn one(shape: &Shape) -> Self {
+        match shape.measure {
+            Measure::Quantiles => Cells::Buckets(vec![0; shape.cell].into()),
+            Measure::Distinct => Cells::Registers(vec![0; shape.cell].into()),
+            Measure::Last => Cells::Bytes(vec![0; shape.cell].into()),
+            _ => Cells::Nothing,
+        }
+    }
+
     /// Empties what one row has.
-    fn empty(&mut self, shape: &Shape, at: u32) {
+    pub fn empty(&mut self, shape: &Shape, at: u32) {
         let row = Row { cell: at, ..Row::default() };
         match self {
             Cells::Buckets(counts) => counts[cell(shape, &row)].fill(0),
@@ -327,7 +248,7 @@ impl Cells {
 
 impl Values {
     #[inline]
-    fn count(&mut self, cell: u32, value: &[u8], n: u64) {
+    pub fn count(&mut self, shape: &Shape, cell: u32, value: &[u8], n: u64) {
         let end = size_of::<u32>() + value.len();
         let Some(name) = self.name.get_mut(..end) else {
             self.rest[cell as usize] += n;
@@ -335,39 +256,32 @@ impl Values {
         };
         name[..size_of::<u32>()].copy_from_slice(&cell.to_le_bytes());
         name[size_of::<u32>()..].copy_from_slice(value);
-        match self.names.entry(name, |_| 0) {
+        match self.names.entry(shape.secret.hash(name), name, |_| 0) {
             Some(count) => *count += n,
             None => self.rest[cell as usize] += n,
         }
     }
 
-    /// Adds another's counts, with its rows where `places` has them.
-    fn merge(&mut self, other: &Values) {
-        for (cell, value, count) in other.iter() {
-            let place = self.places[cell as usize];
-            if place != NOWHERE {
-                self.count(place, value, count);
-            }
-        }
-    }
-
     /// The number of the row, the value and its count, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8], u64)> {
-        self.names.iter().filter_map(|(name, count)| {
-            let (cell, value) = name.split_first_chunk()?;
-            Some((u32::from_le_bytes(*cell), value, *count))
-        })
+        self.names.iter().filter_map(split)
     }
 
-    /// How many values there are, and their bytes with the numbers of their rows.
-    pub fn room(&self) -> (usize, usize) {
-        (self.names.len(), self.names.name_bytes())
+    /// The same of one bucket, if there is something in it.
+    pub fn in_bucket(&self, at: usize) -> Option<(u32, &[u8], u64)> {
+        self.names.in_bucket(at).and_then(split)
     }
 
     /// Events of a row whose value found no room.
     pub fn rest(&self, cell: u32) -> u64 {
         self.rest[cell as usize]
     }
+}
+
+/// The number of the row and the value in a name, with its count.
+fn split<'a>((name, count): (&'a [u8], &u64)) -> Option<(u32, &'a [u8], u64)> {
+    let (cell, value) = name.split_first_chunk()?;
+    Some((u32::from_le_bytes(*cell), value, *count))
 }
 
 /// The longest name of a value of a top, with the number of its row.
@@ -384,11 +298,16 @@ pub(super) fn cell(shape: &Shape, row: &Row) -> std::ops::Range<usize> {
 
 /// The row of a key, with an empty cell if it is new; `None` where there is no room.
 #[inline]
-fn row_of<'a>(shape: &Shape, keys: &'a mut Names<Row>, cells: &mut Cells, key: &[u8]) -> Option<&'a mut Row> {
+pub(super) fn row_of<'a>(
+    shape: &Shape,
+    keys: &'a mut Names<Row>,
+    cells: &mut Cells,
+    key: &[u8],
+) -> Option<&'a mut Row> {
     if key.len() > shape.key_bytes_max {
         return None;
     }
-    keys.entry(key, |before| {
+    keys.entry(shape.secret.hash(key), key, |before| {
         // The row of no key is the first.
         let at = before as u32 + 1;
         cells.empty(shape, at);
@@ -427,10 +346,10 @@ fn note_number(shape: &Shape, row: &mut Row, cells: &mut Cells, counters: &mut C
 #[inline]
 fn note_bytes(shape: &Shape, row: &mut Row, cells: &mut Cells, bytes: &[u8], time_ms: u64) {
     match cells {
-        Cells::Values(values) => values.count(row.cell, bytes, 1),
+        Cells::Values(values) => values.count(shape, row.cell, bytes, 1),
         Cells::Registers(registers) => {
             // As the sketch does itself: the upper bits choose the register, which keeps the most zeros at the lower end.
-            let hash = xxh3_64_with_seed(bytes, DISTINCT_SEED);
+            let Hash(hash) = shape.secret.hash(bytes);
             let register = &mut registers[cell(shape, row)][(hash >> shape.register_shift) as usize];
             *register = (*register).max(1 + hash.trailing_zeros() as u8);
         }
@@ -439,6 +358,49 @@ fn note_bytes(shape: &Shape, row: &mut Row, cells: &mut Cells, bytes: &[u8], tim
             let len = bytes.len().min(kept.len());
             kept[..len].copy_from_slice(&bytes[..len]);
             (row.value, row.length) = (i128::from(time_ms), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        }
+        _ => {}
+    }
+}
+
+/// Adds a row to another, but for the values of a top.
+pub(super) fn merge_row(
+    shape: &Shape,
+    (mine, my_cells): (&mut Row, &mut Cells),
+    (theirs, their_cells): (&Row, &Cells),
+    counters: &mut Counters,
+) {
+    let is_first = mine.count == 0;
+    mine.count += theirs.count;
+    match shape.measure {
+        Measure::Sum | Measure::Mean => add(&mut mine.value, theirs.value, counters),
+        Measure::Min if !is_first => mine.value = mine.value.min(theirs.value),
+        Measure::Max | Measure::Quantiles if !is_first => mine.value = mine.value.max(theirs.value),
+        // It has its own time, and is compared below.
+        Measure::Last => {}
+        _ => mine.value = theirs.value,
+    }
+    match (my_cells, their_cells) {
+        (Cells::Buckets(to), Cells::Buckets(from)) => {
+            let from = &from[cell(shape, theirs)];
+            to[cell(shape, mine)].iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        }
+        (Cells::Registers(to), Cells::Registers(from)) => {
+            let from = &from[cell(shape, theirs)];
+            to[cell(shape, mine)].iter_mut().zip(from).for_each(|(to, from)| *to = (*to).max(*from));
+        }
+        (Cells::Bytes(to), Cells::Bytes(from)) => {
+            let (to, from) = (&mut to[cell(shape, mine)], &from[cell(shape, theirs)]);
+            let order = |row: &Row, bytes: &[u8]| -> (i128, usize) {
+                (row.value, bytes.len().min(row.length as usize))
+            };
+            let ((my_time, my_len), (their_time, their_len)) = (order(mine, to), order(theirs, from));
+            let is_later =
+                (their_time, &from[..their_len], theirs.length) > (my_time, &to[..my_len], mine.length);
+            if is_first || is_later {
+                to[..their_len].copy_from_slice(&from[..their_len]);
+                (mine.value, mine.length) = (theirs.value, theirs.length);
+            }
         }
         _ => {}
     }

@@ -1,20 +1,24 @@
-//! What a view says: the rows of one window, made of its panes when somebody asks.
+//! A reading: the rows of one window, made of its panes.
 //!
 //! # Mechanism
-//! The panes of the window are merged into one, which has room for all that they hold, and its rows are told. Quantiles are
-//! read from an HdrHistogram that is filled with the counts, distinct values from a HyperLogLog (of the crate
+//! The rows of all panes of the window are listed and sorted by key. The rows of one key are merged into a scratch row, of
+//! which there is one, so that a window of many panes takes no more memory than one of a single pane but for the list.
+//! Quantiles are read from an HdrHistogram that is filled with the counts, distinct values from a HyperLogLog (of the crate
 //! `hyperloglockless`) that is filled with the registers: the estimates are theirs.
+//!
+//! # Memory
+//! 32 bytes for each row of each pane, 40 for each value of a top, and the lines of the reading. Where the lists do not fit
+//! into memory, the reading is an error.
 #![forbid(unsafe_code)]
 
 use super::decimal::Decimal;
-use super::pane::{Cells, Counters, Pane, Row, cell};
+use super::pane::{Cells, Counters, Pane, Row, cell, merge_row};
 use super::shape::Shape;
 use super::view::Measure;
 use crate::buckets::add_to;
 use hdrhistogram::Histogram;
 use hyperloglockless::HyperLogLog;
 use std::cmp::Reverse;
-use std::collections::HashSet;
 
 /// The quantiles that are told.
 pub const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
@@ -46,6 +50,9 @@ pub enum ReadError {
     /// That window is no longer kept.
     #[error("that window is no longer kept: the oldest that is ended at {0} ms")]
     Gone(u64),
+    /// There is not enough memory for a list of so many rows or values.
+    #[error("not enough memory to read a window of {0} rows and values")]
+    NoMemory(usize),
 }
 
 /// What became of all events that a view was given, since start or the last clear.
@@ -148,65 +155,143 @@ pub(super) struct Telling<'a> {
     pub elapsed_ms: u64,
 }
 
-impl Telling<'_> {
+/// A row of one of the panes.
+struct Found<'a> {
+    key: &'a [u8],
+    pane: &'a Pane,
+    row: &'a Row,
+}
+
+/// A value of a top, with the time of its pane and the number of its row there.
+struct Valued<'a> {
+    row: (u64, u32),
+    value: &'a [u8],
+    count: u64,
+}
+
+impl<'a> Telling<'a> {
     /// The rows of some panes, and what became of their events.
-    pub fn tell(self, panes: &[&Pane]) -> (Vec<Line>, Counters) {
-        if let [pane] = panes {
-            return (self.lines(pane), pane.counters);
+    pub fn tell(self, panes: &[&Pane]) -> Result<(Vec<Line>, Counters), ReadError> {
+        let mut counters = Counters::default();
+        panes.iter().for_each(|pane| counters.add(&pane.counters));
+        let rows = self.rows_of(panes)?;
+        let values = self.values_of(panes, &rows)?;
+        let mut scratch = Cells::one(self.shape);
+        let mut lines = list(rows.len() + 1)?;
+        for rows in rows.chunk_by(|a, b| a.key == b.key) {
+            let line = self.line(rows, &values, &mut scratch, &mut counters);
+            lines.push(Line { key: Some(rows[0].key.into()), ..line });
         }
-        let shape = self.shape.with_room(self.keys_of(panes), values_of(panes));
-        let mut all = Pane::new(&shape);
-        for pane in panes {
-            all.merge(&shape, pane, self.key);
-        }
-        (self.lines(&all), all.counters)
-    }
-
-    /// How many different keys some panes have, and their bytes.
-    fn keys_of(&self, panes: &[&Pane]) -> (usize, usize) {
-        let keys: HashSet<_> = panes.iter().flat_map(|pane| pane.rows()).map(|(key, _)| key).collect();
-        (keys.len(), keys.iter().map(|key| key.len()).sum())
-    }
-
-    fn lines(self, pane: &Pane) -> Vec<Line> {
-        let mut values = values_by_row(pane);
-        let mut line = |key: Option<&[u8]>, row: &Row| Line {
-            key: key.map(Into::into),
-            count: row.count,
-            answer: self.answer(pane, row, &mut values),
-        };
-        if let Some(key) = self.key {
-            return pane.row(key).map(|row| line(Some(key), row)).into_iter().collect();
-        }
-        let mut lines: Vec<_> = pane.rows().map(|(key, row)| line(Some(key), row)).collect();
-        lines.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         if let Some(rows) = self.rows {
             lines.sort_by_cached_key(|line| Reverse(weight(line)));
             lines.truncate(rows);
         }
-        let nameless = pane.nameless();
-        if nameless.count > 0 || !self.shape.is_keyed {
-            lines.push(line(None, nameless));
+        if self.key.is_none() {
+            let nameless: Vec<_> =
+                panes.iter().map(|pane| Found { key: &[], pane, row: &pane.nameless }).collect();
+            let line = self.line(&nameless, &values, &mut scratch, &mut counters);
+            if line.count > 0 || !self.shape.is_keyed {
+                lines.push(line);
+            }
         }
-        lines
+        Ok((lines, counters))
     }
 
-    fn answer(&self, pane: &Pane, row: &Row, values: &mut [Vec<(&[u8], u64)>]) -> Answer {
+    /// The rows with a key, in the order of their keys.
+    fn rows_of<'b>(&self, panes: &[&'b Pane]) -> Result<Vec<Found<'b>>, ReadError>
+    where
+        'a: 'b,
+    {
+        let Some(key) = self.key else {
+            let mut rows = list(panes.iter().map(|pane| pane.len()).sum())?;
+            for pane in panes {
+                rows.extend(pane.rows().map(|(key, row)| Found { key, pane, row }));
+            }
+            rows.sort_unstable_by_key(|found| (found.key, found.pane.number));
+            return Ok(rows);
+        };
+        let row = |pane: &&'b Pane| Some(Found { key, pane, row: pane.row(self.shape, key)? });
+        Ok(panes.iter().filter_map(row).collect())
+    }
+
+    /// The values of a top that these rows have (or that any row has, where all rows are read), by row.
+    fn values_of<'b>(&self, panes: &[&'b Pane], rows: &[Found<'b>]) -> Result<Vec<Valued<'b>>, ReadError> {
+        let of = |pane: &&'b Pane| match &pane.cells {
+            Cells::Values(values) => Some((pane.number, values)),
+            _ => None,
+        };
+        let all = || panes.iter().filter_map(of);
+        let is_wanted = |row: (u64, u32)| {
+            self.key.is_none() || rows.iter().any(|found| (found.pane.number, found.row.cell) == row)
+        };
+        let room = if self.key.is_none() { all().map(|(_, values)| values.names.len()).sum() } else { 0 };
+        let mut list = list(room)?;
+        for (number, values) in all() {
+            let own = values.iter().map(|(cell, value, count)| Valued { row: (number, cell), value, count });
+            list.extend(own.filter(|valued| is_wanted(valued.row)));
+        }
+        list.sort_unstable_by_key(|valued| valued.row);
+        Ok(list)
+    }
+
+    /// The line of some rows of one key, in different panes.
+    fn line(
+        &self,
+        rows: &[Found<'_>],
+        values: &[Valued<'_>],
+        scratch: &mut Cells,
+        counters: &mut Counters,
+    ) -> Line {
+        let (row, answer) = match rows {
+            [Found { pane, row, .. }] => (**row, self.answer(row, &pane.cells)),
+            _ => {
+                let mut all = Row::default();
+                scratch.empty(self.shape, 0);
+                for Found { pane, row, .. } in rows.iter().filter(|found| found.row.count > 0) {
+                    merge_row(self.shape, (&mut all, scratch), (row, &pane.cells), counters);
+                }
+                (all, self.answer(&all, scratch))
+            }
+        };
+        let answer = if self.shape.measure == Measure::Top { self.top(rows, values) } else { answer };
+        Line { key: None, count: row.count, answer }
+    }
+
+    /// The values that some rows of one key have together.
+    fn top(&self, rows: &[Found<'_>], values: &[Valued<'_>]) -> Answer {
+        let (mut all, mut rest) = (Vec::<(&[u8], u64)>::new(), 0);
+        for Found { pane, row, .. } in rows {
+            let row = (pane.number, row.cell);
+            let begin = values.partition_point(|valued| valued.row < row);
+            let own = values[begin..].iter().take_while(|valued| valued.row == row);
+            all.extend(own.map(|valued| (valued.value, valued.count)));
+            if let Cells::Values(values) = &pane.cells {
+                rest += values.rest(row.1);
+            }
+        }
+        if rows.len() > 1 {
+            all.sort_unstable();
+            all.dedup_by(|next, kept| {
+                let is_same = next.0 == kept.0;
+                kept.1 += if is_same { next.1 } else { 0 };
+                is_same
+            });
+        }
+        all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        all.truncate(self.values);
+        Answer::Top { values: all.into_iter().map(|(value, count)| (value.into(), count)).collect(), rest }
+    }
+
+    /// What a row tells that has these cells; nothing of a top.
+    fn answer(&self, row: &Row, cells: &Cells) -> Answer {
         let number = Decimal::from_billionths(row.value);
-        match (self.shape.measure, pane.cells()) {
+        match (self.shape.measure, cells) {
             (Measure::Count, _) => Answer::Count(row.count),
             (Measure::Rate, _) => {
                 let seconds = Decimal::from_billionths(i128::from(row.count) * 1_000_000_000_000);
                 Answer::Number(seconds.per(self.elapsed_ms))
             }
             (Measure::Sum, _) => Answer::Number(number),
-            (_, Cells::Values(all)) => {
-                let mut values = values.get_mut(row.cell as usize).map(std::mem::take).unwrap_or_default();
-                values.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-                values.truncate(self.values);
-                let values = values.into_iter().map(|(value, count)| (value.into(), count)).collect();
-                Answer::Top { values, rest: all.rest(row.cell) }
-            }
             (_, Cells::Registers(registers)) => {
                 Answer::Distinct(estimate(&registers[cell(self.shape, row)], self.shape.register_shift))
             }
@@ -223,9 +308,17 @@ impl Telling<'_> {
                     time_ms: row.value as u64,
                 }
             }
+            (Measure::Top, _) => Answer::Nothing,
             _ => Answer::Number(number),
         }
     }
+}
+
+/// A list with room for so many.
+fn list<T>(room: usize) -> Result<Vec<T>, ReadError> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(room).map_err(|_| ReadError::NoMemory(room))?;
+    Ok(list)
 }
 
 /// What rows are compared by where only the greatest are told.
@@ -236,25 +329,6 @@ fn weight(line: &Line) -> i128 {
         Answer::Nothing => i128::MIN,
         Answer::Count(_) | Answer::Top { .. } | Answer::Last { .. } => line.count.into(),
     }
-}
-
-/// The most values that some panes have together, and their bytes.
-fn values_of(panes: &[&Pane]) -> (usize, usize) {
-    let rooms = panes.iter().filter_map(|pane| match pane.cells() {
-        Cells::Values(values) => Some(values.room()),
-        _ => None,
-    });
-    rooms.fold((0, 0), |sum, room| (sum.0 + room.0, sum.1 + room.1))
-}
-
-/// The values of a top, by the number of their row.
-fn values_by_row(pane: &Pane) -> Vec<Vec<(&[u8], u64)>> {
-    let Cells::Values(all) = pane.cells() else { return Vec::new() };
-    let mut rows = vec![Vec::new(); pane.len() + 1];
-    for (row, value, count) in all.iter() {
-        rows[row as usize].push((value, count));
-    }
-    rows
 }
 
 fn quantiles(shape: &Shape, counts: &[u64], greatest: Decimal) -> Vec<(f64, Decimal)> {

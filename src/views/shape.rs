@@ -3,10 +3,13 @@
 
 use super::view::{Measure, PastKeys, View};
 use crate::buckets::{bucket, exact_bits};
+use crate::names::HashSecret;
 
 /// A view as its panes need it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
+    /// What keys and values are hashed with.
+    pub secret: HashSecret,
     pub measure: Measure,
     /// Whether it has rows by key.
     pub is_keyed: bool,
@@ -29,14 +32,15 @@ pub(super) struct Shape {
     pub exact_bits: u32,
     /// How far a hash is shifted for the number of its register.
     pub register_shift: u32,
-    /// What each row has beside itself: counts, registers or bytes.
+    /// What else each row has: so many counts, registers or bytes.
     pub cell: usize,
 }
 
 impl Shape {
-    pub fn of(view: &View) -> Self {
+    pub fn of(view: &View, secret: &HashSecret) -> Self {
         let (bits, value_max) = (exact_bits(view.digits), view.value_max_in_units());
         Shape {
+            secret: secret.clone(),
             measure: view.measure,
             is_keyed: view.by.is_some(),
             drops: view.past_keys == PastKeys::Drop,
@@ -65,21 +69,17 @@ impl Shape {
         self.keys_max + 1
     }
 
-    /// The same with room for so many keys and values, of so many bytes.
-    pub fn with_room(self, keys: (usize, usize), values: (usize, usize)) -> Self {
-        Shape {
-            keys_max: keys.0,
-            keys_bytes: keys.1.max(1),
-            values_max: values.0.max(1),
-            values_bytes: values.1.max(1),
-            ..self
-        }
-    }
-
     /// Whether what `other` keeps can be added to what this keeps: all but the room is the same, and there is as much.
     pub fn takes(&self, other: &Shape) -> bool {
+        let without_room = |shape: &Shape| Shape {
+            keys_max: 0,
+            keys_bytes: 0,
+            values_max: 0,
+            values_bytes: 0,
+            ..shape.clone()
+        };
         self.keys_max >= other.keys_max
             && self.values_max >= other.values_max
-            && self.with_room((0, 0), (0, 0)) == other.with_room((0, 0), (0, 0))
+            && without_room(self) == without_room(other)
     }
 }

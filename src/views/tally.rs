@@ -11,8 +11,7 @@
 //! another has closed: in event time by its events, in arrival time where events are given the time at which they were
 //! accepted, and are handled later. The time of a reading closes windows for the reader, and for no shard.
 //!
-//! Tallies are merged by the numbers of their panes, wherever their clocks stand: what one of them keeps no longer, the
-//! merged one does not have either.
+//! Tallies are merged by the numbers of their panes: see `merge`.
 //!
 //! # Invariants
 //! - After [`Tally::new`] nothing is allocated but by [`Tally::read`].
@@ -26,6 +25,7 @@ use super::pane::{Measured, NO_TIME, Pane};
 use super::reading::{ReadError, Reading, Telling, Totals, Which};
 use super::shape::Shape;
 use super::view::{Measure, View};
+use crate::names::HashSecret;
 use std::ops::Range;
 
 /// What an event is to a view: bytes by name.
@@ -46,12 +46,23 @@ impl<const N: usize> Fields for [(&[u8], &[u8]); N] {
     }
 }
 
+/// What a view needs a field for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The key of its row.
+    Key,
+    /// What is measured.
+    Value,
+    /// Its time.
+    Time,
+}
+
 /// The latest time that there is, in ms: later ones are kept as this, or are none.
 const TIME_MAX_MS: u64 = i64::MAX as u64;
 
 /// The state of one view on one shard; see the file's head.
 pub struct Tally {
-    shape: Shape,
+    pub(super) shape: Shape,
     field: Option<Box<[u8]>>,
     by: Option<Box<[u8]>>,
     time: Option<Box<[u8]>>,
@@ -62,12 +73,12 @@ pub struct Tally {
     lateness_ms: u64,
     ahead_ms: u64,
     top: usize,
-    newest_ms: Option<u64>,
-    first_ms: u64,
-    totals: Totals,
+    pub(super) newest_ms: Option<u64>,
+    pub(super) first_ms: u64,
+    pub(super) totals: Totals,
     /// The start and the place of the pane that the last event came to.
     last: Option<(u64, usize)>,
-    panes: Box<[Pane]>,
+    pub(super) panes: Box<[Pane]>,
 }
 
 impl std::fmt::Debug for Tally {
@@ -82,17 +93,27 @@ impl std::fmt::Debug for Tally {
 }
 
 impl Tally {
-    /// An empty tally. Allocates and touches all of its memory.
+    /// An empty tally, whose hash has the secret of this process. Allocates and touches all of its memory.
     ///
     /// # Panics
-    /// If the view cannot be ([`View::findings`] says why), or the memory is not to be had.
+    /// If the view is not valid ([`View::findings`] returns why), or the memory is not available.
     #[must_use]
     pub fn new(view: &View) -> Self {
+        Self::with_secret(view, HashSecret::of_process())
+    }
+
+    /// The same with another secret. Tallies that are added to each other have the same.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn with_secret(view: &View, secret: &HashSecret) -> Self {
         let findings = view.findings();
         assert!(findings.is_empty(), "{}", findings[0]);
-        let shape = Shape::of(view);
+        let shape = Shape::of(view, secret);
         let name = |field: &Option<String>| field.as_ref().map(|name| name.as_bytes().into());
         let pane_ms = view.pane_ms();
+        let panes = (0..view.ring_panes()).map(|_| Pane::new(&shape)).collect();
         Tally {
             shape,
             field: name(&view.field),
@@ -108,14 +129,15 @@ impl Tally {
             first_ms: u64::MAX,
             totals: Totals::default(),
             last: None,
-            panes: (0..view.ring_panes()).map(|_| Pane::new(&shape)).collect(),
+            panes,
         }
     }
 
     /// The memory of a tally in bytes, without making it: the value itself and what it takes of the heap.
     #[must_use]
     pub fn bytes(view: &View) -> u64 {
-        let pane = Pane::bytes_for(&Shape::of(view)).saturating_add(size_of::<Pane>() as u64);
+        let pane = Pane::bytes_for(&Shape::of(view, HashSecret::of_process()))
+            .saturating_add(size_of::<Pane>() as u64);
         let names = [&view.field, &view.by, &view.time].into_iter().flatten().map(String::len).sum::<usize>();
         pane.saturating_mul(view.ring_panes()).saturating_add((size_of::<Tally>() + names) as u64)
     }
@@ -123,11 +145,17 @@ impl Tally {
     /// Measures an event at `now_ms`, in ms since the Unix epoch. Allocates nothing.
     #[inline]
     pub fn observe(&mut self, event: &impl Fields, now_ms: u64) {
+        self.observe_looked(|_, name| event.field(name), now_ms);
+    }
+
+    /// The same, with a look for each field that is needed: by its part, and by its name.
+    #[inline]
+    pub(crate) fn observe_looked<'a>(&mut self, look: impl Fn(Part, &[u8]) -> Option<&'a [u8]>, now_ms: u64) {
         self.totals.seen += 1;
         let time_ms = match &self.time {
             // A clock that is set back stands still until it has caught up.
             None => now_ms.min(TIME_MAX_MS).max(self.newest_ms.unwrap_or(0)),
-            Some(name) => match event.field(name).and_then(read_ms).filter(|ms| *ms <= TIME_MAX_MS) {
+            Some(name) => match look(Part::Time, name).and_then(read_ms).filter(|ms| *ms <= TIME_MAX_MS) {
                 None => {
                     self.totals.untimed += 1;
                     return;
@@ -150,7 +178,7 @@ impl Tally {
         let is_numeric = self.shape.measure.is_numeric();
         let measured = match &self.field {
             None => Some(Measured::Event),
-            Some(name) => event.field(name).and_then(|value| {
+            Some(name) => look(Part::Value, name).and_then(|value| {
                 if !is_numeric {
                     return Some(Measured::Bytes(value));
                 }
@@ -161,7 +189,7 @@ impl Tally {
         };
         let key = match &self.by {
             None => Some(&[][..]),
-            Some(name) => event.field(name),
+            Some(name) => look(Part::Key, name),
         };
         match (key, measured) {
             (Some(key), Some(measured)) => pane.observe(&self.shape, key, measured, time_ms),
@@ -201,7 +229,7 @@ impl Tally {
     }
 
     /// The place of a pane, which takes it if an older one has it.
-    fn take(&mut self, number: u64) -> usize {
+    pub(super) fn take(&mut self, number: u64) -> usize {
         let at = (number % self.panes.len() as u64) as usize;
         let pane = &mut self.panes[at];
         if pane.number != number {
@@ -211,53 +239,24 @@ impl Tally {
         at
     }
 
-    /// Adds what another tally of the same view has. Keys and values that find no room here are past the bound here; with
-    /// [`View::over_shards`] there is room for all. Allocates nothing.
-    ///
-    /// # Panics
-    /// If the other is of another view, or has more room.
-    pub fn add(&mut self, other: &Tally) {
-        self.merge(other, None);
-    }
-
-    /// The same, with the row of one key alone. What became of the events is added for all of them, so a tally into which
-    /// one key was added can be read for that key and for its counters.
-    ///
-    /// # Panics
-    /// As [`Self::add`].
-    pub fn add_key(&mut self, other: &Tally, key: &[u8]) {
-        self.merge(other, Some(key));
-    }
-
-    fn merge(&mut self, other: &Tally, key: Option<&[u8]>) {
-        let is_same = self.shape.takes(&other.shape)
-            && (self.pane_ms, self.panes.len(), &self.time)
-                == (other.pane_ms, other.panes.len(), &other.time)
-            && (&self.field, &self.by) == (&other.field, &other.by);
-        assert!(is_same, "tallies of one view are added, to one with as much room");
-        self.totals.add(&other.totals);
-        self.newest_ms = self.newest_ms.max(other.newest_ms);
-        self.first_ms = self.first_ms.min(other.first_ms);
-        for pane in other.panes.iter().filter(|pane| other.keeps(pane.number)) {
-            if self.keeps(pane.number) {
-                let at = self.take(pane.number);
-                self.panes[at].merge(&self.shape, pane, key);
-            }
-        }
+    /// Whether another is of the same view and has no more room.
+    pub(super) fn takes(&self, other: &Tally) -> bool {
+        self.shape.takes(&other.shape)
+            && (self.pane_ms, self.panes.len(), &self.time) == (other.pane_ms, other.panes.len(), &other.time)
+            && (&self.field, &self.by) == (&other.field, &other.by)
     }
 
     /// Whether a pane is not too old for the ring.
-    fn keeps(&self, number: u64) -> bool {
+    pub(super) fn keeps(&self, number: u64) -> bool {
         let newest = self.newest_ms.map(|newest_ms| newest_ms / self.pane_ms);
         newest.is_some_and(|newest| number <= newest && newest - number < self.panes.len() as u64)
     }
 
-    /// Forgets everything. Allocates nothing.
+    /// Forgets everything. Allocates nothing; writes a byte for each key and value that there is room for.
     pub fn clear(&mut self) {
         (self.newest_ms, self.first_ms, self.last) = (None, u64::MAX, None);
         self.totals = Totals::default();
-        // A pane is emptied when its place is taken.
-        self.panes.iter_mut().for_each(|pane| pane.number = NO_TIME);
+        self.panes.iter_mut().for_each(|pane| pane.take(&self.shape, NO_TIME));
     }
 
     /// The time of the newest event, in ms since the Unix epoch: the clock of event time. A window of event time is closed
@@ -298,10 +297,10 @@ impl Tally {
     /// Reads a window at `now_ms`: all rows or that of one key; and of a top so many values, of anything else so many rows
     /// (the greatest), if a number is given.
     ///
-    /// Allocates, as much as a pane of all that the window holds: not for a shard's thread.
+    /// Allocates, for each row of each pane that the window is made of: not for a shard's thread.
     ///
     /// # Errors
-    /// [`ReadError`], where there is no such window.
+    /// [`ReadError`], where there is no such window, or not enough memory.
     pub fn read(
         &self,
         which: Which,
@@ -332,7 +331,7 @@ impl Tally {
             elapsed_ms: past_ms.saturating_sub(bounds.start).max(1),
         };
         let is_in = |pane: &&Pane| numbers.contains(&pane.number) && self.keeps(pane.number);
-        let (lines, counters) = telling.tell(&self.panes.iter().filter(is_in).collect::<Vec<_>>());
+        let (lines, counters) = telling.tell(&self.panes.iter().filter(is_in).collect::<Vec<_>>())?;
         let Range { start: start_ms, end: end_ms } = bounds;
         Ok(Reading { start_ms, end_ms, is_open, lines, counters, totals: self.totals })
     }

@@ -10,11 +10,11 @@
 //! - [`CountTable::bytes`] is what [`CountTable::bytes_for`] foretold.
 //!
 //! # Limits
-//! 1 to [`ENTRIES_MAX`] names, 1 to [`NAME_BYTES_MAX`] bytes of names, a single name below 4 GiB. The hash
-//! has a fixed seed: someone who chooses the names can make them collide and slow the table down, as in every
-//! table that gives the same order each time.
+//! 1 to [`ENTRIES_MAX`] names, 1 to [`NAME_BYTES_MAX`] bytes of names, a single name below 4 GiB. The hash is keyed
+//! with a secret of the process, as a log's clients choose the names in it: see `names`. The order of
+//! [`CountTable::iter`] differs from process to process; [`CountTable::top`] has an order of its own.
 
-use crate::names::Names;
+use crate::names::{HashSecret, Names};
 
 pub(crate) use crate::names::check_range;
 pub use crate::names::{ENTRIES_MAX, NAME_BYTES_MAX, TableError};
@@ -27,6 +27,7 @@ const _: () = assert!(ENTRY_BYTES == 24);
 /// Counts by name; see the file's head.
 pub struct CountTable {
     names: Names<u64>,
+    secret: &'static HashSecret,
     overflowed: u64,
 }
 
@@ -51,7 +52,8 @@ impl CountTable {
     /// [`TableError`], if a value is out of range or the memory is not to be had. A system that promises more
     /// memory than it has does not refuse: it ends the process when the memory is touched.
     pub fn new(entries_max: usize, name_bytes_max: usize) -> Result<Self, TableError> {
-        Ok(Self { names: Names::new(entries_max, name_bytes_max)?, overflowed: 0 })
+        let names = Names::new(entries_max, name_bytes_max)?;
+        Ok(Self { names, secret: HashSecret::of_process(), overflowed: 0 })
     }
 
     /// The heap bytes of a table with these limits, to the byte, without making it.
@@ -74,7 +76,7 @@ impl CountTable {
     /// Counts stop at the greatest `u64`. Allocates nothing.
     #[inline]
     pub fn add(&mut self, name: &[u8], n: u64) {
-        match self.names.entry(name, |_| 0) {
+        match self.names.entry(self.secret.hash(name), name, |_| 0) {
             Some(count) => *count = count.saturating_add(n),
             None => self.overflowed = self.overflowed.saturating_add(n),
         }
@@ -83,7 +85,7 @@ impl CountTable {
     /// The count of `name`, if it is in the table.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<u64> {
-        self.names.get(name).copied()
+        self.names.get(self.secret.hash(name), name).copied()
     }
 
     /// The number of names.
