@@ -190,14 +190,17 @@ impl<V> Entry<V> {
 /// Whether two names are the same. Most are short, and compared here, without a call.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
+    /// The first and the last bytes of a name, which may overlap.
+    #[inline]
+    fn ends<const N: usize>(name: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        Some((name.first_chunk()?, name.last_chunk()?))
     }
-    let words = |name: &[u8]| Some((*name.first_chunk::<8>()?, *name.last_chunk::<8>()?));
-    match a.len() {
-        8..=16 => words(a) == words(b),
-        _ => a == b,
-    }
+    a.len() == b.len()
+        && match a.len() {
+            8..=16 => ends::<8>(a) == ends::<8>(b),
+            17..=32 => ends::<16>(a) == ends::<16>(b),
+            _ => a == b,
+        }
 }
 
 /// Values by name; see the file's head.
