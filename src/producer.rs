@@ -160,7 +160,8 @@ impl<E> Gate<E> {
 ///
 /// Order: events of one producer, one key and one class are handled in the order in which they were published.
 ///
-/// Dropping the producer detaches it: what it published is still handled.
+/// Dropping the producer detaches it: what it published is still handled. In a child process (`fork`) dropping it does
+/// nothing.
 ///
 /// # Panics
 /// All methods panic if the class is none of this engine's.
@@ -422,6 +423,11 @@ fn foreign_class(class: ClassId, classes: usize) -> ! {
 impl<E> Drop for Producer<E> {
     fn drop(&mut self) {
         let lanes = std::mem::take(&mut self.lanes);
+        // In a forked child the lock of the registry may have been copied while a thread of the parent held it.
+        if lanes.first().is_some_and(LaneProducer::is_forked) {
+            std::mem::forget(lanes);
+            return;
+        }
         self.gate.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
     }
 }

@@ -135,21 +135,19 @@ impl Counter {
     }
 }
 
-/// A place that is used by whoever comes first; who finds it in use does not wait, but is told so.
-#[cfg(feature = "async")]
+/// A cell for one user at a time. A thread that finds it in use does not wait: it gets `None`.
 pub struct TryCell<T> {
     taken: AtomicBool,
     value: Tracked<T>,
 }
 
-#[cfg(feature = "async")]
 impl<T> TryCell<T> {
     /// Wraps a value.
     pub fn new(value: T) -> Self {
         TryCell { taken: AtomicBool::new(false), value: Tracked::new(value) }
     }
 
-    /// Lets `look` at the value, unless somebody else is at it at this moment: then it gives `None`.
+    /// Gives `look` the value; `None`, without calling it, while another thread uses the cell.
     pub fn try_with<R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
         struct GiveBack<'a>(&'a AtomicBool);
         impl Drop for GiveBack<'_> {

@@ -664,3 +664,57 @@ fn fork_here() {
     assert_closed(&report);
     assert_eq!(report.outputs::<u64>(), [2]);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn forked_child_never_waits_for_a_lock_that_a_thread_of_its_parent_held() {
+    const MARKER: &str = "PELTON_TEST_FORK_BESIDE_ATTACH";
+    if std::env::var_os(MARKER).is_some() {
+        return fork_beside_attach();
+    }
+    let _dog = watchdog();
+    let name = "forked_child_never_waits_for_a_lock_that_a_thread_of_its_parent_held";
+    let text = in_a_process_of_its_own(name, MARKER, &[]);
+    assert!(text.contains("every child has ended"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+fn fork_beside_attach() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    plan.class(Class::strict("only").capacity(4).block());
+    let engine = plan.start(|| 0u64, |_| Adder::default()).unwrap();
+    let mut tx = Some(engine.attach().unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                drop(engine.attach().unwrap());
+                engine.placements();
+            }
+        });
+        for _ in 0..2_000 {
+            // SAFETY: the child calls nothing but the engine and leaves by `_exit`; a child that hangs is ended by its alarm.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                // SAFETY: the child's own alarm.
+                unsafe { libc::alarm(5) };
+                drop(tx.take());
+                engine.close();
+                let is_drained = engine.drain(LONG);
+                let is_empty = engine.ledger().total().accepted == 0 && engine.placements().is_empty();
+                // SAFETY: ends the child without running anything of the parent's.
+                unsafe { libc::_exit(if is_drained && is_empty { 42 } else { 1 }) };
+            }
+            let mut status = 0;
+            // SAFETY: waits for the child that was made above; the status is a local.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "status {status:x}");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    println!("every child has ended");
+    drop(tx);
+    assert_closed(&engine.stop(LONG).unwrap());
+}

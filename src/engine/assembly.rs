@@ -9,6 +9,8 @@
 //! A host that drives shards itself gets a [`Seat`] for each, and builds it on the thread that will poll it.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "latency")]
+use super::ask::Response;
 use super::config::{OnPanic, PlanErrors};
 use super::plan::Plan;
 use crate::class::{ClassId, Sample};
@@ -36,7 +38,7 @@ use crate::sync::forks;
 use crate::wait::{Bell, Doorbell};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -118,6 +120,9 @@ pub(super) struct Core<E> {
     pub mailboxes: Box<[Arc<Mailbox<E>>]>,
     pub forks: u32,
     pub started: Instant,
+    /// Every lane, from when the engine is complete. Read without a lock: in a forked child too, where a lock may have been
+    /// copied while a thread of the parent held it.
+    lanes: OnceLock<Vec<LaneView<E>>>,
     state: Mutex<State<E>>,
     changed: Condvar,
 }
@@ -125,7 +130,6 @@ pub(super) struct Core<E> {
 pub(super) struct State<E> {
     /// The writing ends that each shard deposited: lane set by lane set, class by class.
     deposits: Vec<Option<Vec<Vec<LaneProducer<E>>>>>,
-    pub lanes: Arc<Vec<LaneView<E>>>,
     pub failed: Option<StartError>,
     pub assembled: bool,
     pub placements: Vec<Placement>,
@@ -137,6 +141,9 @@ pub(super) struct State<E> {
     /// Sums over all shards, class by class; empty until somebody asks for them.
     #[cfg(feature = "latency")]
     latency: Vec<ClassLatency>,
+    /// Tallies that shards were asked for and that are not in the sums yet.
+    #[cfg(feature = "latency")]
+    latency_owed: Vec<Response<Vec<Recorder>>>,
 }
 
 /// What is left of a shard's thread; empty where the engine itself panicked on it.
@@ -148,12 +155,20 @@ impl<E> State<E> {
     /// and shards count in tallies of their own.
     pub fn latency(&mut self, classes: usize) -> &mut [ClassLatency] {
         self.latency.resize_with(classes, ClassLatency::default);
+        let State { latency, latency_owed, .. } = self;
+        latency_owed.retain_mut(|response| {
+            // Asked first: an answer that comes between the two is found by the next call.
+            let is_abandoned = response.is_abandoned();
+            let Some(recorders) = response.take() else { return !is_abandoned };
+            latency.iter_mut().zip(&recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
+            false
+        });
         &mut self.latency
     }
 
-    /// Adds what a shard has counted to the sum of all, on the shard's thread: whoever asked has laid the sums out.
-    pub fn absorb(&mut self, recorders: &[Recorder]) {
-        self.latency.iter_mut().zip(recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
+    /// Adds tallies to the sums as soon as their shard gives them.
+    pub fn owe_latency(&mut self, response: Response<Vec<Recorder>>) {
+        self.latency_owed.push(response);
     }
 
     /// Adds the latencies of a shard that has ended.
@@ -177,7 +192,6 @@ const fn core_bytes_for<E>(shards: usize, classes: usize, producers: usize, lane
     let once = arc_bytes::<Core<E>>()
         + arc_bytes::<Gate<E>>()
         + arc_bytes::<Routes>()
-        + arc_bytes::<Vec<LaneView<E>>>()
         + classes * size_of::<AtomicU64>();
     once + shards * (bell + mailbox + state + size_of::<JoinHandle<()>>())
         + Registry::<E>::bytes(producers)
@@ -199,7 +213,6 @@ impl<E: Send + 'static> Core<E> {
         );
         let state = State {
             deposits: (0..shards).map(|_| None).collect(),
-            lanes: Arc::new(Vec::new()),
             failed: None,
             assembled: false,
             placements: choose(plan.shards, plan.cpus.as_deref(), plan.pinned && cfg!(feature = "affinity")),
@@ -208,6 +221,8 @@ impl<E: Send + 'static> Core<E> {
             ends: (0..shards).map(|_| None).collect(),
             #[cfg(feature = "latency")]
             latency: Vec::new(),
+            #[cfg(feature = "latency")]
+            latency_owed: Vec::new(),
         };
         Arc::new(Core {
             clock: plan.clock.clone().unwrap_or_default(),
@@ -215,6 +230,7 @@ impl<E: Send + 'static> Core<E> {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             forks: forks::count(),
             started: Instant::now(),
+            lanes: OnceLock::new(),
             state: Mutex::new(state),
             changed: Condvar::new(),
             plan,
@@ -252,9 +268,14 @@ impl<E: Send + 'static> Core<E> {
         self.mailboxes[shard.index()].send(command, &self.gate.bells[shard.index()]);
     }
 
+    /// Every lane; none before the engine is complete.
+    pub fn lanes(&self) -> &[LaneView<E>] {
+        self.lanes.get().map_or(&[], Vec::as_slice)
+    }
+
     /// The whole ledger, as it is now.
     pub fn ledger(&self) -> Ledger {
-        let lanes = self.state().lanes.clone();
+        let lanes = self.lanes();
         let unrouted = self.gate.unrouted.iter().map(|n| {
             let n = n.load(Ordering::Relaxed);
             let mut counts = crate::ledger::Counts { offered: n, ..Default::default() };
@@ -270,7 +291,8 @@ impl<E: Send + 'static> Core<E> {
         state.deposits[shard.index()] = Some(ends);
         if state.deposits.iter().all(Option::is_some) {
             let ends: Vec<_> = std::mem::take(&mut state.deposits).into_iter().flatten().collect();
-            state.lanes = Arc::new(self.assemble(ends));
+            let lanes = self.assemble(ends);
+            self.lanes.get_or_init(|| lanes);
             state.assembled = true;
             self.gate.complete();
         }

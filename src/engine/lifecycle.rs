@@ -1,4 +1,4 @@
-//! The running engine: attach, ask, look, drain, stop.
+//! The running engine: attach, look, drain, stop.
 //!
 //! # Stopping
 //! 1. Producers' lanes are closed: who publishes is refused with `closed`, who waits for room is woken with it.
@@ -15,27 +15,20 @@ use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
 use crate::clock::Clock;
 use crate::event::ShardId;
-#[cfg(feature = "latency")]
-use crate::latency::{ClassLatency, Recorder};
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::memory::huge::{self, HugePages};
 use crate::producer::{AttachError, Producer};
-use crate::shard::parts::Command;
-use crate::shard::{Handler, Placement};
-use crate::sync::{discard, forks};
+use crate::shard::Placement;
+use crate::sync::forks;
 use crate::wait::bit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How much longer than its deadline a stop waits for the shards to end.
 pub const STOP_GRACE: Duration = Duration::from_millis(200);
-
-/// How long [`Engine::ask`] and [`Engine::latency`] wait for a shard.
-pub const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the final ledger may take to settle.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -47,6 +40,11 @@ const STOPPED: u8 = 2;
 /// A running engine. `Send` and `Sync`: share it by reference or in an `Arc`.
 ///
 /// Dropping it stops it, with the plan's `drop_deadline` to drain.
+///
+/// In a child process (`fork`) the engine is a copy without threads, and no method waits for a lock or for a shard:
+/// [`attach`](Self::attach), [`ask`](Self::ask) and [`stop`](Self::stop) return an error, [`close`](Self::close) does
+/// nothing, [`drain`](Self::drain) returns at once, [`ledger`](Self::ledger) counts the copy. Dropping the engine or a
+/// producer there is safe and leaves their memory as it is.
 pub struct Engine<E: Send + 'static> {
     pub(super) core: Arc<Core<E>>,
     pub(super) threads: Vec<JoinHandle<()>>,
@@ -66,58 +64,6 @@ pub enum StopError {
     /// This is a child process; the engine runs in its parent.
     #[error("the engine belongs to the parent process")]
     Forked,
-}
-
-/// Why a handler could not be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// There is no such shard.
-    #[error("the engine has no {0}")]
-    NoShard(ShardId),
-    /// The handler is of another type than the question.
-    #[error("the handler is not a {0}")]
-    WrongHandler(&'static str),
-    /// The question panicked. The shard goes on.
-    #[error("the question to {0} panicked")]
-    Panicked(ShardId),
-    /// The shard has stopped, or did not answer within `ASK_LIMIT`.
-    #[error("{0} did not answer")]
-    NoAnswer(ShardId),
-    /// A shard cannot wait for its own answer.
-    #[error("{0} cannot ask from a shard's own thread")]
-    OnShardThread(ShardId),
-    /// This is a child process; the engine runs in its parent.
-    #[error("the engine belongs to the parent process")]
-    Forked,
-}
-
-/// A place for one answer.
-pub(super) struct Answer<T>(Arc<(Mutex<Option<T>>, Condvar)>);
-
-impl<T> Answer<T> {
-    pub fn new() -> Self {
-        Answer(Arc::new((Mutex::new(None), Condvar::new())))
-    }
-
-    pub fn give(&self, value: T) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-        self.0.1.notify_all();
-    }
-
-    /// Waits for it; looks now and then whether there is still somebody to give it.
-    pub fn wait(&self, limit: Duration, alive: impl Fn() -> bool) -> Option<T> {
-        let begun = Instant::now();
-        let mut answer = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while answer.is_none() && begun.elapsed() < limit && alive() {
-            let nap = Duration::from_millis(20);
-            answer = self.0.1.wait_timeout(answer, nap).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        answer.take()
-    }
-
-    pub fn share(&self) -> Self {
-        Answer(self.0.clone())
-    }
 }
 
 impl<E: Send + 'static> Engine<E> {
@@ -140,14 +86,21 @@ impl<E: Send + 'static> Engine<E> {
         self.core.plan.footprint::<E>()
     }
 
-    /// Where each shard runs.
+    /// Where each shard runs; empty in a forked child.
     pub fn placements(&self) -> Vec<Placement> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         self.core.state().placements.clone()
     }
 
     /// What became of the wish for huge pages, shard by shard: as it is now. `None` where the plan did not ask for them,
-    /// or the shard is not built yet. Reads `/proc/self/smaps`: some milliseconds for each GiB of this process.
+    /// or the shard is not built yet. Reads `/proc/self/smaps`: some milliseconds for each GiB of this process. Empty in a
+    /// forked child.
     pub fn huge_pages(&self) -> Vec<Option<HugePages>> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         // The lanes keep the memory where it is, as long as the engine is there.
         let advised = self.core.state().huge_pages.clone();
         huge::look(&advised)
@@ -175,72 +128,6 @@ impl<E: Send + 'static> Engine<E> {
         self.core.ledger()
     }
 
-    /// Lets a shard's thread look at its handler between two polls, and waits for what it says.
-    ///
-    /// # Errors
-    /// [`AskError`]. A host-driven shard must be polled by another thread meanwhile.
-    pub fn ask<H: Handler<E>, T: Send + 'static>(
-        &self,
-        shard: ShardId,
-        question: impl FnOnce(&mut H) -> T + Send + 'static,
-    ) -> Result<T, AskError> {
-        self.may_ask(shard)?;
-        let answer = Answer::new();
-        let reply = answer.share();
-        let ask = move |handler: &mut dyn std::any::Any| {
-            // A question that panics costs its answer, and not the shard that carries it out.
-            let answer = |handler| catch_unwind(AssertUnwindSafe(|| question(handler))).map_err(discard);
-            reply.give(handler.downcast_mut::<H>().map(answer));
-        };
-        self.core.send(shard, Command::Ask(Box::new(ask)));
-        match answer.wait(ASK_LIMIT, || self.is_running(shard)) {
-            Some(Some(Ok(value))) => Ok(value),
-            Some(Some(Err(()))) => Err(AskError::Panicked(shard)),
-            Some(None) => Err(AskError::WrongHandler(std::any::type_name::<H>())),
-            None => Err(AskError::NoAnswer(shard)),
-        }
-    }
-
-    /// Latencies by class, over all shards, since start. Stops nothing: each shard swaps its tallies between two
-    /// polls.
-    ///
-    /// # Errors
-    /// [`AskError`]. What shards did answer is kept for the next call and for the report.
-    #[cfg(feature = "latency")]
-    pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
-        let classes = self.core.plan.classes.len();
-        self.core.state().latency(classes);
-        for shard in (0..self.core.plan.shards).map(ShardId) {
-            self.may_ask(shard)?;
-            if !self.is_running(shard) {
-                continue;
-            }
-            let empty = self.core.plan.classes.iter().map(|_| Recorder::new()).collect();
-            let answer = Answer::new();
-            let reply = answer.share();
-            // The shard adds them up itself, so that an answer which comes too late is not lost. Not an `Arc`: the
-            // command lies in what it would keep alive.
-            let core = Arc::downgrade(&self.core);
-            let add = move |full: Vec<Recorder>| {
-                if let Some(core) = core.upgrade() {
-                    core.change(|state| state.absorb(&full));
-                }
-                reply.give(());
-            };
-            self.core.send(shard, Command::Latency(empty, Box::new(add)));
-            if answer.wait(ASK_LIMIT, || self.is_running(shard)).is_none() && self.is_running(shard) {
-                return Err(AskError::NoAnswer(shard));
-            }
-        }
-        // What a shard measured that has ended (before the report takes it) is still with it.
-        let mut state = self.core.state();
-        let mut sum = state.latency(classes).to_vec();
-        for end in state.ends.iter().flatten().flatten() {
-            sum.iter_mut().zip(&end.latency).for_each(|(sum, more)| sum.add(more));
-        }
-        Ok(sum)
-    }
-
     /// Waits until every accepted event has left its lane, for `limit` at most; says whether that is so. Producers go
     /// on publishing: with a steady stream it may never be. It gives up early if all that is left lies in lanes of shards
     /// that have ended.
@@ -253,7 +140,8 @@ impl<E: Send + 'static> Engine<E> {
     pub fn drain_while(&self, may_wait: impl Fn() -> bool) -> bool {
         let mut nap = Duration::from_micros(20);
         while !self.is_quiet() {
-            if !may_wait() || self.is_hopeless() {
+            // In a forked child nothing moves, and the lock of what would be asked may have been copied while it was held.
+            if self.is_forked() || !may_wait() || self.is_hopeless() {
                 return self.is_quiet();
             }
             std::thread::sleep(nap);
@@ -264,10 +152,14 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Refuses all further events from producers, and wakes those that wait. The first step of a stop.
     pub fn close(&self) {
+        // The lanes of a child are copies, but the executors that it would wake share files with the parent.
+        if self.is_forked() {
+            return;
+        }
         let _ = self.state.compare_exchange(RUNNING, CLOSED, Ordering::AcqRel, Ordering::Relaxed);
         let producers = self.core.plan.producers_max;
-        let lanes = self.core.state().lanes.clone();
-        lanes.iter().filter(|lane| lane.id().producer.0 < producers).for_each(|lane| lane.close());
+        let lanes = self.core.lanes().iter();
+        lanes.filter(|lane| lane.id().producer.0 < producers).for_each(|lane| lane.close());
     }
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
@@ -310,9 +202,8 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Closes what is still open and tells the shards to stop.
     fn end_shards(&self) {
-        // The lock is not held while lanes are closed: that wakes tasks, which runs code of their executors.
-        let lanes = self.core.state().lanes.clone();
-        lanes.iter().for_each(|lane| lane.close());
+        // No lock is held meanwhile: closing a lane wakes tasks, which runs code of their executors.
+        self.core.lanes().iter().for_each(|lane| lane.close());
         self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::STOP));
     }
 
@@ -321,7 +212,7 @@ impl<E: Send + 'static> Engine<E> {
         let huge_pages = self.huge_pages();
         // A hook of a handler may have emitted after the last look.
         let drained = drained && ledger.total().in_flight == 0;
-        let lanes = self.core.state().lanes.clone();
+        let lanes = self.core.lanes();
         let mut state = self.core.state();
         // What is left is taken out; that there was an end stays known.
         let ends: Vec<Option<End>> =
@@ -384,7 +275,7 @@ impl<E: Send + 'static> Engine<E> {
     /// Whether every accepted event has left its lane. What left is summed up before what was accepted, and both only
     /// grow: if they are equal, nothing was in any lane at the moment between the two sums.
     fn is_quiet(&self) -> bool {
-        let lanes = self.core.state().lanes.clone();
+        let lanes = self.core.lanes();
         let done: u64 = lanes.iter().map(|lane| lane.done()).sum();
         let accepted: u64 = lanes.iter().map(|lane| lane.accepted()).sum();
         done == accepted
@@ -396,7 +287,7 @@ impl<E: Send + 'static> Engine<E> {
         if state.ends.iter().all(Option::is_none) {
             return false;
         }
-        let mut left = state.lanes.iter().filter(|lane| lane.done() < lane.accepted());
+        let mut left = self.core.lanes().iter().filter(|lane| lane.done() < lane.accepted());
         left.all(|lane| state.ends[lane.id().shard.index()].is_some())
     }
 
@@ -404,22 +295,12 @@ impl<E: Send + 'static> Engine<E> {
         self.core.state().ends[shard.index()].is_none()
     }
 
-    pub(super) fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
-        if self.is_forked() {
-            return Err(AskError::Forked);
-        }
-        if shard.index() >= usize::from(self.core.plan.shards) {
-            return Err(AskError::NoShard(shard));
-        }
-        self.own_shard().map_or(Ok(()), |own| Err(AskError::OnShardThread(own)))
-    }
-
-    fn is_forked(&self) -> bool {
+    pub(super) fn is_forked(&self) -> bool {
         forks::count() != self.core.forks
     }
 
     /// The shard whose thread this is.
-    fn own_shard(&self) -> Option<ShardId> {
+    pub(super) fn own_shard(&self) -> Option<ShardId> {
         let me = Some(std::thread::current().id());
         self.core.state().threads.iter().position(|thread| *thread == me).map(|at| ShardId(at as u16))
     }

@@ -23,13 +23,15 @@ pub(crate) mod rules;
 pub(crate) mod advice;
 pub(crate) mod summary;
 pub(crate) mod lifecycle;
+pub(crate) mod ask;
 pub(crate) mod sealing;
 pub(crate) mod builder;
 
+pub use ask::{ASK_LIMIT, AskError};
 pub use assembly::{Seat, StartError};
 pub use class_table::CLASS;
 pub use config::{Against, BURST_MAX, OnPanic, PlanError, PlanErrors, Profile, Severity};
-pub use lifecycle::{ASK_LIMIT, AskError, Engine, STOP_GRACE, StopError};
+pub use lifecycle::{Engine, STOP_GRACE, StopError};
 pub use plan::Plan;
 pub use report::{ClassReport, Report, ShardReport};
 pub use sealing::SealError;

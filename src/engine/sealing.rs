@@ -5,7 +5,8 @@
 //! handler's `on_stop`. What it noted meanwhile stands in the report.
 #![forbid(unsafe_code)]
 
-use super::lifecycle::{ASK_LIMIT, Answer, AskError, Engine};
+use super::ask::{ASK_LIMIT, AskError, Response};
+use super::lifecycle::Engine;
 use super::report::Report;
 use crate::event::ShardId;
 use crate::memory;
@@ -47,13 +48,14 @@ impl<E: Send + 'static> Engine<E> {
         let mut answers = Vec::new();
         for shard in shards {
             self.may_ask(shard)?;
-            let answer = Answer::new();
-            let reply = answer.share();
+            let response = Response::new();
+            let reply = response.share();
             self.core.send(shard, Command::Seal(mode, Box::new(move |sealed| reply.give(sealed))));
-            answers.push((shard, answer));
+            answers.push((shard, response));
         }
-        for (shard, answer) in answers {
-            answer.wait(ASK_LIMIT, || self.is_running(shard)).ok_or(AskError::NoAnswer(shard))??;
+        for (shard, response) in answers {
+            response.wait(ASK_LIMIT, || self.is_running(shard));
+            response.take().ok_or(AskError::NoAnswer(shard))??;
         }
         Ok(())
     }

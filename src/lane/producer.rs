@@ -58,6 +58,11 @@ impl<E> LaneProducer<E> {
         self.ring.is_closed()
     }
 
+    /// Whether this is a child of the process in which the lane's shard runs.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.side.shared.is_forked()
+    }
+
     /// Whether everything that was published is released.
     pub(crate) fn is_drained(&mut self) -> bool {
         self.ring.is_drained()
