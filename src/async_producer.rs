@@ -108,6 +108,9 @@ impl<E> AsyncProducer<E> {
 
     /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
     ///
+    /// Order is kept per lane, that is, per shard and class. Events of one key that go to two shards, some by
+    /// [`publish`](Self::publish) and some by this, are in no order with each other.
+    ///
     /// # Errors
     /// [`Refusal`]; with [`crate::Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
     #[inline]
@@ -139,7 +142,8 @@ impl<E> AsyncProducer<E> {
         WhenClaimed::new(lane, key, 0, |claimed| Returned::unless_sent(claimed, value))
     }
 
-    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class.
+    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event is, so
+    /// it may be held over an `.await`; it holds its lane up until it is published or dropped.
     ///
     /// # Errors
     /// [`Refusal`]; a class that drops the newest says [`crate::Rejection::DroppedNewest`].

@@ -256,6 +256,9 @@ impl<E> Producer<E> {
 
     /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
     ///
+    /// Order is kept per lane, that is, per shard and class. Events of one key that go to two shards, some by
+    /// [`publish`](Self::publish) and some by this, are in no order with each other.
+    ///
     /// # Errors
     /// [`Refusal`]; with [`Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
     #[inline]
@@ -283,7 +286,8 @@ impl<E> Producer<E> {
         write(self.try_claim(class, key), |claim| fill(claim))
     }
 
-    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class.
+    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class: in a class that drops the newest
+    /// a lane that stays full is an error here, and not [`Outcome::Dropped`].
     ///
     /// # Errors
     /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over. `fill` was not called then.
@@ -311,7 +315,7 @@ impl<E> Producer<E> {
         Returned::unless_sent(self.claim(class, key, 0), value)
     }
 
-    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class.
+    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event is.
     ///
     /// # Errors
     /// [`Refusal`]; a class that drops the newest says [`Rejection::DroppedNewest`].
@@ -364,8 +368,9 @@ impl<E> Producer<E> {
     /// worth to come back: when half of what stood in the lane is released, or the lane is closed. For event loops that use
     /// [`Self::claim_now`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
     ///
-    /// A lane remembers one waker, the last that was left. It is woken once, on the shard's thread between two bursts; it
-    /// may be woken for nothing. Nothing is counted, and no limit of the class is looked at.
+    /// A lane remembers one waker, the last that was left. It is woken once: on the shard's thread between two bursts, or on
+    /// this producer's thread by a publish of its own that waits for room. It may be woken for nothing. Nothing is counted, and
+    /// no limit of the class is looked at.
     #[cfg(feature = "async")]
     pub fn poll_room(
         &mut self,

@@ -1,19 +1,24 @@
 //! The facade over atomics, fences, cells and threads: `std` in a normal build, `loom` under `--cfg loom`.
 //!
 //! # Why a facade
-//! Every lock-free algorithm of Pelton is written against this file alone, so that loom can run the very same code
-//! through all interleavings that the C++ memory model allows. x86 hides a missing acquire or release; loom does not.
+//! An algorithm that shares memory between threads without a lock is written against this file, so that loom can run the
+//! same code through the interleavings that the C++ memory model allows. x86 hides a missing acquire or release; loom does
+//! not. Atomics of `std` remain where one word is the whole message and nothing is read through it: the table of routes,
+//! flags of the control plane, and what lies outside the engine.
 //!
 //! # The asymmetric pair of fences
 //! [`fence_light`] and [`fence_heavy`] are the two halves of one store-load barrier: if thread A does
 //! `store x; fence_light; load y` and thread B does `store y; fence_heavy; load x`, at least one of them sees the
 //! other's store. The light half is a compiler fence; the heavy half asks the kernel (`membarrier`, private
-//! expedited) to run a full barrier on every running thread of the process. Where the kernel
-//! refuses, [`asymmetric_fences`] says so, and whoever uses the light half must add an ordinary `SeqCst` fence. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
+//! expedited) to run a full barrier on every running thread of the process. Where the kernel has no such call,
+//! [`asymmetric_fences`] returns false, and the thread that uses the light half must add an ordinary `SeqCst` fence. Where
+//! the kernel refuses the call later (a filter of system calls that was installed meanwhile), [`fence_heavy`] returns false:
+//! there was no barrier, and its caller must not rely on one. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
 //! synchronization" as used in folly's `AsymmetricThreadFence`.
 //!
-//! loom knows no process-wide barrier: under loom both map to `fence(SeqCst)`. What loom proves is therefore the
-//! algorithm with symmetric fences; that the kernel's barrier makes the light half as good stays an assumption.
+//! loom has no process-wide barrier. Its models choose what stands for it (`barrier`): two symmetric fences, a light half
+//! that is nothing while publishers pay for a fence of their own, or an interrupt that runs a fence at any point of the
+//! publisher. That the kernel's call is as good as the last stays an assumption.
 
 #[cfg(not(loom))]
 mod imp {
@@ -179,20 +184,32 @@ pub fn discard(panic: Box<dyn std::any::Any + Send>) {
 #[inline(always)]
 pub fn fence_light() {
     #[cfg(loom)]
-    fence(Ordering::SeqCst);
+    barrier::light();
     #[cfg(not(loom))]
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
-/// The dear half of the asymmetric barrier: some microseconds, and an interrupt for every running thread of the
-/// process.
-pub fn fence_heavy() {
+/// The expensive half of the asymmetric barrier: some microseconds, and an interrupt for every running thread of the
+/// process. Returns false if the kernel refused it, so that there was no barrier.
+#[must_use]
+pub fn fence_heavy() -> bool {
     #[cfg(loom)]
-    fence(Ordering::SeqCst);
+    return barrier::heavy();
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
-    membarrier::barrier();
+    return membarrier::barrier();
     #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
-    fence(Ordering::SeqCst);
+    {
+        fence(Ordering::SeqCst);
+        true
+    }
+}
+
+/// Whether the kernel has refused the barrier after it had agreed to it at first.
+pub fn barrier_is_refused() -> bool {
+    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    return membarrier::is_refused();
+    #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
+    false
 }
 
 /// Whether the heavy fence is the kernel's process-wide barrier, so that publishers pay nothing for it.
@@ -201,9 +218,11 @@ pub fn fence_heavy() {
 pub fn asymmetric_fences() -> bool {
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
     return membarrier::register();
-    // Under loom both halves are whole fences (see above). Where there is no futex nobody sleeps for long enough to be
-    // worth a fence at every publish; and nobody may stop looking without one (`may_stop_looking`).
-    #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
+    #[cfg(loom)]
+    return barrier::is_asymmetric();
+    // Where there is no futex, no thread sleeps for long enough to be worth a fence at every publish; and no shard stops
+    // looking at a set without one (`may_stop_looking`).
+    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
     true
 }
 
@@ -218,9 +237,10 @@ pub const fn may_stop_looking() -> bool {
 mod membarrier {
     use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
     use std::sync::OnceLock;
-    use std::sync::atomic::{Ordering, fence};
+    use std::sync::atomic::{AtomicBool, Ordering, fence};
 
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    static REFUSED: AtomicBool = AtomicBool::new(false);
 
     pub fn register() -> bool {
         *AVAILABLE.get_or_init(|| {
@@ -230,14 +250,116 @@ mod membarrier {
         })
     }
 
-    pub fn barrier() {
-        // A full fence first: it is the whole barrier where the kernel's is not to be had.
+    pub fn barrier() -> bool {
+        // Without the kernel's barrier this fence is one half, and the publishers' own the other.
         fence(Ordering::SeqCst);
-        if register() {
-            // Cannot fail once registered; were it to fail, a sleeper's bounded sleep still ends.
-            let _ = membarrier(MembarrierCommand::PrivateExpedited);
+        if !register() {
+            return true;
+        }
+        let done = membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+        fence(Ordering::SeqCst);
+        if !done {
+            REFUSED.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
+    pub fn is_refused() -> bool {
+        REFUSED.load(Ordering::Relaxed)
+    }
+}
+
+/// Which process holds the turn to use the heavy fence; see `wait::bell`.
+#[cfg(not(loom))]
+pub static BARRIER_TURN: AtomicU32 = AtomicU32::new(0);
+#[cfg(loom)]
+loom::lazy_static! {
+    pub static ref BARRIER_TURN: AtomicU32 = AtomicU32::new(0);
+}
+
+/// What stands for the process-wide barrier in a model; chosen at its beginning.
+#[cfg(loom)]
+pub mod barrier {
+    use super::{AtomicBool, AtomicU32, Ordering, fence, yield_now};
+    use std::sync::atomic::AtomicU32 as Setting;
+
+    /// Both halves are whole fences. The choice of a model that makes none.
+    const SYMMETRIC: u32 = 0;
+    /// The light half is nothing, and publishers are to pay for a fence of their own.
+    pub const FENCED: u32 = 1;
+    /// The light half is nothing. The heavy half interrupts the publisher, which then runs a whole fence, at any of its
+    /// [`point`]s or when it has [`ended`].
+    pub const INTERRUPTS: u32 = 2;
+    /// As `SYMMETRIC`, where several shards take turns.
+    pub const TURNS: u32 = 3;
+
+    struct State {
+        /// Not a part of the model: set before its first thread starts.
+        kind: Setting,
+        wanted: AtomicU32,
+        done: AtomicU32,
+        ended: AtomicBool,
+    }
+
+    loom::lazy_static! {
+        static ref STATE: State = State {
+            kind: Setting::new(SYMMETRIC),
+            wanted: AtomicU32::new(0),
+            done: AtomicU32::new(0),
+            ended: AtomicBool::new(false),
+        };
+    }
+
+    fn kind() -> u32 {
+        STATE.kind.load(Ordering::Relaxed)
+    }
+
+    pub fn choose(kind: u32) {
+        STATE.kind.store(kind, Ordering::Relaxed);
+    }
+
+    pub fn is_asymmetric() -> bool {
+        kind() != FENCED
+    }
+
+    pub fn takes_turns() -> bool {
+        kind() == TURNS
+    }
+
+    pub fn light() {
+        match kind() {
+            FENCED => {}
+            INTERRUPTS => point(),
+            _ => fence(Ordering::SeqCst),
+        }
+    }
+
+    pub fn heavy() -> bool {
+        fence(Ordering::SeqCst);
+        if kind() == INTERRUPTS {
+            let turn = STATE.wanted.load(Ordering::Relaxed) + 1;
+            STATE.wanted.store(turn, Ordering::Relaxed);
+            while STATE.done.load(Ordering::Relaxed) != turn && !STATE.ended.load(Ordering::Relaxed) {
+                yield_now();
+            }
             fence(Ordering::SeqCst);
         }
+        true
+    }
+
+    /// The publisher, which is one: an interrupt may come here.
+    pub fn point() {
+        let wanted = STATE.wanted.load(Ordering::Relaxed);
+        if wanted != STATE.done.load(Ordering::Relaxed) {
+            fence(Ordering::SeqCst);
+            STATE.done.store(wanted, Ordering::Relaxed);
+        }
+    }
+
+    /// The publisher runs no more: the switch to another thread was a whole fence.
+    pub fn ended() {
+        fence(Ordering::SeqCst);
+        STATE.ended.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,29 +1,39 @@
-//! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and how neither is missed.
+//! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and why neither misses a wake-up.
 //!
 //! # Sleep
-//! A shard sleeps on its bell, after it has let all its lane sets doze (by their doorbells) and has looked at
-//! everything once more: whoever publishes then rings. A publisher pays a load, a test and a branch for that; the
-//! sleeper pays the barrier.
+//! A shard sleeps on its [`Bell`]. Before, it lets all its lane sets doze (by their [`Doorbell`]s) and looks at everything
+//! once more, so a publisher that it has not seen rings. A publisher pays a load, a test and a branch for that; the sleeper
+//! pays the barrier.
 //!
 //! # Room
-//! A producer that waits for room in a lane says so in the lane's `RoomWait` and raises `ROOM` in the bell. It pays
-//! no barrier: raising is a read-modify-write of a word that the shard reads at every poll, so the shard sees it at
-//! one of its next polls, whatever it is doing, or in its last look before it sleeps. The shard then compares its
-//! released cursor with the one that is enough for the producer, mostly the next after the one that it last saw: it has come
-//! there, so there may be room, or a later release will wake the producer.
+//! A producer without room announces itself in the lane's [`RoomWait`] and raises `ROOM` in the bell. The shard wakes it
+//! when `enough <= released`. The producer is a thread, which sleeps on a word, or a task, which leaves its waker (`task`).
+//! A thread is also woken by a release in the middle of a burst; a task only between bursts, since waking it runs code of
+//! its executor.
 //!
-//! Who waits is a thread, which sleeps on the word, or a task, which has left its waker (`task`). A thread is also woken
-//! by a release in the middle of a burst; a task between bursts only, since its executor's code runs then.
+//! # The words of this folder
+//! | call | by | what it does |
+//! |---|---|---|
+//! | `Doorbell::ring` | publisher, after each publish | rings if the shard does not look at its set |
+//! | `Doorbell::doze` | shard | stops looking at a set; a heavy fence and a last look must follow |
+//! | `Doorbell::answer` | both | takes `DOZING` off; returns whether it was on |
+//! | `Bell::raise` | anyone but a publisher with room | calls the shard, and wakes it |
+//! | `Bell::calls`, `Bell::take` | shard | reads, and takes, what it is called for |
+//! | `Bell::announce`, `Bell::sleep`, `Bell::stay_up` | shard | prepares a sleep, sleeps, ends it |
+//! | [`settle`] | shard | the heavy fence after sets were let doze |
+//! | `RoomWait::announce`, `RoomWait::offer` | producer, shard | waits for room, wakes |
 //!
 //! # Bounded sleeps
-//! Every sleep ends after `NAP` at the latest, and a sleeper that finds then what nobody woke it for counts a
-//! *rescue*. The count stands in reports and is 0 in every test: it would mean that the reasoning above is wrong.
+//! Every sleep ends after [`NAP`]. A sleeper that finds then something to do for which it was not woken sleeps on for
+//! another `NAP`, so that a publisher which was preempted on its way to the bell has time to ring. If nothing rings in all
+//! that time, it counts a *rescue*: a wake-up that was lost. Reports show the count.
 #![forbid(unsafe_code)]
 
 #[cfg(any(feature = "gateway", loom))]
 mod alarm;
 mod bell;
 mod door;
+mod room;
 #[cfg(feature = "async")]
 mod task;
 
@@ -34,146 +44,14 @@ mod models;
 pub(crate) use alarm::Alarm;
 pub(crate) use bell::{Bell, NAP, bit, settle};
 pub(crate) use door::Doorbell;
+pub(crate) use room::RoomWait;
 #[cfg(feature = "async")]
 pub(crate) use task::Limit;
 
-use crate::clock::Clock;
-use crate::sync::{
-    AtomicU32, AtomicU64, Counter, Ordering, asymmetric_fences, fence, futex, spin_loop, yield_now,
-};
-use crossbeam_utils::CachePadded;
-#[cfg(feature = "async")]
-use std::task::Waker;
+use crate::sync::{asymmetric_fences, spin_loop, yield_now};
 use std::time::Duration;
 
-/// What the word of a [`RoomWait`] says: nobody waits, a thread sleeps on it, or a task has left its waker.
-const NOBODY: u32 = 0;
-const THREAD: u32 = 1;
-#[cfg(feature = "async")]
-const TASK: u32 = 2;
-
-/// Where the producer of one lane waits for room.
-pub(crate) struct RoomWait {
-    /// Who waits.
-    word: CachePadded<AtomicU32>,
-    /// The released cursor from which on it is worth waking.
-    enough: AtomicU64,
-    /// Sleeps that ended by themselves although there was room; written by the producer alone.
-    pub rescues: Counter,
-    #[cfg(feature = "async")]
-    pub task: task::TaskWait,
-}
-
-impl RoomWait {
-    /// The clock is the one by which the limits of tasks are measured.
-    pub fn new(_clock: &Clock) -> Self {
-        RoomWait {
-            word: CachePadded::new(AtomicU32::new(NOBODY)),
-            enough: AtomicU64::new(0),
-            rescues: Counter::default(),
-            #[cfg(feature = "async")]
-            task: task::TaskWait::new(_clock),
-        }
-    }
-
-    /// Producer: says that its thread waits, having last seen the consumer at `released`. The caller must then look once
-    /// more whether the lane is closed, raise `ROOM` in the shard's bell, and sleep.
-    pub fn announce(&self, released: u64) {
-        self.announce_as(THREAD, released.wrapping_add(1));
-    }
-
-    /// Producer: the same for a task, which is woken when the consumer's cursor has come to `enough`. Gives false where its
-    /// last waker is being woken at this moment, so that there is no place for another.
-    #[cfg(feature = "async")]
-    pub fn announce_task(&self, enough: u64, waker: &Waker, limit: Limit) -> bool {
-        let set = self.task.set(waker, limit);
-        if set {
-            self.announce_as(TASK, enough);
-        }
-        set
-    }
-
-    /// Producer: its task waits no more. A waker that is on its way to be woken still is.
-    #[cfg(feature = "async")]
-    pub fn withdraw_task(&self) {
-        if !self.withdraw() {
-            drop(self.task.take());
-        }
-    }
-
-    fn announce_as(&self, who: u32, enough: u64) {
-        self.enough.store(enough, Ordering::Relaxed);
-        // SYNC: room (AcqRel); pairs with `RoomWait::waits`, `RoomWait::offer` and `RoomWait::wake`. A swap and no
-        // store: whoever took an earlier announcement off may have found nobody to wake, and the look that follows
-        // this one must see what he saw.
-        self.word.swap(who, Ordering::AcqRel);
-        // SYNC: close: this fence and the one in `RoomWait::wake_closed`: either the producer sees that the lane is
-        // closed, or the one who closes it sees that the producer waits.
-        fence(Ordering::SeqCst);
-    }
-
-    /// Producer: sleeps until woken, for `limit` at most.
-    pub fn sleep(&self, limit: Duration) {
-        futex::wait(&self.word, THREAD, limit);
-    }
-
-    /// Producer: waits no more. Says whether somebody had woken it.
-    pub fn withdraw(&self) -> bool {
-        self.word.swap(NOBODY, Ordering::Relaxed) == NOBODY
-    }
-
-    /// Shard: whether a producer's thread waits here.
-    #[inline]
-    pub fn waits(&self) -> bool {
-        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
-        self.word.load(Ordering::Acquire) == THREAD
-    }
-
-    /// Shard: wakes the producer if it waits and `released` is enough for it, or its limit is over. Says whether it still
-    /// waits.
-    pub fn offer(&self, released: u64) -> bool {
-        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
-        let who = self.word.load(Ordering::Acquire);
-        if who == NOBODY {
-            return false;
-        }
-        // Sequences: which of two comes first shows in their difference, also where they have gone round.
-        let missing = self.enough.load(Ordering::Relaxed).wrapping_sub(released) as i64;
-        if missing > 0 && !self.is_overdue(who) {
-            return true;
-        }
-        self.wake();
-        false
-    }
-
-    fn wake(&self) {
-        // SYNC: room (AcqRel); pairs with `RoomWait::announce_as`.
-        match self.word.swap(NOBODY, Ordering::AcqRel) {
-            THREAD => futex::wake(&self.word),
-            #[cfg(feature = "async")]
-            TASK => self.task.wake(),
-            _ => {}
-        }
-    }
-
-    /// Control plane: wakes the producer because its lane was closed (before this call).
-    pub fn wake_closed(&self) {
-        // SYNC: close: see `RoomWait::announce_as`.
-        fence(Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// Whether it waits for longer than it wanted to. A thread watches the time itself.
-    fn is_overdue(&self, _who: u32) -> bool {
-        #[cfg(feature = "async")]
-        if _who == TASK {
-            return self.task.is_overdue();
-        }
-        false
-    }
-}
-
-/// A backoff for short waits: spins, then gives the CPU away.
+/// A backoff for short waits: spins, then yields the CPU.
 #[derive(Default)]
 pub(crate) struct Backoff {
     step: u32,
@@ -183,10 +61,10 @@ impl Backoff {
     const SPINS: u32 = 6;
     const YIELDS: u32 = 16;
 
-    /// Waits a little; says whether it is time to sleep instead.
+    /// Waits a little; returns whether it is time to sleep instead.
     pub fn pause(&mut self) -> bool {
-        // The models sleep at once: loom runs a thread that yields only after all others, and would never see it
-        // asleep before they are done.
+        // The models sleep at once: loom runs a thread that yields only after all others, and would never see it asleep
+        // before they end.
         if cfg!(loom) {
             return true;
         }
@@ -202,8 +80,12 @@ impl Backoff {
     }
 }
 
-/// Whether this kernel has the process-wide barrier with which a shard that goes to sleep spares every publisher a
-/// fence. Without it each publish pays for one. True where no shard sleeps or lets lane sets doze (no feature `park`).
+/// Whether this kernel has the process-wide barrier (`membarrier`) with which a shard that goes to sleep spares every
+/// publisher a fence. Without it each publish into an engine pays for one. True where no shard sleeps or lets lane sets doze
+/// (no feature `park`).
+///
+/// A filter of system calls that is installed after an engine has started can refuse the barrier later. A shard then does not
+/// sleep: it polls on, at most every 100 µs, and publishers pay nothing.
 pub fn asymmetric_barrier() -> bool {
     asymmetric_fences()
 }
@@ -222,7 +104,8 @@ pub enum Wait {
 /// Empty polls before [`Wait::Yield`] and [`Wait::Park`] give the CPU away.
 pub const SPIN_POLLS: u32 = 512;
 
-/// Idleness before [`Wait::Park`] sleeps. It bounds the sleeps of a shard to 20,000 a second.
+/// Idleness before [`Wait::Park`] sleeps. Each sleep is at least this long after the one before, so a shard sleeps at most
+/// 20,000 times a second.
 pub const PARK_AFTER: Duration = Duration::from_micros(50);
 
 impl std::str::FromStr for Wait {

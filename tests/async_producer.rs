@@ -98,6 +98,12 @@ fn what_is_awaited_may_be_sent_to_another_thread() {
     assert_send(&tx.publish_to(pelton::ShardId(0), class, 1u64, |_| ()));
     assert_send(&tx.send(class, 1u64, Proof::default()));
     assert_send(&tx.claim(class, 1u64, 0));
+    // A claim too, over a point where its task waits.
+    assert_send(&async {
+        let claim = tx.claim(class, 1u64, 8).await.unwrap();
+        std::future::ready(()).await;
+        claim.publish();
+    });
     // None of them was polled, so none did anything.
     rig.run_dry();
     drop(tx);
@@ -799,4 +805,44 @@ fn fork_here() {
     drop(tx);
     let (report, ends) = rig.end();
     assert_invariants(&report, &[source], &witnesses(ends));
+}
+
+#[test]
+fn waker_of_a_loop_is_woken_by_a_publish_of_the_same_producer_that_waits() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(1).block());
+    let (entered, door) = (Door::default(), Door::default());
+    let (enters, waits) = (entered.clone(), door.clone());
+    let engine = plan.start(Proof::default, move |_| {
+        let (entered, door) = (enters.clone(), waits.clone());
+        acting(move |_, _| {
+            entered.open();
+            door.wait();
+            Verdict::Done
+        })
+    });
+    let engine = engine.unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    source.publish(&mut tx, class, 1).unwrap();
+    entered.wait();
+    // The only slot is taken until the door opens.
+    let counted = Arc::new(Counted::default());
+    let waker = Waker::from(counted.clone());
+    assert!(tx.poll_room(class, 1u64, 0, &mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            door.open();
+        });
+        source.publish(&mut tx, class, 1).unwrap();
+    });
+    assert!(engine.drain(LONG));
+    assert!(counted.woken() > 0, "the loop waits forever");
+    assert!(!held(&counted));
+    drop(tx);
+    let mut report = engine.stop(LONG).unwrap();
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
 }

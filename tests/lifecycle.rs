@@ -324,6 +324,38 @@ fn drain_says_whether_every_event_has_left_its_lane() {
     assert_invariants(&report, &[source], &witnesses);
 }
 
+/// Does nothing with its events.
+struct Ignore;
+
+impl Handler<Proof> for Ignore {
+    type Output = ();
+    fn on_event(&mut self, _: &mut Event<'_, Proof>, _: &mut Context<'_, Proof>) -> Verdict {
+        Verdict::Done
+    }
+    fn on_stop(self, _: &mut Context<'_, Proof>) {}
+}
+
+#[test]
+fn question_that_a_shard_has_not_read_is_dropped_when_the_shard_ends() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    plan.class(Class::strict("only").capacity(4).block());
+    let mut rig = rig(plan, |_| Ignore);
+    rig.poll();
+    let captured = Arc::new(());
+    let held = captured.clone();
+    let Rig { engine, shards, .. } = rig;
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| engine.ask(ShardId(0), move |_: &mut Ignore| drop(held)));
+        // By then the question is most likely in the mailbox. If not, the mailbox refuses it.
+        std::thread::sleep(Duration::from_millis(50));
+        shards.into_iter().for_each(|shard| drop(shard.finish()));
+        assert_eq!(asks.join().unwrap(), Err(AskError::NoAnswer(ShardId(0))));
+    });
+    assert_eq!(Arc::strong_count(&captured), 1, "a question that is never answered keeps what it captured");
+    assert_closed(&engine.stop(Duration::ZERO).unwrap());
+}
+
 #[test]
 fn a_handler_can_be_asked_while_it_runs() {
     let _dog = watchdog();
@@ -717,4 +749,77 @@ fn fork_beside_attach() {
     println!("every child has ended");
     drop(tx);
     assert_closed(&engine.stop(LONG).unwrap());
+}
+
+/// Refuses `membarrier` to all threads of this process.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "park"))]
+fn refuse_the_barrier() {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter, sock_fprog};
+    let step = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, libc::SYS_membarrier as u32),
+        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(BPF_RET | BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program outlives the calls, which read it alone.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+        assert_eq!(libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program), 0);
+    }
+}
+
+/// Starts when the door opens.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "park"))]
+struct Late(Door);
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "park"))]
+impl Handler<u64> for Late {
+    type Output = ();
+    fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        Verdict::Done
+    }
+    fn on_start(&mut self, _: &mut Context<'_, u64>) {
+        self.0.wait();
+    }
+    fn on_stop(self, _: &mut Context<'_, u64>) {}
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "park"))]
+fn shard_without_a_barrier_does_not_park_and_misses_nothing() {
+    const MARKER: &str = "PELTON_TEST_NO_BARRIER";
+    if std::env::var_os(MARKER).is_some() {
+        return ping_without_a_barrier();
+    }
+    let _dog = watchdog();
+    let name = "shard_without_a_barrier_does_not_park_and_misses_nothing";
+    let text = in_a_process_of_its_own(name, MARKER, &[]);
+    assert!(text.contains("nothing was missed"), "{text}");
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", feature = "park"))]
+fn ping_without_a_barrier() {
+    let _dog = watchdog();
+    let mut plan = plan().wait(Wait::Park);
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let door = Door::default();
+    let starts = door.clone();
+    let engine = plan.start(|| 0u64, move |_| Late(starts.clone())).unwrap();
+    // The engine has registered for the barrier, and its shard has not parked yet.
+    refuse_the_barrier();
+    door.open();
+    let mut tx = engine.attach().unwrap();
+    for event in 1..=100u64 {
+        // Long enough for a shard that is idle to park.
+        std::thread::sleep(Duration::from_millis(2));
+        tx.publish(class, event, |slot| *slot = event).unwrap();
+        assert!(engine.drain(LONG));
+    }
+    let report = engine.stop(LONG).unwrap();
+    assert_closed(&report);
+    assert_eq!((report.ledger.total().handled, report.shards[0].parks), (100, 0));
+    println!("nothing was missed");
 }

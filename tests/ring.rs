@@ -7,6 +7,8 @@ mod support;
 use pelton::ring::{Consumer, Producer, Refused, Shape, ShapeError, ring};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use support::{Dice, DropBook, Dropped, PLANNED, quiet_panics, watchdog};
 
 fn shape(capacity: u32, payload_bytes: u32, first_sequence: u64) -> Shape {
@@ -402,6 +404,38 @@ fn each_value_is_dropped_once_whichever_drop_panics_in_teardown() {
             }
         }
     }
+}
+
+/// A value whose drop panics, with a payload whose drop panics too.
+struct Bomb(Arc<AtomicU32>);
+
+struct Splinter;
+
+impl Drop for Splinter {
+    fn drop(&mut self) {
+        panic!("{PLANNED} in the drop of a panic");
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        // Not `panic_any`, whose message every hook would print.
+        std::panic::resume_unwind(Box::new(Splinter));
+    }
+}
+
+#[test]
+fn each_value_is_dropped_once_when_every_drop_panics_and_so_do_its_panics() {
+    let _dog = watchdog();
+    quiet_panics();
+    let drops = Arc::new(AtomicU32::new(0));
+    let (tx, rx) = ring(shape(8, 0, 0), || Bomb(drops.clone())).unwrap();
+    drop(tx);
+    let panicked = catch_unwind(AssertUnwindSafe(|| drop(rx)));
+    // The first panic goes on; what is left of it is not dropped here.
+    std::mem::forget(panicked.unwrap_err());
+    assert_eq!(drops.load(Ordering::Relaxed), 8);
 }
 
 #[test]

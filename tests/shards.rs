@@ -287,6 +287,37 @@ fn scratch_is_empty_at_the_start_of_every_burst() {
 }
 
 #[test]
+fn payloads_are_built_in_scratch_and_emitted_from_it() {
+    let _dog = watchdog();
+    let mut plan = plan().mesh(true).scratch_bytes(4_096);
+    let class = plan.class(Class::strict("only").capacity(8).payload_bytes(256).reject());
+    let mut rig = rig(plan, move |_| {
+        acting(move |event, context| {
+            if event.order == 0 {
+                return Verdict::Done;
+            }
+            let (one, other) =
+                (context.scratch().slice(4, b'x').unwrap(), context.scratch().copy(b"yz").unwrap());
+            one[3] = other[0];
+            let proof = Proof::new(1, class, event.key, event.sequence, 0);
+            context.emit_bytes(class, event.key, one, |event| *event = proof).unwrap();
+            assert_eq!(other, b"yz");
+            Verdict::Done
+        })
+    });
+    let (mut tx, mut source, mut emitted) = (rig.engine.attach().unwrap(), Source::new(0), Source::new(1));
+    for _ in 0..5 {
+        source.publish_order(&mut tx, class, 1, 1).unwrap();
+        let proof = emitted.next(class, 1, 0);
+        emitted.accepted(&proof);
+        rig.run_dry();
+    }
+    let (report, ends) = rig.end();
+    assert_eq!(report.ledger.total().handled, 10, "{:?}", ends[0].quarantine);
+    assert_invariants(&report, &[source, emitted], &witnesses(ends));
+}
+
+#[test]
 fn a_shard_sleeps_only_while_there_is_nothing_to_do_and_is_woken() {
     let _dog = watchdog();
     let mut plan = plan();

@@ -95,8 +95,8 @@ impl<E> LaneConsumer<E> {
     /// As in [`Head::leave`], a thread that begins to wait at this moment may be missed here. It has raised the bell.
     #[inline(always)]
     pub(crate) fn release(&mut self) {
-        if self.ring.release() && self.shared.room.waits() {
-            self.offer_room();
+        if self.ring.release() {
+            self.shared.room.offer_to_thread(self.ring.released_sequence());
         }
     }
 
@@ -148,11 +148,11 @@ impl<'a, E> Head<'a, E> {
         // Counted before its slot may go back.
         counter(&shared.ledger.consumer).add(1);
         let passed = item.sequence().wrapping_add(1);
-        // Where slots went back in the middle of a burst, a producer that waits is woken now: the burst may be slow. One
-        // that begins to wait at this very moment may be missed, since nothing orders this look after the release; it
-        // has raised the bell, so the end of the burst finds it.
-        if item.pass() && shared.room.waits() {
-            shared.room.offer(passed);
+        // Where slots went back in the middle of a burst, a thread that waits is woken now: the burst may be slow. One that
+        // begins to wait at this moment may be missed, since nothing orders this look after the release; it has raised the
+        // bell, so the end of the burst finds it.
+        if item.pass() {
+            shared.room.offer_to_thread(passed);
         }
     }
 

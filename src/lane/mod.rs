@@ -140,8 +140,7 @@ pub fn lane<E: Send + 'static>(
     let mut region = Builder::new(region_need::<E>(&shape))?;
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
-    let door = Doorbell::new(Arc::new(Bell::new()));
-    // Whoever holds the reading end looks at it whenever he likes: there is nobody to be woken.
-    door.answer();
+    // The consumer polls when it likes: it is never woken.
+    let door = Doorbell::awake(Arc::new(Bell::new()));
     LaneSpec { id, class, clock: &clock, door: &Arc::new(door) }.build(shape, &mut region, make)
 }

@@ -273,11 +273,11 @@ impl LaneSide {
             self.door.bell().raise(bit::ROOM);
             let began = Instant::now();
             room.sleep(limit);
-            // A whole nap, and room that nobody told of? The shard may be on the way to tell: give it a moment. (loom's
-            // sleeps have no limit, and its runs must not depend on the time.)
+            // A whole nap, and room that this was not woken for? The shard may be preempted on its way to wake it: it has
+            // another nap for that. (loom's sleeps have no limit, and its runs must not depend on the time.)
             let whole = !cfg!(loom) && limit == NAP && began.elapsed() >= NAP;
             if whole && room.waits() && ring.room_slow(bytes).is_ok() {
-                std::thread::sleep(Duration::from_millis(2));
+                room.sleep(NAP);
                 if room.waits() {
                     room.rescues.add(1);
                 }

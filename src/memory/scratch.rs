@@ -1,19 +1,23 @@
 //! Scratch: memory that a handler may use for the length of a batch.
 //!
-//! One bumpalo arena per shard, of a fixed size, touched at start and emptied after each batch. It never grows: what
-//! does not fit is refused and counted, so a handler that outgrows its scratch shows in the report and not in the
-//! allocator.
+//! One bumpalo arena per shard, of a fixed size, touched at start and emptied after each batch. Scratch itself never makes it
+//! grow: a request that does not fit is refused and counted, so a handler that outgrows its scratch shows in the report and
+//! not in the allocator.
+//!
+//! Requests take `&self`, so several slices can be held at once. They are all gone when the arena is emptied, which takes
+//! `&mut self`.
 #![forbid(unsafe_code)]
 
 use bumpalo::Bump;
+use std::cell::Cell;
 
 /// The scratch arena of a shard.
 pub struct Scratch {
     arena: Bump,
     bytes: usize,
-    refused: u64,
-    /// Somebody has asked for it since it was last emptied.
-    lent: bool,
+    refused: Cell<u64>,
+    /// The handler has asked for it since it was last emptied.
+    lent: Cell<bool>,
 }
 
 /// The scratch arena has no room left in this batch.
@@ -35,59 +39,59 @@ impl Scratch {
             let _ = arena.try_alloc_slice_fill_copy(bytes, 0u8);
             arena.reset();
         }
-        Scratch { arena, bytes, refused: 0, lent: false }
+        Scratch { arena, bytes, refused: Cell::new(0), lent: Cell::new(false) }
     }
 
     /// A slice of `len` copies of `value`, valid until the end of the batch.
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
-    pub fn slice<T: Copy>(&mut self, len: usize, value: T) -> Result<&mut [T], ScratchFull> {
-        let full = ScratchFull { asked: len.saturating_mul(size_of::<T>()), limit: self.bytes };
-        if full.asked > self.bytes {
-            self.refused += 1;
-            return Err(full);
+    #[expect(clippy::mut_from_ref, reason = "each call gives out memory of its own")]
+    pub fn slice<T: Copy>(&self, len: usize, value: T) -> Result<&mut [T], ScratchFull> {
+        let asked = len.saturating_mul(size_of::<T>());
+        if asked > self.bytes {
+            return Err(self.refuse(asked));
         }
-        self.arena.try_alloc_slice_fill_copy(len, value).map_err(|_| {
-            self.refused += 1;
-            full
-        })
+        self.arena.try_alloc_slice_fill_copy(len, value).map_err(|_| self.refuse(asked))
     }
 
     /// A copy of `bytes`, valid until the end of the batch.
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
-    pub fn copy(&mut self, bytes: &[u8]) -> Result<&mut [u8], ScratchFull> {
-        let full = ScratchFull { asked: bytes.len(), limit: self.bytes };
-        self.arena.try_alloc_slice_copy(bytes).map_err(|_| {
-            self.refused += 1;
-            full
-        })
+    #[expect(clippy::mut_from_ref, reason = "each call gives out memory of its own")]
+    pub fn copy(&self, bytes: &[u8]) -> Result<&mut [u8], ScratchFull> {
+        self.arena.try_alloc_slice_copy(bytes).map_err(|_| self.refuse(bytes.len()))
+    }
+
+    #[cold]
+    fn refuse(&self, asked: usize) -> ScratchFull {
+        self.refused.set(self.refused.get() + 1);
+        ScratchFull { asked, limit: self.bytes }
     }
 
     /// The arena itself, for collections that live in one. Use its `try_` methods: past the arena's size the others
-    /// panic.
+    /// panic. Its allocation limit is what keeps it from growing; leave that as it is.
     pub fn arena(&self) -> &Bump {
         &self.arena
     }
 
     /// How often something did not fit.
     pub fn refused(&self) -> u64 {
-        self.refused
+        self.refused.get()
     }
 
-    /// Whoever gets it may use it.
+    /// Gives it to the handler, so that it is emptied at the next reset.
     #[inline(always)]
-    pub(crate) fn lend(&mut self) -> &mut Self {
-        self.lent = true;
+    pub(crate) fn lend(&self) -> &Self {
+        self.lent.set(true);
         self
     }
 
     /// Empties it, if it was lent.
     #[inline(always)]
     pub(crate) fn reset(&mut self) {
-        if std::mem::take(&mut self.lent) {
+        if self.lent.take() {
             self.arena.reset();
         }
     }

@@ -152,6 +152,9 @@ impl<E> Drop for Consumer<E> {
 
 /// Events one after the other; dropping it releases those that were taken.
 ///
+/// A batch that is forgotten (`mem::forget`) has not passed the event that it lent last: the next batch begins with that one.
+/// So the events of a consumer that forgets batches are seen *at least once*; of one that drops them, exactly once.
+///
 /// ```compile_fail
 /// # use pelton::ring::{Shape, ring};
 /// let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64).unwrap();

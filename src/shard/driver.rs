@@ -4,9 +4,12 @@
 use super::handler::Handler;
 use super::parts::ShardEnd;
 use super::poll::Shard;
-use crate::sync::yield_now;
+use crate::sync::{barrier_is_refused, yield_now};
 use crate::wait::{NAP, PARK_AFTER, Pacer, SPIN_POLLS, Wait};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often a shard polls that has nothing to do and may not park.
+const POLL_EVERY: Duration = Duration::from_micros(100);
 
 /// Polls until the shard is stopped.
 pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
@@ -34,6 +37,9 @@ pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
             // Whatever ended the sleep, the next one is `PARK_AFTER` away: each costs an interrupt on every running
             // thread of the process.
             idle_since = None;
+        } else if may_park && barrier_is_refused() {
+            // No publisher could end a sleep. This one ends by itself.
+            std::thread::sleep(POLL_EVERY);
         } else {
             // A shard that may not sleep now (its event is to be retried, or another shard pays for the barrier) lets
             // other threads run: it may wait for one of them.

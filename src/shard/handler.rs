@@ -124,13 +124,13 @@ impl<E> DerefMut for Event<'_, E> {
 pub struct Context<'a, E> {
     pub(super) shard: ShardId,
     pub(super) clock: &'a Clock,
-    pub(super) scratch: &'a mut Scratch,
+    pub(super) scratch: &'a Scratch,
     pub(super) mesh: &'a mut Mesh<E>,
     pub(super) mesh_id: ProducerId,
     pub(super) gate: &'a Gate<E>,
 }
 
-impl<E> Context<'_, E> {
+impl<'a, E> Context<'a, E> {
     /// The shard that this is.
     #[inline]
     pub fn shard(&self) -> ShardId {
@@ -143,9 +143,21 @@ impl<E> Context<'_, E> {
         self.clock
     }
 
-    /// Memory for the length of this batch.
+    /// Memory for the length of this batch. It does not borrow the context, so what is built in it can be emitted.
+    ///
+    /// ```
+    /// # use pelton::{ClassId, Context, Event, Verdict};
+    /// # fn on_event(class: ClassId, event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) -> Verdict {
+    /// let Ok(text) = context.scratch().slice(16, b'.') else { return Verdict::Done };
+    /// text[..8].copy_from_slice(&event.to_le_bytes());
+    /// match context.emit_bytes(class, event.key(), text, |_| ()) {
+    ///     Ok(_) => Verdict::Done,
+    ///     Err(_) => Verdict::Retry,
+    /// }
+    /// # }
+    /// ```
     #[inline]
-    pub fn scratch(&mut self) -> &mut Scratch {
+    pub fn scratch(&self) -> &'a Scratch {
         self.scratch.lend()
     }
 

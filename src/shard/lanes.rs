@@ -24,7 +24,8 @@
 
 use crate::lane::LaneConsumer;
 use crate::sync::{Arc, may_stop_looking};
-use crate::wait::{Doorbell, settle};
+use crate::wait::{Doorbell, NAP, settle};
+use std::time::Instant;
 
 /// Sets that are kept awake though they have nothing.
 // The models let the only set that they have doze, at the first look.
@@ -50,14 +51,14 @@ struct Set {
     door: Arc<Doorbell>,
     /// Something has come of it since the last look.
     busy: bool,
-    /// It held an event at the last look and had not rung.
-    overdue: bool,
+    /// Since when it has held an event, dozing, at each look, without a ring.
+    overdue: Option<Instant>,
 }
 
 impl<E> Lanes<E> {
     /// Lanes class by class, set by set; all sets doze.
     pub fn new(classes: Vec<Vec<LaneConsumer<E>>>, doors: Vec<Arc<Doorbell>>) -> Self {
-        let sets = doors.into_iter().map(|door| Set { door, busy: false, overdue: false }).collect();
+        let sets = doors.into_iter().map(|door| Set { door, busy: false, overdue: None }).collect();
         Lanes { first: vec![0; classes.len()], classes, sets, awake: 0, look_in: LOOK }
     }
 
@@ -190,17 +191,18 @@ impl<E> Lanes<E> {
         self.first.fill(0);
     }
 
-    /// A set that dozes, holds an event and still has not rung at the second look is one that nobody woke: it would mean
-    /// that the reasoning in `wait` is wrong.
+    /// Wakes, and counts, a set that dozes and has held an event for longer than [`NAP`] without a ring: the wake-up was
+    /// lost. For a shorter time its publisher may be preempted on its way to the doorbell.
     fn rescue(&mut self) {
         for place in self.awake..self.sets.len() {
             let overdue = self.is_set_ready(place) && self.sets[place].door.is_dozing();
             let set = &mut self.sets[place];
-            if overdue && set.overdue {
+            set.overdue = overdue.then(|| set.overdue.unwrap_or_else(Instant::now));
+            // The models have no time.
+            if !cfg!(loom) && set.overdue.is_some_and(|since| since.elapsed() > NAP) {
                 set.door.bell().rescues.add(1);
                 set.door.answer();
             }
-            set.overdue = overdue;
         }
         self.wake();
     }

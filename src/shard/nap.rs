@@ -33,14 +33,11 @@ impl<'a, E> Nap<'a, E> {
         self.bell.sleep(limit.min(NAP))
     }
 
-    /// The same, and counts a rescue where nobody rang for an event that is there.
+    /// The same, and counts a rescue if an event is there for which the bell has not rung. Its publisher may be preempted
+    /// on its way to the bell: it has another nap for that.
     pub(super) fn sleep(self, limit: Duration) {
-        if !self.bell.sleep(limit) && self.lanes.any_held() {
-            // Its publisher may be on the way to the bell: give it a moment.
-            std::thread::sleep(Duration::from_millis(2));
-            if self.bell.is_announced() {
-                self.bell.rescues.add(1);
-            }
+        if !self.bell.sleep(limit) && self.lanes.any_held() && !self.bell.sleep(NAP) {
+            self.bell.rescues.add(1);
         }
     }
 }

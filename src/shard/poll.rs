@@ -143,17 +143,11 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, started, .. } = self.work;
-        let Parts { id, mesh_id, gate, clock, inbox, mut scratch, mut lanes, .. } = parts;
+        let Parts { id, mesh_id, gate, clock, inbox, scratch, mut lanes, .. } = parts;
         lanes.all().for_each(LaneConsumer::close);
         drop(inbox);
-        let mut context = Context {
-            shard: id,
-            clock: &clock,
-            scratch: &mut scratch,
-            mesh: &mut mesh,
-            mesh_id,
-            gate: &gate,
-        };
+        let mut context =
+            Context { shard: id, clock: &clock, scratch: &scratch, mesh: &mut mesh, mesh_id, gate: &gate };
         let stop = || started.then(|| handler.on_stop(&mut context));
         let output = match catch_unwind(AssertUnwindSafe(stop)) {
             Ok(output) => {

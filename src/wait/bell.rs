@@ -2,17 +2,17 @@
 //!
 //! # Mechanism
 //! A word of bits on a line of its own, which the shard reads at every poll. Bit 0 says that the shard is asleep, the
-//! others that somebody wants its attention. To call is a read-modify-write, so either the caller sees the sleep or the
-//! shard, which announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell,
-//! which rings it where the shard would not see an event by itself.
+//! others what it is called for. To call is a read-modify-write, so either the caller sees the sleep or the shard, which
+//! announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell, which rings it where
+//! the shard would not see an event by itself.
 //!
 //! # The barrier
-//! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers who pay for none:
+//! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers that pay for none:
 //! the kernel's process-wide one. As that interrupts every running thread of the process, one shard at a time may use
-//! it; the others poll on.
+//! it; the others poll on. So does a shard to which the kernel refuses it.
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicU32, Counter, Ordering, fence_heavy, futex};
+use crate::sync::{AtomicU32, BARRIER_TURN, Counter, Ordering, fence_heavy, forks, futex};
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
@@ -67,32 +67,31 @@ impl Bell {
         }
     }
 
-    /// What the shard is called for; 0 nearly always. One load.
+    /// What the shard is called for; nearly always 0. One load.
     #[inline(always)]
     pub fn calls(&self) -> u32 {
         self.word.load(Ordering::Relaxed)
     }
 
-    /// Takes the given bits off; says which of them were there.
+    /// Takes the given bits off; returns those that were there.
     pub fn take(&self, bits: u32) -> u32 {
         // SYNC: raise (Acquire); pairs with `Bell::raise`.
         self.word.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
     /// Announces a sleep, for which `doze` lets the shard's lane sets doze. After it the caller looks at everything once
-    /// more and then either sleeps or stays up. Returns false when the caller must not sleep now: somebody calls, or
-    /// another shard is paying for the barrier.
+    /// more and then either sleeps or stays up. Returns false if the caller must not sleep now: it is called, another shard
+    /// uses the barrier, or the kernel refuses it.
     pub fn announce(&self, doze: impl FnOnce()) -> bool {
         // One barrier at a time, process-wide. The loser polls on: it is late by the length of a system call.
-        let Ok(_turn) = BarrierTurn::take() else { return false };
+        let Some(_turn) = BarrierTurn::take() else { return false };
         doze();
-        if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) != 0 {
-            self.take(bit::PARKED);
-            return false;
-        }
         // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
-        fence_heavy();
-        true
+        if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) == 0 && fence_heavy() {
+            return true;
+        }
+        self.stay_up();
+        false
     }
 
     /// Takes an announcement back.
@@ -100,59 +99,54 @@ impl Bell {
         self.take(bit::PARKED);
     }
 
-    /// Sleeps until somebody rings, for `limit` at most. The caller has announced it and has found nothing to do.
-    /// Says whether somebody rang (or wants attention).
+    /// Sleeps until the bell rings, for `limit` at most. The caller has announced it and has found nothing to do.
+    /// Returns whether the bell rang, or the shard is called.
     pub fn sleep(&self, limit: Duration) -> bool {
         self.parks.add(1);
         futex::wait(&self.word, bit::PARKED, limit);
         self.calls() != bit::PARKED
     }
-
-    /// Whether an announcement stands: nobody has rung since.
-    pub fn is_announced(&self) -> bool {
-        self.calls() & bit::PARKED != 0
-    }
 }
 
-/// Makes sure that whoever publishes to a set that was let doze before this call sees it, or is seen by a look at its
-/// lanes after it. Returns false when that is not to be had now: another shard is paying for the barrier.
+/// Makes sure that a publisher to a set that was let doze before this call sees that, or that a look at its lanes after
+/// this call sees the publisher's event. Returns false if there is no barrier now: another shard uses it, or the kernel
+/// refuses it.
 pub(crate) fn settle() -> bool {
-    let Ok(_turn) = BarrierTurn::take() else { return false };
+    let Some(_turn) = BarrierTurn::take() else { return false };
     // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
-    fence_heavy();
+    fence_heavy()
+}
+
+/// The right to use the heavy fence. `BARRIER_TURN` is 0 while no shard has it; otherwise one more than its process's count
+/// of forks, since a child inherits the turn of a thread that it does not have.
+struct BarrierTurn;
+
+/// Only models with several shards take turns: in the others it would be steps without a question.
+fn takes_turns() -> bool {
+    #[cfg(loom)]
+    return crate::sync::barrier::takes_turns();
+    #[cfg(not(loom))]
     true
 }
 
-/// The right to use the heavy fence.
-struct BarrierTurn;
-
-/// 0 while nobody pays for the barrier; otherwise one more than the payer's count of forks, since the child of a
-/// process inherits the turn of a thread that it does not have.
-#[cfg(not(loom))]
-static BARRIER_TAKEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-
 impl BarrierTurn {
-    #[cfg(not(loom))]
-    fn take() -> Result<Self, ()> {
-        use std::sync::atomic::Ordering::{Acquire, Relaxed};
-        let mine = crate::sync::forks::count() + 1;
-        let holder = BARRIER_TAKEN.load(Relaxed);
-        if holder == mine || BARRIER_TAKEN.compare_exchange(holder, mine, Acquire, Relaxed).is_err() {
-            return Err(());
+    fn take() -> Option<Self> {
+        if !takes_turns() {
+            return Some(BarrierTurn);
         }
-        Ok(BarrierTurn)
-    }
-
-    // The models have one shard, so its turn always comes.
-    #[cfg(loom)]
-    fn take() -> Result<Self, ()> {
-        Ok(BarrierTurn)
+        // Relaxed, and no pair: the turn orders nothing, it only keeps two barriers from running at once.
+        let mine = forks::count() + 1;
+        let holder = BARRIER_TURN.load(Ordering::Relaxed);
+        let free = holder != mine;
+        let taken = || BARRIER_TURN.compare_exchange(holder, mine, Ordering::Relaxed, Ordering::Relaxed);
+        (free && taken().is_ok()).then_some(BarrierTurn)
     }
 }
 
 impl Drop for BarrierTurn {
     fn drop(&mut self) {
-        #[cfg(not(loom))]
-        BARRIER_TAKEN.store(0, std::sync::atomic::Ordering::Release);
+        if takes_turns() {
+            BARRIER_TURN.store(0, Ordering::Relaxed);
+        }
     }
 }
