@@ -587,12 +587,6 @@ fn a_message_that_never_fits_is_told_as_lost_at_once() {
     site.settle(&tally);
 }
 
-/// The resident memory of this process, in bytes.
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
-}
-
 #[test]
 fn a_subscriber_that_never_catches_up_costs_no_more_than_its_bound() {
     const ALONE: &str = "PELTON_TEST_RESIDENT";

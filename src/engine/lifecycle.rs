@@ -291,6 +291,12 @@ impl<E: Send + 'static> Engine<E> {
         left.all(|lane| state.ends[lane.id().shard.index()].is_some())
     }
 
+    /// Whether a shard's thread ended by a panic that was not its handler's.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn has_panicked(&self, shard: ShardId) -> bool {
+        matches!(self.core.state().ends[shard.index()], Some(None))
+    }
+
     pub(super) fn is_running(&self, shard: ShardId) -> bool {
         self.core.state().ends[shard.index()].is_none()
     }

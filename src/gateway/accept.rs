@@ -1,141 +1,257 @@
-//! The entrance: takes connections, and hands them to the threads in turn.
+//! The entrance: accepts connections, and hands them to the threads in turn.
+//!
+//! # Mechanism
+//! A connection that is accepted needs a place ([`Places`](super::places::Places)) and a descriptor. Where its budget of
+//! places is used up, or the system has no descriptor left, the oldest stranger of the thread that will serve it goes; only
+//! where there is no stranger, the newcomer is turned away. Nothing that costs more than a descriptor (a TLS session, a
+//! signature) is made for a connection before it has its place.
+//!
+//! # Descriptors that are kept back
+//! A few descriptors are held open for nothing ([`Reserve`]). Without one, a connection could be neither accepted nor turned
+//! away when the system has none left: it would wait forever, and the listener would not be reported again. Critical
+//! listeners have some of their own, so that critical clients are admitted when others hold all the rest.
 //!
 //! # Invariants
-//! - No more than `connections_max` are let in; whoever comes beyond is told so and counted.
-//! - Every connection that was taken is welcomed by a thread, or turned away in words and counted.
-//! - Where the system has no descriptor left, the one in reserve takes the connection that waits, tells it, and ends it:
-//!   it would wait for ever otherwise, and the listener would be told of it again and again.
+//! - Every connection that was accepted is served by a thread, or turned away with an error and counted.
+//! - A connection is turned away in a bounded time: one write and [`UNREAD_MAX`] reads.
 #![forbid(unsafe_code)]
 
 use super::counts::End;
 use super::listen::{Kind, Listener};
-use super::mail::Mail;
+use super::mail::{Arrival, Displaces, Mail};
+use super::places::{Budget, SPARES, spares};
 use super::shared::{Shared, Stage};
 use super::socket::Socket;
+use super::watch::Incident;
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{SendError, Sender};
 
-/// Connections that are taken before those that are there have their turn again.
+/// Connections that are accepted at a listener before those that are there have their turn again.
 const BATCH: usize = 16;
 
-/// Reads of what somebody has said already who is turned away.
-const UNREAD_MAX: usize = 32;
+/// Reads of what a connection has sent already that is turned away.
+const UNREAD_MAX: usize = 4;
 
-/// Takes connections.
+/// Descriptors that are kept back for when the system has none left.
+struct Reserve {
+    spares: Vec<File>,
+    most: usize,
+}
+
+impl Reserve {
+    fn new(most: usize) -> Self {
+        let mut reserve = Reserve { spares: Vec::with_capacity(most), most };
+        reserve.refill();
+        reserve
+    }
+
+    /// Gives one up, if there is one for this budget. `false` where there is none.
+    fn give_up(&mut self, budget: Budget) -> bool {
+        let kept = match budget {
+            Budget::Ordinary => self.most - SPARES,
+            Budget::Critical => 0,
+        };
+        self.spares.len() > kept && self.spares.pop().is_some()
+    }
+
+    /// Takes back what was given up, as far as the system has it.
+    fn refill(&mut self) {
+        while self.spares.len() < self.most {
+            let Ok(spare) = File::open("/dev/null") else { return };
+            self.spares.push(spare);
+        }
+    }
+}
+
+/// A listener, and whether a connection may be waiting at it.
+struct Door {
+    listener: Listener,
+    knocked: bool,
+}
+
+/// Accepts connections.
 pub(super) struct Entrance {
-    listeners: Vec<(Listener, bool)>,
+    doors: Vec<Door>,
     /// A mailbox for each thread; the first is this one's own, and is not used.
     threads: Vec<Sender<Mail>>,
     next: usize,
-    reserve: Option<File>,
-    /// Somebody may stand outside whom there was no descriptor to turn away with.
+    reserve: Reserve,
+    /// A connection may be waiting for which there was no descriptor, not even to turn it away.
     is_short: bool,
 }
 
 impl Entrance {
     pub fn new(listeners: Vec<Listener>, threads: Vec<Sender<Mail>>) -> Self {
-        let listeners = listeners.into_iter().map(|listener| (listener, true)).collect();
-        Entrance { listeners, threads, next: 0, reserve: reserve(), is_short: false }
+        let has_critical = listeners.iter().any(|listener| listener.is_critical);
+        let doors = listeners.into_iter().map(|listener| Door { listener, knocked: true }).collect();
+        Entrance { doors, threads, next: 0, reserve: Reserve::new(spares(has_critical)), is_short: false }
     }
 
-    /// Somebody knocks at a listener.
+    /// A connection waits at a listener.
     pub fn knock(&mut self, at: usize) {
-        if let Some((_, knocked)) = self.listeners.get_mut(at) {
-            *knocked = true;
+        if let Some(door) = self.doors.get_mut(at) {
+            door.knocked = true;
         }
     }
 
-    /// Looks for those who could not even be turned away: the system tells of them no more.
+    /// Looks for connections that could not even be turned away: the system does not report them again.
     pub fn look_again(&mut self) {
+        self.reserve.refill();
         if std::mem::take(&mut self.is_short) {
-            self.reserve = self.reserve.take().or_else(reserve);
-            self.listeners.iter_mut().for_each(|(_, knocked)| *knocked = true);
+            self.doors.iter_mut().for_each(|door| door.knocked = true);
         }
     }
 
-    /// Whether somebody may stand outside.
+    /// Whether a connection may be waiting.
     pub fn is_open(&self) -> bool {
-        self.listeners.iter().any(|(_, knocked)| *knocked)
+        self.doors.iter().any(|door| door.knocked)
     }
 
-    /// Lets in those who knock: this thread's go to `welcome`, the others' into their mail.
-    pub fn enter(&mut self, shared: &Shared, mut welcome: impl FnMut(Socket, u64, bool)) {
-        let Entrance { listeners, threads, next, reserve: spare, is_short } = self;
-        let counts = &shared.threads[0];
-        for (listener, knocked) in listeners.iter_mut().filter(|(_, knocked)| *knocked) {
-            let mut left = BATCH;
-            while *knocked && left > 0 {
-                left -= 1;
-                match listener.accept() {
-                    Ok(socket) => {
-                        if shared.clients.len() >= shared.options.connections_max as usize {
-                            turn_away(socket, b"-ERR max number of clients reached\r\n");
-                            counts.end(End::Full);
-                            continue;
-                        }
-                        let thread = *next;
-                        *next = (*next + 1) % threads.len();
-                        let id = shared.connection_id();
-                        shared.clients.add(id, socket.peer(), thread, shared.now_s());
-                        let is_critical = listener.kind == Kind::Critical;
-                        if thread == 0 {
-                            welcome(socket, id, is_critical);
-                            continue;
-                        }
-                        match threads[thread].send(Mail::Conn { socket, id, is_critical }) {
-                            Ok(()) => shared.bells[thread].wake_up(),
-                            // That thread is gone: the server stops, or it panicked.
-                            Err(SendError(mail)) => {
-                                shared.clients.remove(id);
-                                counts.connected.add(1);
-                                let is_running = shared.stage() == Stage::Running;
-                                counts.end(if is_running { End::Broken } else { End::Stopped });
-                                if let Mail::Conn { socket, .. } = mail {
-                                    turn_away(socket, b"-ERR this connection's thread is gone\r\n");
-                                }
-                            }
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => *knocked = false,
-                    Err(error) if is_out_of_descriptors(&error) => {
-                        // With the one in reserve given up there is one for it.
-                        *spare = None;
-                        if let Ok(socket) = listener.accept() {
-                            turn_away(socket, b"-ERR no file descriptor is left\r\n");
-                            counts.end(End::Descriptors);
-                        } else {
-                            *knocked = false;
-                            *is_short = true;
-                        }
-                        *spare = reserve();
-                        *is_short |= spare.is_none();
-                    }
-                    // It was gone before it was let in.
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    // Whatever it is, trying again at once would not help.
-                    Err(_) => {
-                        *knocked = false;
-                        *is_short = true;
-                    }
+    /// How many listeners there are.
+    pub fn len(&self) -> usize {
+        self.doors.len()
+    }
+
+    /// Accepts a few of the connections that wait at a listener: this thread's go to `welcome`, the others' into their mail.
+    /// `false` where none was waiting.
+    pub fn enter(&mut self, at: usize, shared: &Shared, welcome: &mut impl FnMut(Arrival)) -> bool {
+        let was_knocked = self.doors[at].knocked;
+        for _ in 0..BATCH {
+            // Those on their way are waited for: what waits outside costs nothing but its place in the system's queue.
+            if !self.doors[at].knocked || shared.places.are_many_on_the_way() {
+                break;
+            }
+            match self.doors[at].listener.accept() {
+                Ok(socket) => self.admit(at, socket, false, shared, welcome),
+                Err(error) if is_out_of_descriptors(&error) => self.enter_without(at, shared, welcome),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.doors[at].knocked = false,
+                // It was gone before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Another try at once would fail like this one.
+                Err(_) => {
+                    self.doors[at].knocked = false;
+                    self.is_short = true;
                 }
             }
         }
+        was_knocked
+    }
+
+    /// Accepts a connection for which the system has no descriptor, with one that was kept back.
+    fn enter_without(&mut self, at: usize, shared: &Shared, welcome: &mut impl FnMut(Arrival)) {
+        let listener = &self.doors[at].listener;
+        let budget = Budget::of(listener.is_critical);
+        match self.reserve.give_up(budget).then(|| listener.accept()) {
+            Some(Ok(socket)) => self.admit(at, socket, true, shared, welcome),
+            _ => {
+                self.doors[at].knocked = false;
+                self.is_short = true;
+            }
+        }
+        self.reserve.refill();
+    }
+
+    /// Finds a place for a connection, and the thread that will serve it; or turns it away.
+    fn admit(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        is_scarce: bool,
+        shared: &Shared,
+        welcome: &mut impl FnMut(Arrival),
+    ) {
+        let is_critical = self.doors[at].listener.is_critical;
+        let budget = Budget::of(is_critical);
+        // What frees a descriptor is an ordinary stranger, whoever needs the descriptor.
+        let scarce = self.thread_with_strangers(Budget::Ordinary, shared).filter(|_| is_scarce);
+        if is_scarce && !is_critical && scarce.is_none() {
+            return self.turn_away(at, socket, End::Descriptors, shared);
+        }
+        let (thread, displaces) = if shared.places.take(budget) {
+            match scarce {
+                Some(thread) => (thread, Displaces::ForDescriptor),
+                None => (self.next, Displaces::Nobody),
+            }
+        } else {
+            match self.thread_with_strangers(budget, shared) {
+                Some(thread) => (thread, Displaces::ForPlace),
+                None => return self.turn_away(at, socket, End::Full, shared),
+            }
+        };
+        self.next = (thread + 1) % self.threads.len();
+        let id = shared.connection_id();
+        shared.clients.add(id, socket.peer(), thread, shared.now_s());
+        let socket = match self.doors[at].listener.encrypt(socket) {
+            Ok(socket) => socket,
+            // No memory for a session: it ends before it began.
+            Err(_) => {
+                shared.clients.remove(id);
+                if displaces != Displaces::ForPlace {
+                    shared.places.give_back(budget, 1);
+                }
+                return shared.threads[0].end(End::Descriptors);
+            }
+        };
+        let arrival = Arrival { socket, id, is_critical, displaces };
+        if thread == 0 { welcome(arrival) } else { self.hand_over(thread, arrival, shared) }
+    }
+
+    /// The thread that is next in turn among those that have strangers of this budget.
+    fn thread_with_strangers(&self, budget: Budget, shared: &Shared) -> Option<usize> {
+        let threads = self.threads.len();
+        let mut in_turn = (0..threads).map(|step| (self.next + step) % threads);
+        in_turn.find(|thread| shared.threads[*thread].strangers[budget as usize].get() > 0)
+    }
+
+    /// Hands a connection to another thread.
+    fn hand_over(&self, thread: usize, arrival: Arrival, shared: &Shared) {
+        if arrival.displaces != Displaces::Nobody {
+            shared.places.set_out();
+        }
+        match self.threads[thread].send(Mail::Conn(arrival)) {
+            Ok(()) => shared.bells[thread].wake_up(),
+            // The thread has ended: the server stops.
+            Err(SendError(Mail::Conn(arrival))) => {
+                let Arrival { socket, id, is_critical, displaces } = arrival;
+                shared.clients.remove(id);
+                match displaces {
+                    Displaces::Nobody => {}
+                    _ => shared.places.arrive(),
+                }
+                if displaces != Displaces::ForPlace {
+                    shared.places.give_back(Budget::of(is_critical), 1);
+                }
+                let counts = &shared.threads[0];
+                counts.connected.add(1);
+                counts.end(if shared.stage() == Stage::Running { End::Broken } else { End::Stopped });
+                turn_away(socket, b"-ERR this connection's thread is gone\r\n");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn turn_away(&self, at: usize, socket: Socket, why: End, shared: &Shared) {
+        let (text, incident): (&[u8], _) = match why {
+            End::Descriptors => (b"-ERR no file descriptor is left\r\n", Incident::NoDescriptor),
+            _ => (b"-ERR max number of clients reached\r\n", Incident::Full),
+        };
+        shared.incidents.note(incident, || socket.peer());
+        shared.threads[0].end(why);
+        // A client that expects a handshake could not read it.
+        let is_plain = self.doors[at].listener.kind != Kind::Tls;
+        turn_away(socket, if is_plain { text } else { b"" });
     }
 }
 
-/// Tells somebody why not, and closes.
-fn turn_away(mut socket: Socket, why: &[u8]) {
-    // It may be gone already; one that was to be encrypted cannot be told anything.
+/// Writes the reason to a connection that is turned away, and closes it.
+pub(super) fn turn_away(mut socket: Socket, why: &[u8]) {
+    // It may be gone already.
     let _ = socket.write(why);
-    // What is unread would make the system throw away what it has not handed on.
+    // What is unread would make the system throw away what it has not sent yet.
     let mut scratch = [0; 4_096];
     let _ = (0..UNREAD_MAX).take_while(|_| socket.discard(&mut scratch)).count();
-}
-
-fn reserve() -> Option<File> {
-    File::open("/dev/null").ok()
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
@@ -189,7 +305,7 @@ mod tests {
     fn who_is_turned_away_hears_it_whatever_it_has_said() {
         let (shared, mut entrance, place) = entrance(0);
         let client = knock(&place);
-        entrance.enter(&shared, |_, _, _| panic!("it was let in"));
+        entrance.enter(0, &shared, &mut |_| panic!("it was admitted"));
         assert_eq!(told(client), "-ERR max number of clients reached\r\n");
         let counts = shared.counts();
         assert_eq!((counts.ended(End::Full), counts.connected, counts.connections()), (1, 0, 0));
@@ -200,7 +316,7 @@ mod tests {
         let (shared, mut entrance, place) = entrance(16);
         let clients = [(); 4].map(|()| knock(&place));
         let mut welcomed = Vec::new();
-        entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id)));
+        entrance.enter(0, &shared, &mut |arrival| welcomed.push(arrival));
         // Every second one is for the thread that is gone.
         let [_first, second, _third, fourth] = clients;
         for client in [second, fourth] {
@@ -215,7 +331,7 @@ mod tests {
         let client = knock(&place);
         let next = knock(&place);
         entrance.knock(0);
-        entrance.enter(&shared, |socket, id, _| welcomed.push((socket, id)));
+        entrance.enter(0, &shared, &mut |arrival| welcomed.push(arrival));
         drop(client);
         assert_eq!(told(next), "-ERR this connection's thread is gone\r\n");
         assert_eq!((shared.counts().ended(End::Stopped), shared.clients.len()), (1, 3));

@@ -1,6 +1,7 @@
 //! Advice: what a gateway would do that its user would hardly want. It starts all the same.
 #![forbid(unsafe_code)]
 
+use super::places::spares;
 use super::settings::{Options, named};
 use crate::engine::PlanError;
 use crate::host::Host;
@@ -66,7 +67,8 @@ impl Options {
     fn descriptors_beside(&self) -> u64 {
         let lists = [&self.listen, &self.listen_critical, &self.listen_tls];
         let listeners = lists.iter().map(|list| list.len() as u64).sum::<u64>();
-        listeners + u64::from(self.unix_socket.is_some()) + OF_THREAD * u64::from(self.threads) + OTHERS
+        let fixed = listeners + u64::from(self.unix_socket.is_some()) + OF_THREAD * u64::from(self.threads);
+        fixed + OTHERS + self.critical_places() as u64 + spares(self.has_critical()) as u64
     }
 
     /// What this machine does not have enough of.

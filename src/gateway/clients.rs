@@ -38,6 +38,11 @@ impl Clients {
         }
     }
 
+    /// The peer of a connection.
+    pub fn peer(&self, id: u64) -> String {
+        self.all().get(&id).map_or_else(String::new, |client| client.peer.to_string())
+    }
+
     pub fn len(&self) -> usize {
         self.all().len()
     }

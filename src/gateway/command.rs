@@ -153,7 +153,12 @@ impl Desk {
 
 /// The command that is asked for, if it may be carried out. If not, that is answered.
 fn admit(call: &mut Call<'_>) -> Result<&'static Command, Next> {
-    let Some(whole) = find(COMMANDS, call.arg(0)) else { return Err(unknown(call)) };
+    let whole = find(COMMANDS, call.arg(0));
+    // A stranger is answered with a constant: neither its arguments nor what commands there are.
+    if !call.session.is_known && !whole.is_some_and(|command| command.is_for_strangers) {
+        return Err(strange(call));
+    }
+    let Some(whole) = whole else { return Err(unknown(call)) };
     let mut part = None;
     if !whole.parts.is_empty() && call.len() > 1 {
         part = find(whole.parts, call.arg(1));
@@ -168,13 +173,8 @@ fn admit(call: &mut Call<'_>) -> Result<&'static Command, Next> {
         let part = part.map(|part| format!("|{}", part.name)).unwrap_or_default();
         format!("{}{part}", whole.name).to_ascii_lowercase()
     };
-    // As in Redis, what is no command is told to strangers too.
     if !command.takes(call.len()) {
         call.reply.error(format_args!("ERR wrong number of arguments for '{}' command", name()));
-        return Err(Next::Goes);
-    }
-    if !call.session.is_known && !command.is_for_strangers {
-        call.reply.error("NOAUTH Authentication required.");
         return Err(Next::Goes);
     }
     let is_listening = call.session.subscriptions.is_some() && call.reply.version() == Version::Resp2;
@@ -188,12 +188,31 @@ fn admit(call: &mut Call<'_>) -> Result<&'static Command, Next> {
     Ok(command)
 }
 
+/// Whether it is a line of an HTTP request: a page in a browser on this machine can have it send one anywhere, with commands in
+/// its body.
+fn is_of_the_web(call: &Call<'_>) -> bool {
+    call.is(0, "POST") || call.is(0, "Host:")
+}
+
+fn end_of_the_web(call: &mut Call<'_>) -> Next {
+    call.reply.error("ERR this is no web server");
+    Next::Ends(End::Protocol)
+}
+
+/// Answers a stranger that asks for what is not for strangers.
+#[cold]
+fn strange(call: &mut Call<'_>) -> Next {
+    if is_of_the_web(call) {
+        return end_of_the_web(call);
+    }
+    call.reply.error("NOAUTH Authentication required.");
+    Next::Goes
+}
+
 #[cold]
 fn unknown(call: &mut Call<'_>) -> Next {
-    // A page in a browser on this machine can have it send a request of HTTP anywhere, with commands in its body.
-    if call.is(0, "POST") || call.is(0, "Host:") {
-        call.reply.error("ERR this is no web server");
-        return Next::Ends(End::Protocol);
+    if is_of_the_web(call) {
+        return end_of_the_web(call);
     }
     // The first bytes of the arguments are enough to recognise the request.
     const ARGS_BYTES_MAX: usize = 128;

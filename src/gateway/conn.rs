@@ -12,6 +12,7 @@ use super::counts::{End, ThreadCounts};
 use super::pool::Pool;
 use super::socket::Socket;
 use crate::class::ClassId;
+use crate::engine::ASK_LIMIT;
 use crate::event::Key;
 use crate::resp::Version;
 use std::io;
@@ -51,7 +52,10 @@ pub(super) enum Hold {
     /// Its lane is full, and the class blocks.
     Room(Room),
     /// A view is being read for it.
-    Answer,
+    Answer {
+        /// Since when, in seconds since the server's start.
+        since_s: u32,
+    },
 }
 
 /// What a connection has said since `MULTI`.
@@ -85,8 +89,10 @@ pub(super) struct Session {
     pub version: Version,
     /// Whether it has said the password, or needs none.
     pub is_known: bool,
-    /// Since when it has owed the password, if it does: in seconds since the server's start.
-    pub owes_since_s: u32,
+    /// Since when it has been a stranger, if it is one: in seconds since the server's start.
+    pub stranger_since_s: u32,
+    /// Requests that it made as a stranger, without those that had a wrong password.
+    pub strange_requests: u32,
     pub wrong_passwords: u32,
     pub name: Option<Box<str>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -102,6 +108,8 @@ pub(super) struct Conn {
     pub socket: Socket,
     pub session: Session,
     pub is_critical: bool,
+    /// Its ticket among the thread's strangers, while it is one.
+    pub stranger: Option<u64>,
     /// There may be something to read.
     pub is_readable: bool,
     /// The other end has closed its side: read until there is nothing.
@@ -117,6 +125,8 @@ pub(super) struct Conn {
     pub has_requests: bool,
     /// Bytes of `rest` that are needed before a look is worth it.
     pub needs: usize,
+    /// How the request whose beginning is `rest` gets on, where the rest of it has to come.
+    pub part: Option<Part>,
     pub rest: Vec<u8>,
     pub output: Vec<u8>,
     /// How much of `output` is written.
@@ -125,12 +135,47 @@ pub(super) struct Conn {
     pub active_s: u32,
 }
 
+/// How a request that is not all there gets on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// When it last came on by enough, in seconds since the server's start.
+    since_s: u32,
+    /// How much of it was there then.
+    bytes: usize,
+}
+
+/// By how much a request that is not all there must come on within `stall_s`, in bytes. The slowest client that is not cut
+/// off sends some 550 bytes a second, with the usual `stall_s`.
+const PART_BYTES_MIN: usize = 16 << 10;
+
+/// How long a view may take to be read for a connection, in seconds: a shard that does not answer is given up before.
+pub(super) const ANSWER_MAX_S: u32 = 2 * ASK_LIMIT.as_secs() as u32;
+
+/// How long connections may take, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub idle_s: u64,
+    pub stall_s: u64,
+}
+
+/// What has become of a connection in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// It goes on.
+    No,
+    /// It is closed.
+    Ends(End),
+    /// The view that it waits for was not read in time.
+    Answer,
+}
+
 impl Conn {
     pub fn new(socket: Socket, session: Session, is_critical: bool, now_s: u32) -> Self {
         Conn {
             socket,
             session,
             is_critical,
+            stranger: None,
             is_readable: true,
             has_ended: false,
             is_queued: false,
@@ -139,6 +184,7 @@ impl Conn {
             ending: None,
             has_requests: false,
             needs: 0,
+            part: None,
             rest: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -163,6 +209,56 @@ impl Conn {
             && self.ending.is_none()
             && self.pending() <= pending_max
             && (self.has_requests || self.is_readable)
+    }
+
+    /// Whether it is a stranger: it has not authenticated, or not finished its handshake.
+    pub fn is_stranger(&self) -> bool {
+        !self.session.is_known || !self.socket.is_agreed()
+    }
+
+    /// Writes down, after a turn, how the request gets on of which `rest` is the beginning.
+    pub fn note_part(&mut self, is_another: bool, now_s: u32) {
+        let waits = matches!(self.hold, Hold::No) && !self.has_requests && !self.rest.is_empty();
+        let bytes = self.rest.len();
+        self.part = match self.part {
+            _ if !waits => None,
+            Some(part) if !is_another && bytes < part.bytes + PART_BYTES_MIN => Some(part),
+            _ => Some(Part { since_s: now_s, bytes }),
+        };
+    }
+
+    /// Whether its time is over. More seconds than a limit must have begun, so that at least the limit has gone by.
+    pub fn overdue(&mut self, now_s: u32, limits: Limits) -> Overdue {
+        let since = |since_s: u32| u64::from(now_s.saturating_sub(since_s));
+        let is_stalled = |since_s: u32| since(since_s) > limits.stall_s;
+        // Before everything else: whatever a stranger sends, reads or waits for, it does not get more time.
+        if self.stranger.is_some() && is_stalled(self.session.stranger_since_s) {
+            let why = if self.socket.is_agreed() { End::Auth } else { End::Tls };
+            return Overdue::Ends(self.ending.unwrap_or(why));
+        }
+        let is_held = !matches!(self.hold, Hold::No);
+        if let Hold::Answer { since_s } = self.hold
+            && now_s.saturating_sub(since_s) > ANSWER_MAX_S
+        {
+            return Overdue::Answer;
+        }
+        // One that waits for a lane or a view and has closed its side may still read its answers, for a while.
+        if (self.pending() > 0 || (self.has_ended && is_held)) && is_stalled(self.active_s) {
+            return Overdue::Ends(End::Stalled);
+        }
+        if let Some(part) = &mut self.part {
+            if self.output.len() > self.written || self.socket.held() > 0 {
+                // It is not read while answers are pending, so its request cannot come on.
+                part.since_s = now_s;
+            } else if is_stalled(part.since_s) {
+                return Overdue::Ends(End::Stalled);
+            }
+        }
+        let may_be_silent = self.pending() > 0 || is_held || self.session.subscriptions.is_some();
+        if !may_be_silent && since(self.active_s) > limits.idle_s {
+            return Overdue::Ends(End::Idle);
+        }
+        Overdue::No
     }
 
     /// Writes what was answered; keeps what the socket does not take.

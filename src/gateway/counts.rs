@@ -17,18 +17,21 @@ pub enum End {
     Broken,
     /// What it sent is no request, or one beyond the limits.
     Protocol,
-    /// Too many wrong passwords, or none for `stall_s`.
+    /// It did not authenticate: too many wrong passwords, too many other requests before the right one, or none for
+    /// `stall_s`.
     Auth,
     /// It said nothing for `idle_s`.
     Idle,
-    /// It took nothing of what was answered for `stall_s`; or it had closed its side, and what it waits for did not come for so
-    /// long.
+    /// It took nothing of what was answered for `stall_s`; or the rest of a request did not come for so long; or it had closed
+    /// its side, and what it waits for did not come for so long; or a view was not read in time.
     Stalled,
-    /// It did not come to terms about encryption: no TLS, none that both sides know, or not within `stall_s`.
+    /// The TLS handshake failed, or was not finished within `stall_s`.
     Tls,
+    /// It had not authenticated, or not finished its handshake, when a newcomer needed its place or its descriptor.
+    Displaced,
     /// The server stopped.
     Stopped,
-    /// All of `connections_max` were there already.
+    /// All places of its kind (`connections_max`, `critical_connections_max`) were taken.
     Full,
     /// The system had no descriptor left for it.
     Descriptors,
@@ -36,7 +39,7 @@ pub enum End {
 
 impl End {
     /// Every reason, in the order in which reports print them.
-    pub const ALL: [End; 10] = [
+    pub const ALL: [End; 11] = [
         End::Client,
         End::Broken,
         End::Protocol,
@@ -44,6 +47,7 @@ impl End {
         End::Idle,
         End::Stalled,
         End::Tls,
+        End::Displaced,
         End::Stopped,
         End::Full,
         End::Descriptors,
@@ -64,6 +68,7 @@ impl End {
             End::Idle => "idle",
             End::Stalled => "stalled",
             End::Tls => "tls",
+            End::Displaced => "displaced",
             End::Stopped => "stopped",
             End::Full => "full",
             End::Descriptors => "descriptors",
@@ -93,6 +98,8 @@ pub(super) struct ThreadCounts {
     pub reads: Counter,
     pub writes: Counter,
     pub waits: Counter,
+    /// Connections that are strangers now, by [`Budget`](super::places::Budget).
+    pub strangers: [Counter; 2],
     pub subscriptions: Counter,
     /// Subscriptions that are patterns.
     pub patterns: Counter,
@@ -118,6 +125,7 @@ impl ThreadCounts {
             reads: counter(),
             writes: counter(),
             waits: counter(),
+            strangers: Default::default(),
             subscriptions: counter(),
             patterns: counter(),
             named: (0..channels).map(|_| counter()).collect(),
@@ -172,6 +180,8 @@ pub struct Counts {
     pub writes: u64,
     /// How often a connection had to wait for room in a lane.
     pub waits: u64,
+    /// Connections that have not authenticated, or not finished their handshake, now.
+    pub strangers: u64,
     /// Channels subscribed to now.
     pub subscriptions: u64,
     /// Messages given to subscribers.
@@ -209,6 +219,7 @@ impl Counts {
         let mut sum = Counts::default();
         for thread in threads {
             sum.ended.iter_mut().zip(&thread.ended).for_each(|(sum, more)| *sum += more.get());
+            sum.strangers += thread.strangers.iter().map(Counter::get).sum::<u64>();
             for (to, from) in [
                 (&mut sum.connected, &thread.connected),
                 (&mut sum.commands, &thread.commands),

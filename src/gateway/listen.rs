@@ -1,8 +1,9 @@
 //! Listeners: TCP addresses and Unix sockets.
 //!
 //! # Invariants
-//! - A TCP peer that is gone without a word (its power, its network) is found out by the system, whether it has an `idle_s`
-//!   or not: it is asked after [`KEEPALIVE`] of silence, and given up after as much again without an answer.
+//! - A TCP peer that vanishes (its power, its network) is detected by the system within ten minutes, whether there is an
+//!   `idle_s` or not: by keepalive probes, after [`KEEPALIVE`] of silence and as much again without an answer; or, where data
+//!   is on its way to it, after [`USER_TIMEOUT`] without an acknowledgement.
 #![forbid(unsafe_code)]
 
 use super::settings::Options;
@@ -94,6 +95,8 @@ pub(super) enum Door {
 /// Where the server listens.
 pub(super) struct Listener {
     pub kind: Kind,
+    /// Whether its connections are served before all others.
+    pub is_critical: bool,
     pub door: Door,
 }
 
@@ -103,6 +106,10 @@ const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// Questions that go unanswered before a connection counts as broken; they take [`KEEPALIVE`] together.
 const KEEPALIVE_TRIES: u32 = 3;
+
+/// How long data may go unacknowledged before a connection counts as broken. While data is on its way the system sends no
+/// keepalive probes, and would give up after some 15 minutes.
+const USER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Connections that may wait to be taken. The system has a limit of its own, often 4,096.
 const BACKLOG: i32 = 4_096;
@@ -116,13 +123,15 @@ impl Listener {
         let mut all = Vec::new();
         for (kind, addresses) in [(Kind::Critical, &options.listen_critical), (Kind::Tcp, &options.listen)] {
             for address in addresses {
-                all.push(Listener { kind, door: Door::Tcp(tcp(address)?) });
+                let is_critical = kind == Kind::Critical;
+                all.push(Listener { kind, is_critical, door: Door::Tcp(tcp(address)?) });
             }
         }
         #[cfg(feature = "tls")]
         if let Some(terms) = options.terms().map_err(ListenError::Terms)? {
             for address in &options.listen_tls {
-                all.push(Listener { kind: Kind::Tls, door: Door::Tls(tcp(address)?, terms.clone()) });
+                let door = Door::Tls(tcp(address)?, terms.clone());
+                all.push(Listener { kind: Kind::Tls, is_critical: false, door });
             }
         }
         if let Some(path) = &options.unix_socket {
@@ -131,7 +140,8 @@ impl Listener {
                 Refused::Taken(what) => ListenError::Taken { path: path.clone(), what },
                 Refused::System(error) => ListenError::Path { path: path.clone(), error },
             })?;
-            all.push(Listener { kind: Kind::Unix, door: Door::Unix(file, listener) });
+            let door = Door::Unix(file, listener);
+            all.push(Listener { kind: Kind::Unix, is_critical: options.unix_critical, door });
         }
         Ok(all)
     }
@@ -156,13 +166,25 @@ impl Listener {
         }
     }
 
-    /// Takes a connection.
+    /// Accepts a connection. What is to be encrypted is not yet: see [`Self::encrypt`].
     pub fn accept(&self) -> io::Result<Socket> {
         match &self.door {
             Door::Tcp(tcp) => Ok(Socket::Tcp(take(tcp)?)),
             Door::Unix(_, unix) => Ok(Socket::Unix(unix.accept()?.0)),
             #[cfg(feature = "tls")]
-            Door::Tls(tcp, terms) => Ok(Socket::Tls(Box::new(Tls::new(take(tcp)?, terms)?))),
+            Door::Tls(tcp, _) => Ok(Socket::Tcp(take(tcp)?)),
+        }
+    }
+
+    /// Makes the TLS session of a connection that was accepted here, where there is to be one.
+    ///
+    /// # Errors
+    /// No memory for it.
+    pub fn encrypt(&self, socket: Socket) -> io::Result<Socket> {
+        match (&self.door, socket) {
+            #[cfg(feature = "tls")]
+            (Door::Tls(_, terms), Socket::Tcp(tcp)) => Ok(Socket::Tls(Box::new(Tls::new(tcp, terms)?))),
+            (_, socket) => Ok(socket),
         }
     }
 }
@@ -174,7 +196,9 @@ fn take(listener: &TcpListener) -> io::Result<TcpStream> {
     let _ = stream.set_nodelay(true);
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
     let keepalive = keepalive.with_interval(KEEPALIVE / KEEPALIVE_TRIES).with_retries(KEEPALIVE_TRIES);
-    let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+    let socket = socket2::SockRef::from(&stream);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     Ok(stream)
 }
 
@@ -208,8 +232,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_asks_whether_the_other_end_is_there() {
-        let listener = Listener { kind: Kind::Tcp, door: Door::Tcp(tcp("127.0.0.1:0").unwrap()) };
+    fn peer_that_vanishes_is_detected_within_ten_minutes() {
+        let door = Door::Tcp(tcp("127.0.0.1:0").unwrap());
+        let listener = Listener { kind: Kind::Tcp, is_critical: false, door };
         // It is in the queue before `connect` returns.
         let _client = std::net::TcpStream::connect(listener.place()).unwrap();
         let Socket::Tcp(tcp) = listener.accept().unwrap() else { panic!("it is no TCP") };
@@ -218,5 +243,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(300));
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(100));
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+        // Where data is on its way no probes are sent.
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(600)));
     }
 }

@@ -106,9 +106,11 @@
 
 mod record;
 mod stream;
+mod options;
 mod settings;
 #[cfg(feature = "tls")]
 mod tls;
+mod places;
 mod advice;
 mod rules;
 #[cfg(feature = "config")]
@@ -125,7 +127,9 @@ mod glob;
 mod channel;
 mod conn;
 mod subscriptions;
+mod watch;
 mod shared;
+mod guard;
 mod tap;
 mod sizes;
 mod closed;
@@ -143,6 +147,7 @@ mod transaction;
 mod command;
 mod accept;
 mod worker;
+mod lifetime;
 mod deliver;
 mod rounds;
 mod server;
@@ -152,9 +157,11 @@ pub use configure::{configure, streams, views};
 pub use counts::{Counts, End, StreamCounts};
 #[cfg(feature = "config")]
 pub use draft::{Drafted, answers, draft};
+pub use guard::Watch;
 pub use listen::{Kind, ListenError};
 pub use record::{Id, Record};
 pub use rules::{STREAMS_MAX, VIEWS_MAX};
 pub use server::{GateThread, Hurry, Place, ServeError, Server, ServerReport, ViewCounts};
 pub use settings::{EVENT, GATEWAY, Options, THREADS_MAX};
 pub use stream::{KeyFrom, STREAM, Stream};
+pub use watch::{LostThread, ThreadEnd};

@@ -56,3 +56,13 @@ impl Pool {
         }
     }
 }
+
+/// Appends bytes to a buffer of its own, which doubles as it grows, but not beyond `bytes_max` unless what is in it is more.
+pub(super) fn append_within(to: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) {
+    let len = to.len() + bytes.len();
+    if len > to.capacity() {
+        let room = (2 * to.capacity()).min(bytes_max).max(len);
+        to.reserve_exact(room - to.len());
+    }
+    to.extend_from_slice(bytes);
+}

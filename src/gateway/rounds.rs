@@ -13,9 +13,10 @@
 use super::accept::Entrance;
 use super::conn::{ConnKey, Hold, Room, Waited};
 use super::counts::End;
-use super::mail::Mail;
+use super::lifetime::SWEEP;
+use super::mail::{Arrival, Displaces, Mail};
+use super::places::Budget;
 use super::rules::LISTENERS_MAX;
-use super::settings::seconds;
 use super::shared::Stage;
 use super::worker::{CRITICAL, EVENTS_MAX, LISTENERS, WAKER, Worker};
 #[cfg(feature = "audit")]
@@ -23,10 +24,10 @@ use crate::memory::audit::thread_allocations;
 use crate::wait::Alarm;
 use mio::{Events, Token};
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How often connections that are idle or stalled are looked for.
-const SWEEP: Duration = Duration::from_millis(500);
+/// Connections whose handshake is carried on in a round: as many signatures, at most, of 20 µs (ECDSA) to 1 ms (RSA).
+const HANDSHAKES_A_ROUND: usize = 4;
 
 impl Worker {
     /// Serves until the server stops.
@@ -38,7 +39,7 @@ impl Worker {
             self.note_all(&events, &mut critical_events);
             self.take_mail(&mut critical_events);
             self.serve_urgent(&mut critical_events);
-            self.enter();
+            self.enter(&mut critical_events);
             // Those who wait for room go before those who would take it from them.
             self.retry(&mut critical_events);
             self.serve(&mut critical_events);
@@ -54,6 +55,7 @@ impl Worker {
     fn wait(&mut self, events: &mut Events) {
         let is_busy = !self.ready.is_empty()
             || !self.urgent.is_empty()
+            || !self.handshakes.is_empty()
             || self.entrance.as_ref().is_some_and(Entrance::is_open);
         let mut timeout = Duration::ZERO;
         if !is_busy {
@@ -115,9 +117,19 @@ impl Worker {
         }
     }
 
-    /// Gives each connection in the queue its turn, the critical ones before each other.
+    /// Gives each connection in the queue its turn, and a few of those in a handshake; the critical ones before each other.
     fn serve(&mut self, critical_events: &mut Events) {
+        for _ in 0..self.handshakes.len().min(HANDSHAKES_A_ROUND) {
+            self.serve_urgent(critical_events);
+            if let Some(at) = self.handshakes.pop_front() {
+                self.turn(at);
+            }
+        }
         for _ in 0..self.ready.len() {
+            // A stop does not wait for the turns of all.
+            if self.shared().stage() != Stage::Running {
+                return;
+            }
             self.serve_urgent(critical_events);
             if let Some(at) = self.ready.pop_front() {
                 self.turn(at);
@@ -166,7 +178,12 @@ impl Worker {
     fn take_mail(&mut self, critical_events: &mut Events) {
         while let Ok(mail) = self.mail.try_recv() {
             match mail {
-                Mail::Conn { socket, id, is_critical } => self.welcome(socket, id, is_critical),
+                Mail::Conn(arrival) => {
+                    if arrival.displaces != Displaces::Nobody {
+                        self.shared().places.arrive();
+                    }
+                    self.welcome(arrival);
+                }
                 Mail::Answer { key, bytes } => {
                     self.serve_urgent(critical_events);
                     self.answer(key, &bytes);
@@ -193,72 +210,42 @@ impl Worker {
         }
     }
 
-    /// Lets in those who knock.
-    fn enter(&mut self) {
+    /// Accepts connections, a few at each listener.
+    fn enter(&mut self, critical_events: &mut Events) {
         let Some(mut entrance) = self.entrance.take() else { return };
         let shared = self.desk.shared.clone();
-        entrance.enter(&shared, |socket, id, is_critical| self.welcome(socket, id, is_critical));
+        for at in 0..entrance.len() {
+            if entrance.enter(at, &shared, &mut |arrival| self.welcome(arrival)) {
+                self.serve_urgent(critical_events);
+            }
+        }
         self.entrance = Some(entrance);
     }
 
-    /// Ends connections that are idle or stalled.
-    fn sweep(&mut self) {
-        if self.swept.elapsed() < SWEEP {
-            return;
-        }
-        self.swept = Instant::now();
-        if let Some(entrance) = &mut self.entrance {
-            entrance.look_again();
-        }
-        // More seconds have begun than it may be silent for: at least as long has gone by.
-        let idle_s = self.shared().options.idle.map_or(u64::MAX, seconds);
-        let stall_s = seconds(self.shared().options.stall);
-        for at in 0..self.last_place() {
-            let Some(conn) = self.conns.get(at) else { continue };
-            let silent_s = u64::from(self.now_s.saturating_sub(conn.active_s));
-            if !conn.socket.is_agreed() {
-                // Nothing but requests and answers counts as getting on, so this is the time of the whole handshake.
-                if silent_s > stall_s {
-                    self.close(at, End::Tls);
-                }
-            } else if conn.pending() > 0 || (conn.has_ended && !matches!(conn.hold, Hold::No)) {
-                // One that waits for a lane or a view and has closed its side may still read its answers, for a while.
-                if silent_s > stall_s {
-                    self.close(at, End::Stalled);
-                }
-            } else if !conn.session.is_known
-                && u64::from(self.now_s.saturating_sub(conn.session.owes_since_s)) > stall_s
-            {
-                self.close(at, End::Auth);
-            } else if silent_s > idle_s
-                && matches!(conn.hold, Hold::No)
-                && conn.session.subscriptions.is_none()
-            {
-                self.close(at, End::Idle);
-            }
-        }
-    }
-
-    fn last_place(&self) -> usize {
+    pub fn last_place(&self) -> usize {
         self.conns.iter().next_back().map_or(0, |(at, _)| at + 1)
     }
 
     /// Writes what was answered, for as long as the stop allows, and ends all connections.
     fn drain(&mut self, events: &mut Events) {
         self.entrance = None;
-        // Who has connected and was not welcomed yet is gone with the mail.
+        // Connections that were accepted and not welcomed yet are gone with the mail.
         while let Ok(mail) = self.mail.try_recv() {
-            if let Mail::Conn { id, .. } = mail {
+            if let Mail::Conn(Arrival { id, is_critical, displaces, .. }) = mail {
                 let shared = self.shared();
                 shared.clients.remove(id);
+                if displaces != Displaces::ForPlace {
+                    shared.places.give_back(Budget::of(is_critical), 1);
+                }
                 let counts = &shared.threads[self.desk.thread];
                 counts.connected.add(1);
                 counts.end(End::Stopped);
             }
         }
         loop {
-            let is_last = self.shared().stage() == Stage::Ending;
             for at in 0..self.last_place() {
+                // Looked at each time: the deadline may come while many are being closed.
+                let is_last = self.shared().stage() == Stage::Ending;
                 let Some(conn) = self.conns.get(at) else { continue };
                 if is_last || conn.pending() == 0 {
                     self.close(at, End::Stopped);

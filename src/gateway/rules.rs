@@ -21,6 +21,7 @@
 //! | encrypted addresses have a certificate and its key, in a build that can encrypt |
 //! | the password stands in one place |
 //! | a Unix socket's path is one that the system takes |
+//! | only a Unix socket that there is can be critical |
 //! | the machine has the files that are named, and they hold what they should |
 //! | what is said of a view has a use |
 //! | a view's top has room for its values |
@@ -309,6 +310,10 @@ impl Options {
         if let (Some(_), Some(path)) = (&self.password, &self.password_file) {
             let limit = "left out where there is a password";
             found.push(PlanError::new(named("password_file"), quoted(path), limit, "one of the two"));
+        }
+        if self.unix_critical && self.unix_socket.is_none() {
+            let limit = "left out where there is no unix_socket";
+            found.push(PlanError::new(named("unix_critical"), true, limit, "a unix_socket"));
         }
         if let Some(path) = &self.unix_socket {
             let bytes = path.as_os_str().len();

@@ -8,13 +8,18 @@
 //! ```
 //!
 //! A stop goes in steps: listeners close; what was answered is written, for as long as the deadline allows; connections
-//! end; producers detach; the engine drains for what is left of the deadline, and accounts for everything.
+//! end; producers detach; the engine drains for what is left of the deadline, and accounts for everything. No step waits for
+//! a thread without a limit: one that does not end is left to itself, and reported.
+//!
+//! A thread that is lost makes the server stop by itself, as far as its connections are concerned ([`guard`](super::guard)).
+//! Who owns the server finds out by a [`Watch`], and calls [`Server::stop`] for the rest and for the report.
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
 use super::closed::Closed;
 use super::counts::Counts;
 use super::desk::Desk;
+use super::guard::{Guard, Watch};
 use super::handler::{Ends, Front, nothing};
 use super::listen::{Kind, ListenError, Listener};
 use super::publish::Publisher;
@@ -25,6 +30,7 @@ use super::settings::Options;
 use super::shared::{Shared, Stage};
 use super::subscriptions::Listeners;
 use super::tap::{TapsIn, taps};
+use super::watch::{LostThread, ThreadEnd};
 use super::worker::{LISTENERS, WAKER, Worker};
 use crate::engine::{AskError, Engine, PlanErrors, Report, STOP_GRACE, Severity, StartError, StopError};
 use crate::event::ShardId;
@@ -76,6 +82,9 @@ pub struct Place {
 /// How long a stop waits before it looks again.
 const NAP: Duration = Duration::from_millis(1);
 
+/// How long gateway threads may take to close their connections, after the deadline of a stop.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// A running server. Dropping it stops it within its `stop_deadline`.
 pub struct Server {
     engine: Arc<Engine<Record>>,
@@ -109,6 +118,8 @@ pub struct ServerReport {
     pub views: Vec<ViewCounts>,
     /// Where its threads ran.
     pub threads: Vec<GateThread>,
+    /// Threads that did not end as they should: none, unless something is wrong with Pelton itself.
+    pub lost: Vec<LostThread>,
 }
 
 /// What a view was given from start to stop, by all shards that ended.
@@ -195,15 +206,23 @@ impl Server {
             let worker = Worker::new(poll, mail, entrance.take(), desk, outs.remove(0))?;
             let cpu = server.cpus[at];
             let own = server.shared.clone();
+            let name = format!("pelton-gate-{at}");
+            let guard = Guard { shared: own.clone(), name: name.clone(), gate: Some(at) };
             let run = move || {
+                // Dropped last, when the connections are gone.
+                let _guard = guard;
                 let is_pinned = cpu.is_some_and(pin);
                 own.threads[at].pinned.set(u64::from(is_pinned));
                 worker.run();
             };
-            server.threads.push(std::thread::Builder::new().name(format!("pelton-gate-{at}")).spawn(run)?);
+            server.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
         let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, closed, brought);
-        let run = move || reader.run();
+        let guard = Guard { shared: server.shared.clone(), name: "pelton-views".into(), gate: None };
+        let run = move || {
+            let _guard = guard;
+            reader.run();
+        };
         server.reader = Some(std::thread::Builder::new().name("pelton-views".into()).spawn(run)?);
         Ok(server)
     }
@@ -245,8 +264,14 @@ impl Server {
         self.shared.counts()
     }
 
+    /// What goes wrong in this server, for a thread of the caller's to wait for. Valid for as long as it is kept.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(self.shared.clone())
+    }
+
     /// Stops: takes nothing more, writes what was answered, drains, and accounts for everything. It takes at most
-    /// `deadline`, and what [`Engine::stop`] adds.
+    /// `deadline`, a second for gateway threads that are still closing connections, and what [`Engine::stop`] adds.
     ///
     /// # Errors
     /// [`StopError`].
@@ -256,21 +281,39 @@ impl Server {
         }
         let begun = Instant::now();
         self.shared.advance(Stage::Draining);
-        let may_wait = || begun.elapsed() < deadline && !self.shared.is_hurried();
+        let shared = self.shared.clone();
+        let may_wait = || begun.elapsed() < deadline && !shared.is_hurried();
         while !self.threads.iter().all(JoinHandle::is_finished) && may_wait() {
             std::thread::sleep(NAP);
         }
         // The producers are detached with their threads.
         self.shared.advance(Stage::Ending);
-        for thread in std::mem::take(&mut self.threads) {
-            // One that panicked is gone, and its connections with it.
-            let _ = thread.join();
-        }
-        let engine = self.engine.stop_while(may_wait)?;
+        self.join_threads();
+        let engine = self.engine.stop_while(may_wait);
         self.end_reader();
+        self.shared.losses.end();
+        let engine = engine?;
         let named = self.shared.options.views.iter().zip(self.ends.all());
         let views = named.map(|(view, totals)| ViewCounts { name: view.name.clone(), totals }).collect();
-        Ok(ServerReport { engine, gateway: self.shared.counts(), views, threads: self.threads() })
+        let lost = self.shared.losses.all();
+        Ok(ServerReport { engine, gateway: self.shared.counts(), views, threads: self.threads(), lost })
+    }
+
+    /// Joins the gateway threads. One that does not end is left to itself.
+    fn join_threads(&mut self) {
+        let begun = Instant::now();
+        while !self.threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < CLOSING {
+            std::thread::sleep(NAP);
+        }
+        for (at, thread) in std::mem::take(&mut self.threads).into_iter().enumerate() {
+            if thread.is_finished() {
+                // One that panicked has been written down as lost.
+                let _ = thread.join();
+            } else {
+                let name = format!("pelton-gate-{at}");
+                self.shared.losses.add(LostThread { name, how: ThreadEnd::Stuck });
+            }
+        }
     }
 
     /// What ends a [`Self::stop`] at once, from another thread: connections with what is not written, and the engine with

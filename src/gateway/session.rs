@@ -5,6 +5,7 @@ use super::counts::End;
 use super::desk::{Call, Desk, Next};
 use super::info::REDIS_VERSION;
 use super::pubsub;
+use super::watch::Incident;
 use crate::resp::{Reply, Version, number};
 
 /// The only user there is.
@@ -52,8 +53,11 @@ pub(super) fn reset(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     pubsub::leave(call.session, call.key.at, &mut desk.listeners, &desk.shared, desk.thread);
     call.session.version = Version::Resp2;
     call.session.transaction = None;
-    call.session.is_known = desk.shared.password.is_none();
-    call.session.owes_since_s = desk.shared.now_s();
+    // A stranger that begins anew gets neither more time nor more requests.
+    if std::mem::replace(&mut call.session.is_known, desk.shared.password.is_none()) {
+        call.session.stranger_since_s = desk.shared.now_s();
+        call.session.strange_requests = 0;
+    }
     rename(desk, call, None);
     call.reply.simple("RESET");
     Next::Goes
@@ -69,6 +73,7 @@ fn authenticate(desk: &Desk, call: &mut Call<'_>, user: &[u8], password: &[u8]) 
         return Ok(());
     }
     call.session.wrong_passwords += 1;
+    desk.shared.incidents.note(Incident::WrongPassword, || desk.shared.clients.peer(call.session.id));
     call.reply.error("WRONGPASS invalid username-password pair or user is disabled.");
     let is_too_often = call.session.wrong_passwords >= desk.shared.options.auth_tries_max;
     Err(if is_too_often { Next::Ends(End::Auth) } else { Next::Goes })

@@ -6,139 +6,18 @@
 //! the rules that several of them keep to ([`Options::findings`]).
 #![forbid(unsafe_code)]
 
-use super::stream::Stream;
-use crate::engine::{Kind, Plan, Profile, Range, Secret, Setting, Value};
-use crate::views::View;
-use std::alloc::Layout;
+pub use super::options::{EVENT, Options, THREADS_MAX};
+
+use super::options::MODE;
+use crate::engine::{Kind, Range, Secret, Setting, Value};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// What travels in the engine's slots: an event's id, its stream, its count of fields.
-pub const EVENT: Layout = Layout::new::<[u64; 3]>();
-
-/// The most gateway threads.
-pub const THREADS_MAX: u16 = 64;
-
-/// Who may connect to a Unix socket unless somebody says otherwise: its user.
-const MODE: u32 = 0o600;
 
 /// The word for no file.
 const NONE: &str = "none";
 
 /// What a file may be.
 const PATH: &str = "a path, or \"none\"";
-
-/// The settings of a gateway and its engine.
-///
-/// # Settings
-/// In `[gateway]`:
-///
-#[doc = include_str!("settings.md")]
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The engine's.
-    pub plan: Plan,
-    /// What clients publish to.
-    pub streams: Vec<Stream>,
-    /// What is kept of them.
-    pub views: Vec<View>,
-    /// Gateway threads, 1 to [`THREADS_MAX`]: each a producer of its own.
-    pub threads: u16,
-    /// The CPUs of the gateway threads, in turn. `None`: those that no shard is pinned to, or the shards' own where that would leave none for others.
-    pub cpus: Option<Vec<usize>>,
-    /// Addresses to listen at: `127.0.0.1:6380`, `[::1]:6380`. Port 0 is one that is free.
-    pub listen: Vec<String>,
-    /// Addresses whose connections are served before all others.
-    pub listen_critical: Vec<String>,
-    /// Addresses whose connections are encrypted.
-    pub listen_tls: Vec<String>,
-    /// The certificate chain of `listen_tls`, a PEM file.
-    pub tls_certificate: Option<PathBuf>,
-    /// Its key, a PEM file.
-    pub tls_key: Option<PathBuf>,
-    /// A Unix socket to listen at.
-    pub unix_socket: Option<PathBuf>,
-    /// Who may connect to it: the mode of the file, `0o600`, `0o660` or `0o666`.
-    pub unix_mode: u32,
-    /// What clients must say in `AUTH`.
-    pub password: Option<Secret>,
-    /// A file that has the password on its first line.
-    pub password_file: Option<PathBuf>,
-    /// Whether addresses that others can reach may be listened at without a password.
-    pub exposed: bool,
-    /// Wrong passwords of a connection before it is closed, 1 or more.
-    pub auth_tries_max: u32,
-    /// Connections at once, 1 to 1,000,000.
-    pub connections_max: u32,
-    /// Bytes of the largest request.
-    pub frame_bytes_max: u32,
-    /// Arguments of the longest request.
-    pub args_max: u32,
-    /// Bytes of answers that one connection may have pending before its requests wait.
-    pub output_bytes_max: u32,
-    /// How long a connection may say nothing. Subscribers may be silent for ever.
-    pub idle: Option<Duration>,
-    /// How long a connection may take nothing of its answers, or owe the password that is asked for.
-    pub stall: Duration,
-    /// Bytes that one connection may say in its turn.
-    pub read_budget_bytes: u32,
-    /// Bytes of messages that a subscriber may have pending; what comes beyond is lost, and told.
-    pub subscriber_bytes_max: u32,
-    /// Slots of each ring that takes the events of subscribed streams from a shard to a gateway thread.
-    pub tap_slots: u32,
-    /// How long a stop may take to write what was answered, and to handle what was accepted.
-    pub stop_deadline: Duration,
-}
-
-impl Options {
-    /// Why the plan of [`Options::base`] is not as its profile has it, by setting.
-    pub const WHY: [(&str, &str); 1] = [("scratch_bytes", "the gateway's handler needs none")];
-
-    /// The plan that a gateway starts from: no classes, and no memory that it does not use.
-    #[must_use]
-    pub fn base(profile: Profile) -> Plan {
-        Plan::new(profile).scratch_bytes(0)
-    }
-
-    /// A gateway at port 6380 of this machine's loopback, with the streams of the plan's classes still to be named.
-    #[must_use]
-    pub fn new(plan: Plan) -> Self {
-        Options {
-            plan,
-            streams: Vec::new(),
-            views: Vec::new(),
-            threads: 1,
-            cpus: None,
-            listen: vec!["127.0.0.1:6380".into()],
-            listen_critical: Vec::new(),
-            listen_tls: Vec::new(),
-            tls_certificate: None,
-            tls_key: None,
-            unix_socket: None,
-            unix_mode: MODE,
-            password: None,
-            password_file: None,
-            exposed: false,
-            auth_tries_max: 3,
-            connections_max: 10_000,
-            frame_bytes_max: 1 << 20,
-            args_max: 1_024,
-            output_bytes_max: 1 << 20,
-            idle: None,
-            stall: Duration::from_secs(30),
-            read_budget_bytes: 32 << 10,
-            subscriber_bytes_max: 1 << 20,
-            tap_slots: 4_096,
-            stop_deadline: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options::new(Options::base(Profile::Dev))
-    }
-}
 
 /// A setting of a gateway by its name among all.
 pub(super) fn named(key: &str) -> String {
@@ -274,6 +153,18 @@ pub const GATEWAY: &[Setting<Options>] = &[
         set: |options, value| options.unix_mode = u32::from_str_radix(value.word(), 8).unwrap_or(MODE),
     },
     Setting {
+        key: "unix_critical",
+        field: "unix_critical",
+        kind: Kind::Flag,
+        unit: "",
+        what: "whether connections of that socket are served before all others, as those of listen_critical",
+        trades: "on, an operator on this machine gets in and is answered whatever happens elsewhere; a flood there delays all",
+        watch: "latency from the client's send",
+        needs: None,
+        get: |options| options.unix_critical.into(),
+        set: |options, value| options.unix_critical = value.is_on(),
+    },
+    Setting {
         key: "password",
         field: "password",
         kind: Kind::Secret,
@@ -326,12 +217,24 @@ pub const GATEWAY: &[Setting<Options>] = &[
         field: "connections_max",
         kind: Kind::Whole(Range::new(1, 1_000_000)),
         unit: "",
-        what: "connections at once; those beyond are told so and closed",
+        what: "connections at once, without critical ones; beyond, the oldest that has not authenticated is closed for a newcomer, or the newcomer is turned away",
         trades: "each takes a descriptor, and memory while it has something to say",
         watch: "connections, evicted connections",
         needs: None,
         get: |options| options.connections_max.into(),
         set: |options, value| options.connections_max = value.whole(),
+    },
+    Setting {
+        key: "critical_connections_max",
+        field: "critical_connections_max",
+        kind: Kind::Whole(Range::new(1, 1_000_000)),
+        unit: "",
+        what: "critical connections at once, counted apart from all others: those of listen_critical, and of the Unix socket with unix_critical",
+        trades: "as for connections_max; they are served first, so many of them delay all others",
+        watch: "connections, evicted connections",
+        needs: None,
+        get: |options| options.critical_connections_max.into(),
+        set: |options, value| options.critical_connections_max = value.whole(),
     },
     Setting {
         key: "frame_max_bytes",
@@ -386,7 +289,7 @@ pub const GATEWAY: &[Setting<Options>] = &[
         field: "stall",
         kind: Kind::Whole(Range::new(1, 86_400)),
         unit: "s",
-        what: "how long a connection may take nothing of its answers, or owe a password, before it is closed",
+        what: "how long a connection may take nothing of its answers, send nothing more of a request that it began, or owe a password or a handshake, before it is closed",
         trades: "a short one gives back memory; a long one rides out a client's pause",
         watch: "evicted connections",
         needs: None,

@@ -4,8 +4,10 @@
 use super::channel::ChannelId;
 use super::clients::Clients;
 use super::counts::{Counts, StreamCounts, ThreadCounts};
+use super::places::Places;
 use super::settings::Options;
 use super::stream::{KeyFrom, Stream};
+use super::watch::{Incidents, Losses};
 use crate::class::{Class, ClassId, Overflow};
 use crate::engine::{Plan, Secret};
 use crate::wait::Alarm;
@@ -131,6 +133,9 @@ pub(super) struct Shared {
     /// For each channel, streams first: which threads have a listener, a bit for each.
     pub wanted: Box<[AtomicU64]>,
     pub clients: Clients,
+    pub places: Places,
+    pub incidents: Incidents,
+    pub losses: Losses,
     /// What clients must give in `AUTH`, if anything.
     pub password: Option<Password>,
     pub begun: Instant,
@@ -164,6 +169,9 @@ impl Shared {
             channel_names,
             streams,
             clients: Clients::default(),
+            places: Places::new(options.connections_max as usize, options.critical_places()),
+            incidents: Incidents::default(),
+            losses: Losses::default(),
             password: password.as_ref().map(Password::new),
             begun: Instant::now(),
             stage: AtomicU8::new(Stage::Running as u8),

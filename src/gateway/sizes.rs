@@ -7,9 +7,12 @@
 //!
 //! # What is not in it
 //! What connections take when they have something to say, as it would be far more than they ever take together:
-//! - each of them a request that is not all there (`frame_max_bytes` and `read_budget_bytes` at most), answers that it has not
-//!   taken (`output_max_bytes` and one answer), messages that it has not taken (`subscriber_max_bytes`), its subscriptions,
-//!   and its encryption;
+//! - each of them a request that is not all there (`frame_max_bytes` and `read_budget_bytes` at most), a transaction (the requests
+//!   between `MULTI` and `EXEC`: `frame_max_bytes` at most, in a buffer that becomes that of its requests at `EXEC`), answers
+//!   that it has not taken (`output_max_bytes` and one answer), messages that it has not taken (`subscriber_max_bytes`), its
+//!   subscriptions, and its encryption;
+//! - of these, a connection that has not authenticated takes 20 KiB of a request in a buffer of 32 KiB, and 4 KiB of answers; it
+//!   has no transaction, no messages and no subscriptions;
 //! - spare buffers that a thread keeps for them, 64 MiB at most, a quarter of a MiB at start;
 //! - the arguments of a request that is being read, and the answer of a view, while it is on its way.
 #![forbid(unsafe_code)]
@@ -29,12 +32,14 @@ const THREADS: &str = "gateway threads: places of connections, buffers";
 /// What a thread's buffer for answers has beyond `output_max_bytes`.
 pub(super) const OUT_BYTES_MORE: usize = 64 << 10;
 
-/// Bytes that a gateway thread lays out at start. A place of the slab is a connection or the next place that is free; of
-/// the two queues each has a number for every connection.
+/// Bytes that a gateway thread lays out at start. A place of the slab is a connection or the next place that is free; each of
+/// the queues has a number for every connection that may stand in it.
 fn bytes_of_thread(options: &Options) -> u64 {
-    let connection = size_of::<Option<(usize, Conn)>>() + 2 * size_of::<usize>();
+    let queues = if options.listen_tls.is_empty() { 1 } else { 2 };
+    let connection = size_of::<Option<(usize, Conn)>>() + queues * size_of::<usize>();
     let buffers = options.read_budget_bytes as usize + options.output_bytes_max as usize + OUT_BYTES_MORE;
-    u64::from(options.connections_max) * connection as u64 + buffers as u64
+    let urgent = options.critical_places() * size_of::<usize>();
+    options.places() as u64 * connection as u64 + (urgent + buffers) as u64
 }
 
 impl Options {

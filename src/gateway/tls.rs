@@ -6,6 +6,7 @@
 //!
 //! # Invariants
 //! - A read gives what was decrypted before it looks at the socket again, so nothing waits in here while the socket is empty.
+//! - A handshake that has not come to its end after [`HANDSHAKE_BYTES_MAX`] fails, so an unfinished one keeps no more than that.
 //! - Nothing more is encrypted while the socket has not taken what was: a client that does not read costs one piece, of at most
 //!   64 KiB. ([`rustls`]'s own limit.)
 //! - Who sends what is no TLS is told so by an alert, once; nothing of it reaches the parser.
@@ -97,6 +98,10 @@ fn of_pem(error: PemError, what: &str) -> String {
     format!("a PEM file that is whole, and here: {why}")
 }
 
+/// The most bytes that a client may send before its handshake is finished. What it needs is some 2 KiB: no certificates of
+/// clients are asked for. One read may go beyond.
+const HANDSHAKE_BYTES_MAX: usize = 16 << 10;
+
 /// A TCP connection under TLS, with the face of a socket.
 pub(super) struct Tls {
     pub tcp: TcpStream,
@@ -107,6 +112,8 @@ pub(super) struct Tls {
     has_ended: bool,
     /// The connection is of no more use, though what came before may be.
     failure: Option<io::ErrorKind>,
+    /// Bytes that came before the handshake was finished.
+    handshake: usize,
     /// Bytes that were encrypted last: as long as the socket has not taken them they are here.
     encrypted: usize,
 }
@@ -114,7 +121,15 @@ pub(super) struct Tls {
 impl Tls {
     pub fn new(tcp: TcpStream, terms: &Terms) -> io::Result<Self> {
         let session = ServerConnection::new(terms.0.clone()).map_err(io::Error::other)?;
-        Ok(Tls { tcp, session, is_emptied: false, has_ended: false, failure: None, encrypted: 0 })
+        Ok(Tls {
+            tcp,
+            session,
+            is_emptied: false,
+            has_ended: false,
+            failure: None,
+            handshake: 0,
+            encrypted: 0,
+        })
     }
 
     /// Reads and decrypts until the buffer is full or nothing is there.
@@ -157,9 +172,18 @@ impl Tls {
 
     /// Takes a piece from the socket, decrypts it, and answers what belongs to TLS. How many bytes it was.
     fn take(&mut self) -> usize {
+        let was_handshaking = self.session.is_handshaking();
         let mut source = Source { tcp: &mut self.tcp, is_emptied: &mut self.is_emptied };
         let taken = self.session.read_tls(&mut source);
         let done = taken.and_then(|n| match self.session.process_new_packets() {
+            Ok(_) if was_handshaking && self.session.is_handshaking() => {
+                self.handshake += n;
+                if self.handshake <= HANDSHAKE_BYTES_MAX {
+                    Ok(n)
+                } else {
+                    Err(io::ErrorKind::InvalidData.into())
+                }
+            }
             Ok(_) => Ok(n),
             Err(_) => {
                 // It says why, if the socket takes it; the connection ends either way.

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 use super::desk::{Call, Command, Desk, Next};
+use super::pool::append_within;
 
 pub(super) fn multi(_: &mut Desk, call: &mut Call<'_>) -> Next {
     if call.session.transaction.is_some() {
@@ -77,7 +78,7 @@ pub(super) fn keep(desk: &Desk, command: &Command, call: &mut Call<'_>) -> Next 
         call.reply.error(format_args!("ERR a transaction of more than frame_max_bytes = {bytes_max}"));
     } else {
         if !own.is_broken {
-            own.requests.extend_from_slice(call.request);
+            append_within(&mut own.requests, call.request, bytes_max);
             own.len += 1;
         }
         call.reply.simple("QUEUED");

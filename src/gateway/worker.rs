@@ -9,6 +9,12 @@
 //! [`TURN`], and the rest of what was read waits for the next turn. (What an `XADD` costs is bounded by its bytes.) Requests
 //! that take longer than a turn are carried out in pieces ([`Next::Again`]).
 //!
+//! Connections that have not finished their handshake have a queue of their own, of which a round serves a few: a signature
+//! takes long, and a flood of handshakes must not keep all others waiting.
+//!
+//! A stranger ([`places`](super::places)) is heard, answered and kept within narrow bounds: see [`STRANGE_REQUESTS_MAX`],
+//! [`STRANGE_ANSWERS_BYTES`] and [`Parser::parse_stranger`].
+//!
 //! Connections of a critical listener have a queue and a poll of their own, which is looked at before each turn of any
 //! other, and before each other piece of work of that size: a critical request waits for one at most, however many others
 //! there are.
@@ -27,18 +33,17 @@
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
-use super::conn::{Conn, ConnKey, Hold, Session};
+use super::conn::{Conn, ConnKey, Hold};
 use super::counts::{End, ThreadCounts};
 use super::desk::{Call, Desk, Next};
 use super::mail::Mail;
-use super::pool::Pool;
-use super::pubsub;
+use super::places::Strangers;
+use super::pool::{Pool, append_within};
 use super::shared::Shared;
 use super::sizes::OUT_BYTES_MORE;
-use super::socket::Socket;
 use super::subscriptions::report_all_lost;
 use super::tap::TapsOut;
-use crate::resp::{Limits, Parsed, Parser, Reply, Version};
+use crate::resp::{Limits, Parsed, Parser, Reply, STRANGER_FRAME_BYTES_MAX, Version};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
@@ -64,8 +69,13 @@ pub(super) const EVENTS_MAX: usize = 1_024;
 /// How long a turn may take before it ends with the request that is carried out.
 const TURN: Duration = Duration::from_micros(100);
 
-/// Reads of what a connection has said behind its end.
-const UNREAD_MAX: usize = 32;
+/// Requests that a stranger may make before the right password, besides those with a wrong one (`auth_tries_max`): enough for
+/// what client libraries send when they connect.
+pub(super) const STRANGE_REQUESTS_MAX: u32 = 16;
+
+/// Bytes of answers in a turn, from which on a stranger is closed. Nothing more is read while answers are pending, so this and
+/// one answer are the most that is pending for a stranger: 4 KiB.
+const STRANGE_ANSWERS_BYTES: usize = 3 << 10;
 
 /// Longest inline request, in bytes.
 const INLINE_BYTES_MAX: u32 = 64 << 10;
@@ -80,6 +90,9 @@ pub(super) struct Worker {
     pub conns: Slab<Conn>,
     pub ready: VecDeque<usize>,
     pub urgent: VecDeque<usize>,
+    /// Those that have not finished their handshake.
+    pub handshakes: VecDeque<usize>,
+    pub strangers: Strangers,
     pub parser: Parser,
     pub desk: Desk,
     pub taps: TapsOut,
@@ -123,7 +136,7 @@ impl Worker {
             frame_bytes_max: options.frame_bytes_max,
             inline_bytes_max: options.frame_bytes_max.min(INLINE_BYTES_MAX),
         };
-        let connections = options.connections_max as usize;
+        let connections = options.places();
         let mut pool = Pool::new();
         pool.warm(64);
         Ok(Worker {
@@ -135,7 +148,9 @@ impl Worker {
             // Room that is not used is not resident.
             conns: Slab::with_capacity(connections),
             ready: VecDeque::with_capacity(connections),
-            urgent: VecDeque::with_capacity(connections),
+            urgent: VecDeque::with_capacity(options.critical_places()),
+            handshakes: VecDeque::with_capacity(if options.listen_tls.is_empty() { 0 } else { connections }),
+            strangers: Strangers::default(),
             parser: Parser::new(limits),
             taps,
             missed: Vec::with_capacity(desk.shared.streams.len() * usize::from(options.plan.shards)),
@@ -176,7 +191,12 @@ impl Worker {
         let bytes_max = self.desk.shared.options.subscriber_bytes_max as usize;
         if !conn.is_queued && conn.can_be_served(bytes_max) {
             conn.is_queued = true;
-            if conn.is_critical { self.urgent.push_back(at) } else { self.ready.push_back(at) }
+            let queue = match conn.is_critical {
+                true => &mut self.urgent,
+                false if !conn.socket.is_agreed() => &mut self.handshakes,
+                false => &mut self.ready,
+            };
+            queue.push_back(at);
         }
     }
 
@@ -196,24 +216,32 @@ impl Worker {
         let thread = desk.thread;
         let output_max = shared.options.output_bytes_max as usize;
         let kept = conn.rest.len();
-        // A request that does not leave half of the buffer gets one of its own, which grows with what has come of it.
+        // A request that does not leave half of the buffer gets one of its own, which grows with what has come of it. What is
+        // read goes through the thread's buffer in any case, so that no room is laid out for what has not come.
         let mut own = Vec::new();
         let is_large = kept > scratch.len() / 2;
-        let buffer: &mut [u8] = if is_large {
+        let mut from = 0;
+        if is_large {
             own = std::mem::take(&mut conn.rest);
-            own.resize(if conn.has_requests { kept } else { kept + scratch.len() }, 0);
-            &mut own
         } else {
             scratch[..kept].copy_from_slice(&conn.rest);
             pool.take_back(&mut conn.rest);
-            scratch
-        };
+            from = kept;
+        }
+        let mut to = scratch.len();
+        if !conn.session.is_known {
+            // At least one byte: an empty read would look like the end.
+            to = to.min(from + STRANGER_FRAME_BYTES_MAX.saturating_sub(kept).max(1));
+        }
         let mut len = kept;
         // Whoever takes nothing of what is pending does not get on by talking.
         let mut is_active = false;
         if !conn.has_requests {
-            match read(conn, &mut buffer[kept..], &shared.threads[thread]) {
+            match read(conn, &mut scratch[from..to], &shared.threads[thread]) {
                 Brought::Bytes(n) => {
+                    if is_large {
+                        append_within(&mut own, &scratch[..n], conn.needs);
+                    }
                     len += n;
                     is_active = conn.pending() == 0;
                 }
@@ -222,6 +250,7 @@ impl Worker {
                 Brought::Broken => return self.close(at, End::Broken),
             }
         }
+        let buffer = if is_large { &own[..] } else { &scratch[..] };
         conn.has_requests = false;
         out.clear();
         let mut done = 0;
@@ -233,12 +262,20 @@ impl Worker {
             conn.needs = 0;
         }
         while is_worth_it && done < len {
-            if out.len() >= output_max || desk.is_over {
+            let is_known = conn.session.is_known;
+            if !is_known {
+                let is_strange = conn.session.strange_requests >= STRANGE_REQUESTS_MAX;
+                if is_strange || out.len() >= STRANGE_ANSWERS_BYTES {
+                    conn.ending = Some(End::Auth);
+                    break;
+                }
+            }
+            if (is_known && out.len() >= output_max) || desk.is_over {
                 conn.has_requests = true;
                 break;
             }
             let input = &buffer[done..len];
-            let is_known = conn.session.is_known;
+            let wrong_passwords = conn.session.wrong_passwords;
             match if is_known { parser.parse(input) } else { parser.parse_stranger(input) } {
                 Parsed::Request { bytes } if parser.is_empty() => done += bytes,
                 Parsed::Request { bytes } => {
@@ -270,9 +307,13 @@ impl Worker {
                             conn.hold = Hold::Room(room);
                             break;
                         }
-                        Next::Asks => conn.hold = Hold::Answer,
+                        Next::Asks => conn.hold = Hold::Answer { since_s: *now_s },
                         Next::Repeats(requests) => repeated = requests,
                         Next::Ends(end) => conn.ending = Some(end),
+                    }
+                    if !is_known && !conn.session.is_known && wrong_passwords == conn.session.wrong_passwords
+                    {
+                        conn.session.strange_requests += 1;
                     }
                     commands += 1;
                     done += bytes;
@@ -299,21 +340,28 @@ impl Worker {
         }
         if conn.ending.is_none() {
             conn.has_requests |= !repeated.is_empty();
-            if is_large {
-                own.truncate(len);
-                own.splice(..done, repeated);
+            if !repeated.is_empty() {
+                // They come before what else there is, in the buffer in which they were kept.
+                repeated.extend_from_slice(&buffer[done..len]);
+                conn.rest = repeated;
+                pool.take_back(&mut own);
+            } else if is_large {
+                own.drain(..done);
                 // One that has nothing to keep holds no buffer.
                 if own.is_empty() { pool.take_back(&mut own) } else { conn.rest = own }
             } else {
-                pool.append(&mut conn.rest, &repeated);
-                pool.append(&mut conn.rest, &scratch[done..len]);
+                pool.append(&mut conn.rest, &buffer[done..len]);
             }
             conn.has_requests |= !matches!(conn.hold, Hold::No) && !conn.rest.is_empty();
         }
+        conn.note_part(done > 0, *now_s);
         if conn.send(out, pool, counts).is_err() || conn.release(pool, counts).is_err() {
             return self.close(at, End::Broken);
         }
+        self.meet(at);
+        let Some(conn) = self.conns.get_mut(at) else { return };
         if let Hold::Room(room) = conn.hold {
+            let counts = &self.desk.shared.threads[thread];
             counts.waits.add(1);
             self.desk.publisher.waiting.push(room.lane, at, is_again);
             return;
@@ -354,59 +402,6 @@ impl Worker {
             }
         }
         self.settle(at);
-    }
-
-    /// Takes a connection over.
-    pub fn welcome(&mut self, mut socket: Socket, id: u64, is_critical: bool) {
-        let shared = self.desk.shared.clone();
-        let counts = &shared.threads[self.desk.thread];
-        let session = Session {
-            id,
-            version: Version::Resp2,
-            is_known: shared.password.is_none(),
-            owes_since_s: self.now_s,
-            wrong_passwords: 0,
-            name: None,
-            subscriptions: None,
-            transaction: None,
-            exec_left: 0,
-            begun: None,
-        };
-        let entry = self.conns.vacant_entry();
-        let at = entry.key();
-        let registry = if is_critical { self.critical.registry() } else { self.poll.registry() };
-        if socket.register(registry, Token(at)).is_err() {
-            shared.clients.remove(id);
-            return counts.end(End::Descriptors);
-        }
-        counts.connected.add(1);
-        entry.insert(Conn::new(socket, session, is_critical, self.now_s));
-        self.critical_conns += usize::from(is_critical);
-        self.queue(at);
-    }
-
-    pub fn close(&mut self, at: usize, why: End) {
-        let Some(mut conn) = self.conns.try_remove(at) else { return };
-        let is_of_client = matches!(why, End::Client | End::Broken);
-        let why = if is_of_client && !conn.socket.is_agreed() { End::Tls } else { why };
-        conn.socket.bid_farewell();
-        if why != End::Broken {
-            // What is unread would make the system throw away the answers that it has not handed on.
-            let mut left = UNREAD_MAX;
-            while left > 0 && conn.socket.discard(&mut self.scratch) {
-                left -= 1;
-            }
-        }
-        if let Hold::Room(room) = conn.hold {
-            self.desk.publisher.waiting.remove(room.lane, at);
-        }
-        let Desk { listeners, shared, thread, .. } = &mut self.desk;
-        pubsub::leave(&mut conn.session, at, listeners, shared, *thread);
-        shared.clients.remove(conn.session.id);
-        shared.threads[*thread].end(why);
-        self.critical_conns -= usize::from(conn.is_critical);
-        self.pool.take_back(&mut conn.rest);
-        self.pool.take_back(&mut conn.output);
     }
 }
 

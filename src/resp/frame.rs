@@ -50,8 +50,9 @@ const STRANGER_ARGS_MAX: usize = 10;
 /// The longest argument of one who is not known yet, in bytes; as in Redis.
 const STRANGER_BULK_BYTES_MAX: i64 = 16 << 10;
 
-/// The most bytes of a request of one who is not known yet: of what nobody has vouched for, no more is ever kept.
-const STRANGER_FRAME_BYTES_MAX: usize = 32 << 10;
+/// The most bytes of a request of a connection that has not authenticated. A server that reads no further than this keeps no
+/// more for such a connection.
+pub const STRANGER_FRAME_BYTES_MAX: usize = 20 << 10;
 
 /// What the bytes given to [`Parser::parse`] begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,9 +133,9 @@ impl Parser {
         }
     }
 
-    /// The same, for one who has not said who it is: a request has at most 10 arguments of at most 16 KiB each, 32 KiB in
-    /// all, and an inline request 16 KiB, whatever the [`Limits`] allow beyond that. So what strangers can have kept for
-    /// them is small, however many they are.
+    /// The same, for a connection that has not authenticated: a request has at most 10 arguments of at most 16 KiB each,
+    /// [`STRANGER_FRAME_BYTES_MAX`] (20 KiB) in all, and an inline request 16 KiB, whatever the [`Limits`] allow beyond that.
+    /// So what is kept for such connections is small, however many they are.
     #[cold]
     #[must_use]
     pub fn parse_stranger(&mut self, input: &[u8]) -> Parsed {

@@ -28,5 +28,5 @@ pub mod reply;
 pub use bulks::{Bulks, pair};
 pub use digits::number;
 pub use error::ProtocolError;
-pub use frame::{Limits, Parsed, Parser};
+pub use frame::{Limits, Parsed, Parser, STRANGER_FRAME_BYTES_MAX};
 pub use reply::{Reply, StampedId, Version};
