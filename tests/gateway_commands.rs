@@ -7,10 +7,12 @@ mod gateway;
 mod support;
 
 use gateway::*;
-use pelton::gateway::{End, Options};
+use pelton::gateway::{End, Options, Stream};
 use pelton::views::View;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::*;
 
 /// Long enough for a message that must not come.
@@ -363,4 +365,194 @@ fn turn_of_expensive_requests_ends_before_all_of_them_are_carried_out() {
     let turns = site.server.counts().writes - before;
     assert!(turns > 5, "{turns} turns");
     site.settle(&Tally::default());
+}
+
+/// The ids in an answer of `CLIENT LIST`, in its order.
+#[track_caller]
+fn ids(list: &Reply) -> Vec<i64> {
+    let id = |line: &str| line.strip_prefix("id=").and_then(|rest| rest.split(' ').next()?.parse().ok());
+    list.text().lines().map(|line| id(line).unwrap_or_else(|| panic!("{line}"))).collect()
+}
+
+#[track_caller]
+fn own_id(client: &mut Client) -> i64 {
+    match client.ask(&["CLIENT", "ID"]) {
+        Reply::Integer(id) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn client_list_has_each_connection_once_and_those_that_are_asked_for() {
+    const CONNECTIONS: usize = 300;
+    let _dog = watchdog();
+    let site = Site::open(options(1, 2, [class("s", 64)]));
+    let mut clients: Vec<_> = (0..CONNECTIONS).map(|_| speaking(&site, "3")).collect();
+    let all: Vec<_> = clients.iter_mut().map(own_id).collect();
+    clients[7].ask(&["SUBSCRIBE", "stream:s"]);
+    clients[9].ask(&["CLIENT", "SETNAME", "nine"]);
+    let mut ask = |words: &[&str]| clients[9].ask(&[&["CLIENT"], words].concat());
+    assert_eq!(ids(&ask(&["LIST"])), all);
+    let info = ask(&["INFO"]);
+    assert_eq!(ids(&info), [all[9]]);
+    assert!(info.text().contains(" name=nine "));
+    assert_eq!(ids(&ask(&["LIST", "TYPE", "pubsub"])), [all[7]]);
+    assert_eq!(ids(&ask(&["LIST", "TYPE", "normal"])).len(), CONNECTIONS - 1);
+    assert!(ids(&ask(&["LIST", "TYPE", "replica"])).is_empty());
+    let (two, one) = (all[2].to_string(), all[1].to_string());
+    assert_eq!(ids(&ask(&["LIST", "ID", &two, "999999", &one])), [all[2], all[1]]);
+    assert!(ask(&["LIST", "ID", "x"]).is_error("ERR Invalid client ID"));
+    assert!(ask(&["LIST", "TYPE", "x"]).is_error("ERR Unknown client type 'x'"));
+    for wrong in [&["LIST", "ID"][..], &["LIST", "TYPE"], &["LIST", "a"], &["LIST", "TYPE", "normal", "x"]] {
+        assert!(ask(wrong).is_error("ERR syntax error"), "{wrong:?}");
+    }
+    clients[7].ask(&["UNSUBSCRIBE"]);
+    assert!(ids(&clients[9].ask(&["CLIENT", "LIST", "TYPE", "pubsub"])).is_empty());
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn client_list_beyond_the_bound_of_answers_is_refused() {
+    let _dog = watchdog();
+    let site = Site::open(Options { output_bytes_max: 1 << 10, ..roomy() });
+    let mut clients: Vec<_> = (0..30).map(|_| site.client()).collect();
+    clients.iter_mut().for_each(Client::ping);
+    let list = clients[0].ask(&["CLIENT", "LIST"]);
+    assert!(list.is_error("ERR the list exceeds output_max_bytes = 1024; "), "{list:?}");
+    let own = own_id(&mut clients[0]).to_string();
+    assert_eq!(ids(&clients[0].ask(&["CLIENT", "LIST", "ID", &own])).len(), 1);
+    clients.truncate(5);
+    site.until("they are gone", |counts| counts.connections() == 5);
+    assert_eq!(ids(&clients[0].ask(&["CLIENT", "LIST"])).len(), 5);
+    site.settle(&Tally::default());
+}
+
+#[test]
+fn client_kill_closes_the_connections_that_match() {
+    let _dog = watchdog();
+    let site = Site::open(options(1, 2, [class("s", 64)]));
+    let mut own = site.client();
+    // Of both threads.
+    let mut clients: Vec<_> = (0..6).map(|_| speaking(&site, "3")).collect();
+    let id = own_id(&mut clients[0]).to_string();
+    assert_eq!(own.ask(&["CLIENT", "KILL", "ID", &id]), Reply::Integer(1));
+    assert_eq!(clients.remove(0).next(), None);
+    site.until("it is counted", |counts| counts.ended(End::Killed) == 1);
+    assert_eq!(own.ask(&["CLIENT", "KILL", "ID", &id]), Reply::Integer(0));
+    // By address, in the new form and in the old one.
+    for form in [&["CLIENT", "KILL", "ADDR"][..], &["CLIENT", "KILL"]] {
+        let mut victim = clients.remove(0);
+        let info = victim.ask(&["CLIENT", "INFO"]).text();
+        let address = info.split(' ').find_map(|word| word.strip_prefix("addr=")).unwrap();
+        let told = own.ask(&[form, &[address]].concat());
+        let expected = if form.len() == 3 { Reply::Integer(1) } else { Reply::Simple("OK".into()) };
+        assert_eq!(told, expected);
+        assert_eq!(victim.next(), None);
+    }
+    site.until("they are counted", |counts| counts.ended(End::Killed) == 3);
+    assert!(own.ask(&["CLIENT", "KILL", "127.0.0.1:1"]).is_error("ERR No such client"));
+    assert!(own.ask(&["CLIENT", "KILL", "ID", "0"]).is_error("ERR client-id should be greater than 0"));
+    assert!(own.ask(&["CLIENT", "KILL", "USER", "x"]).is_error("ERR No such user 'x'"));
+    for wrong in [&["ID", "1", "ADDR"][..], &["SKIPME", "maybe"], &["LADDR", "127.0.0.1:1"]] {
+        assert!(own.ask(&[&["CLIENT", "KILL"], wrong].concat()).is_error("ERR syntax error"), "{wrong:?}");
+    }
+    // A subscriber is closed with its subscriptions, the connection itself after its answer.
+    clients[0].ask(&["SUBSCRIBE", "stream:s"]);
+    assert_eq!(own.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]), Reply::Integer(1));
+    assert_eq!(clients.remove(0).next(), None);
+    site.until("its subscription has ended", |counts| counts.subscriptions == 0);
+    assert_eq!(own.ask(&["CLIENT", "KILL", "USER", "default", "TYPE", "normal"]), Reply::Integer(2));
+    assert!(clients.iter_mut().all(|client| client.next().is_none()));
+    site.until("they are gone", |counts| counts.connections() == 1);
+    let kill = request(&["CLIENT", "KILL", "SKIPME", "no", "USER", "default"]);
+    own.send(&[kill, request(&["PING"])].concat());
+    assert_eq!(own.rest(), [Reply::Integer(1)]);
+    let report = site.settle(&Tally::default());
+    assert_eq!(report.gateway.ended(End::Killed), 7);
+}
+
+/// What a critical connection waits for its answer while another one pipelines the most expensive requests there are. The
+/// figure of a release build with ten thousand connections:
+/// `PELTON_TEST_CONNECTIONS=10000 PELTON_TEST_P99_US=5000 cargo test --release --all-features --test gateway_commands beside -- --nocapture`
+#[test]
+fn critical_connection_is_served_beside_the_most_expensive_requests() {
+    const STREAMS: usize = 1_024;
+    const PINGS: usize = 200;
+    let number = |name: &str, usual| {
+        std::env::var(name).ok().map_or(usual, |text: String| text.parse::<usize>().unwrap())
+    };
+    // Far from what a turn takes in a debug build, and further from what all requests of one read take.
+    let (connections, p99_max) =
+        (number("PELTON_TEST_CONNECTIONS", 300), number("PELTON_TEST_P99_US", 1_000_000));
+    let _dog = watchdog_for(Duration::from_secs(120));
+    let mut options = options(1, 1, [class("s", 64)]);
+    let names = (1..STREAMS).map(|n| format!("a-stream-with-a-name-of-usual-length-{n}"));
+    options.streams.extend(names.map(|name| Stream::new(name, "s")));
+    options.listen_critical = vec!["127.0.0.1:0".into()];
+    options.connections_max = connections as u32 + 100;
+    let mut site = Site::open(options);
+    let places: Vec<_> = site.server.places().iter().map(|place| place.address.clone()).collect();
+    let critical = site.server.places().iter().position(|place| place.kind.name() == "critical").unwrap();
+    site.address = places[1 - critical].clone();
+    let idle: Vec<_> = (0..connections).map(|_| TcpStream::connect(&site.address).unwrap()).collect();
+    site.until("all are there", |counts| counts.connected == connections as u64);
+    let patterns: Vec<_> = (0..500).map(|n| format!("*?-?*?-?*{n}?x")).collect();
+    let patterns = |command| {
+        let args = patterns.iter().map(String::as_str);
+        request(&[command].into_iter().chain(args).collect::<Vec<_>>())
+    };
+    let everything = ["stream:s", "stream:*"];
+    let kinds: [(&str, Vec<u8>); 8] = [
+        ("CLIENT INFO", request(&["CLIENT", "INFO"]).repeat(100)),
+        ("CLIENT LIST", request(&["CLIENT", "LIST"])),
+        ("XINFO STREAM", request(&["XINFO", "STREAM", "s"]).repeat(100)),
+        ("XLEN", request(&["XLEN", "s"]).repeat(100)),
+        ("INFO", request(&["INFO"])),
+        (
+            "SUBSCRIBE",
+            [request(&["SUBSCRIBE", everything[0]]), request(&["UNSUBSCRIBE"])].concat().repeat(50),
+        ),
+        ("PSUBSCRIBE", [patterns("PSUBSCRIBE"), request(&["PUNSUBSCRIBE"])].concat()),
+        ("PSUBSCRIBE to all", [request(&["PSUBSCRIBE", everything[1]]), request(&["PUNSUBSCRIBE"])].concat()),
+    ];
+    for (name, requests) in kinds {
+        let (stop, is_read) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let requests = &requests;
+        let mut waits: Vec<_> = std::thread::scope(|scope| {
+            // One that sends and one that reads, so that there is always something to do.
+            let mut sender = TcpStream::connect(&site.address).unwrap();
+            sender.write_all(&request(&["HELLO", "3"])).unwrap();
+            let mut reader = sender.try_clone().unwrap();
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) && sender.write_all(requests).is_ok() {}
+                sender.shutdown(std::net::Shutdown::Both)
+            });
+            scope.spawn(move || {
+                let mut room = vec![0; 1 << 20];
+                while reader.read(&mut room).is_ok_and(|n| n > 0) {
+                    is_read.store(true, Ordering::Relaxed);
+                }
+            });
+            let mut client = Client::new(&places[critical]);
+            while !is_read.load(Ordering::Relaxed) {
+                client.ping();
+            }
+            let waits = (0..PINGS).map(|_| {
+                let begun = Instant::now();
+                client.ping();
+                begun.elapsed()
+            });
+            let waits = waits.collect();
+            stop.store(true, Ordering::Relaxed);
+            waits
+        });
+        waits.sort_unstable();
+        let p99 = waits[PINGS * 99 / 100];
+        println!("{name}: p50 {:?}, p99 {p99:?}, max {:?}", waits[PINGS / 2], waits[PINGS - 1]);
+        assert!(p99.as_micros() as usize <= p99_max, "{name}: {p99:?}");
+    }
+    drop(idle);
+    // One class has all of these streams, where the books of other tests have one for each.
+    let report = site.server.stop(DEADLINE).unwrap();
+    assert!(report.engine.ledger.is_closed());
 }

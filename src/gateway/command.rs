@@ -5,6 +5,7 @@ use super::conn::Session;
 use super::counts::End;
 use super::desk::{Call, Command, Desk, Next};
 use super::info;
+use super::listing;
 use super::publish::Added;
 use super::pubsub;
 use super::query;
@@ -40,8 +41,9 @@ const CLIENT: &[Command] = &[
     Command::new("GETNAME", 2, "Returns the connection's name.", session::name),
     Command::new("SETNAME", 3, "Names the connection.", session::set_name),
     Command::new("SETINFO", 4, "Accepts the name or version of a client library.", session::set_info),
-    Command::new("LIST", -2, "Lists connections.", session::list),
-    Command::new("INFO", 2, "Describes the connection.", session::info),
+    Command::new("LIST", -2, "Lists connections: all, those of a TYPE, or those with an ID.", listing::list),
+    Command::new("INFO", 2, "Describes the connection.", listing::info),
+    Command::new("KILL", -3, "Closes the connections with an ID, ADDR, TYPE or USER.", listing::kill),
     HELP,
 ];
 

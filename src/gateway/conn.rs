@@ -79,6 +79,18 @@ impl Transaction {
 pub(super) enum Begun {
     /// `PSUBSCRIBE`: the first arguments.
     Patterns(Chosen),
+    /// `CLIENT LIST` and `CLIENT KILL`: the first connections.
+    Walk(Walk),
+}
+
+/// A walk over the list of connections.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// The id of the last that was visited.
+    pub last: Option<u64>,
+    pub text: String,
+    pub killed: usize,
+    pub kills_itself: bool,
 }
 
 /// Who a connection is, and how it wants to be spoken to.

@@ -29,6 +29,8 @@ pub enum End {
     Tls,
     /// It had not authenticated, or not finished its handshake, when a newcomer needed its place or its descriptor.
     Displaced,
+    /// Another connection closed it, by `CLIENT KILL`.
+    Killed,
     /// The server stopped.
     Stopped,
     /// All places of its kind (`connections_max`, `critical_connections_max`) were taken.
@@ -39,7 +41,7 @@ pub enum End {
 
 impl End {
     /// Every reason, in the order in which reports print them.
-    pub const ALL: [End; 11] = [
+    pub const ALL: [End; 12] = [
         End::Client,
         End::Broken,
         End::Protocol,
@@ -48,6 +50,7 @@ impl End {
         End::Stalled,
         End::Tls,
         End::Displaced,
+        End::Killed,
         End::Stopped,
         End::Full,
         End::Descriptors,
@@ -69,6 +72,7 @@ impl End {
             End::Stalled => "stalled",
             End::Tls => "tls",
             End::Displaced => "displaced",
+            End::Killed => "killed",
             End::Stopped => "stopped",
             End::Full => "full",
             End::Descriptors => "descriptors",

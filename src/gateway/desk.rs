@@ -4,6 +4,7 @@
 use super::closed::Closed;
 use super::conn::{ConnKey, Room, Session, Waited};
 use super::counts::End;
+use super::mail::Mail;
 use super::publish::Publisher;
 use super::record::Record;
 use super::shared::Shared;
@@ -25,6 +26,8 @@ pub(super) struct Desk {
     pub engine: Weak<Engine<Record>>,
     pub notes: Sender<Note>,
     pub closed: Arc<Closed>,
+    /// The mailboxes of all threads.
+    pub mail: Vec<Sender<Mail>>,
     pub thread: usize,
     /// When the turn of the connection that is served should end.
     pub turn_ends: Instant,

@@ -33,6 +33,8 @@ pub(super) enum Mail {
     Conn(Arrival),
     /// What a view said, for a connection that waits for it.
     Answer { key: ConnKey, bytes: Vec<u8> },
+    /// The connections with these ids, in ascending order, are to be closed.
+    Kill { ids: Vec<u64> },
     /// A message for the listeners of a channel.
     Message { channel: ChannelId, text: Arc<[u8]> },
 }

@@ -75,7 +75,8 @@
 //! Those by which clients and load balancers find out what they talk to answer as a single Redis 7.0 node without replicas:
 //! `HELLO`, `ROLE`, `INFO` (`INFO server` has Pelton's own version), `CLUSTER`, `CONFIG GET`, `COMMAND`. `WATCH` and `UNWATCH`
 //! are accepted, as nothing that is watched could change. `XLEN` counts since start, and is an error for a stream that is not
-//! declared, as `XADD` is. `DBSIZE` counts the streams. `CLIENT TRACKING` is an error: no cache would ever be invalidated.
+//! declared, as `XADD` is. `CLIENT LIST` has connections of a `TYPE`, or with an `ID`, or all, unless that is more than
+//! `output_max_bytes`; `CLIENT KILL` closes those with an `ID`, `ADDR`, `TYPE` or `USER`. `DBSIZE` counts the streams. `CLIENT TRACKING` is an error: no cache would ever be invalidated.
 //!
 //! # Order
 //! Requests of a connection are carried out and answered in their order. Its events of one stream and one key are handled in
@@ -136,11 +137,12 @@ mod closed;
 mod costs;
 mod handler;
 mod publish;
+mod mail;
 mod desk;
 mod pubsub;
 mod info;
 mod session;
-mod mail;
+mod listing;
 mod tell;
 mod query;
 mod transaction;

@@ -66,7 +66,7 @@ pub(super) fn psubscribe(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     }
     let mut chosen = match call.session.begun.take().map(|begun| *begun) {
         Some(Begun::Patterns(chosen)) => chosen,
-        None => Chosen::default(),
+        _ => Chosen::default(),
     };
     for at in 1 + chosen.all.len()..call.len() {
         let name = Arc::new(Name { is_pattern: true, text: call.arg(at).into() });
@@ -113,6 +113,9 @@ fn matching(desk: &Desk, pattern: &[u8], text: impl Fn() -> String) -> Result<Ve
 
 /// Subscribes to what was chosen, and confirms each argument.
 fn commit(desk: &mut Desk, call: &mut Call<'_>, kind: &str, chosen: Chosen) -> Next {
+    if call.session.subscriptions.is_none() {
+        desk.shared.clients.subscribes(call.session.id, true);
+    }
     let own = call.session.subscriptions.get_or_insert_default();
     for subscription in chosen.all {
         let name = subscription.name.clone();
@@ -170,6 +173,7 @@ fn un_each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -
     if has_too_many(call) {
         return Next::Goes;
     }
+    let was_subscriber = call.session.subscriptions.is_some();
     let mut own = call.session.subscriptions.take().unwrap_or_default();
     let named = (1..call.len()).map(|at| Arc::new(Name { is_pattern, text: call.arg(at).into() }));
     let mut names: Vec<_> = named.collect();
@@ -187,7 +191,11 @@ fn un_each(desk: &mut Desk, call: &mut Call<'_>, kind: &str, is_pattern: bool) -
         }
         confirm(&mut call.reply, kind, Some(&name.text), own.len());
     }
-    call.session.subscriptions = (!own.is_empty()).then_some(own);
+    match own.is_empty() {
+        true if was_subscriber => shared.clients.subscribes(call.session.id, false),
+        true => {}
+        false => call.session.subscriptions = Some(own),
+    }
     Next::Goes
 }
 
@@ -229,6 +237,7 @@ pub(super) fn leave(
     thread: usize,
 ) {
     let Some(own) = session.subscriptions.take() else { return };
+    shared.clients.subscribes(session.id, false);
     own.names().for_each(|name| count(shared, thread, name, -1));
     own.channels().for_each(|channel| end(shared, thread, listeners, channel, at));
 }

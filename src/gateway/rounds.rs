@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use super::accept::Entrance;
-use super::conn::{ConnKey, Hold, Room, Waited};
+use super::conn::{Conn, ConnKey, Hold, Room, Waited};
 use super::counts::End;
 use super::lifetime::SWEEP;
 use super::mail::{Arrival, Displaces, Mail};
@@ -188,10 +188,23 @@ impl Worker {
                     self.serve_urgent(critical_events);
                     self.answer(key, &bytes);
                 }
+                Mail::Kill { ids } => self.kill(&ids, critical_events),
                 Mail::Message { channel, text } => {
                     self.serve_urgent(critical_events);
                     self.give(channel, &text, critical_events);
                 }
+            }
+        }
+    }
+
+    /// Closes the connections with these ids.
+    fn kill(&mut self, ids: &[u64], critical_events: &mut Events) {
+        let is_killed = |conn: &Conn| ids.binary_search(&conn.session.id).is_ok();
+        let places = self.conns.iter().filter(|(_, conn)| is_killed(conn));
+        for at in places.map(|(at, _)| at).collect::<Vec<_>>() {
+            self.serve_urgent(critical_events);
+            if self.conns.get(at).is_some_and(is_killed) {
+                self.close(at, End::Killed);
             }
         }
     }

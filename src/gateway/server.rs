@@ -198,6 +198,7 @@ impl Server {
                 engine: Arc::downgrade(&server.engine),
                 notes: notes.clone(),
                 closed: closed.clone(),
+                mail: senders.clone(),
                 shared,
                 thread: at,
                 turn_ends: Instant::now(),

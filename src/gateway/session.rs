@@ -9,7 +9,7 @@ use super::watch::Incident;
 use crate::resp::{Reply, Version, number};
 
 /// The only user there is.
-const USER: &str = "default";
+pub(super) const USER: &str = "default";
 
 pub(super) fn ping(_: &mut Desk, call: &mut Call<'_>) -> Next {
     if call.len() > 2 {
@@ -218,22 +218,5 @@ pub(super) fn set_name(desk: &mut Desk, call: &mut Call<'_>) -> Next {
 /// A client's library and its version: taken, as clients expect it, and kept nowhere.
 pub(super) fn set_info(_: &mut Desk, call: &mut Call<'_>) -> Next {
     call.reply.simple("OK");
-    Next::Goes
-}
-
-pub(super) fn list(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    // All are of one type, and all are listed.
-    if call.len() > 2 && !call.is(2, "TYPE") && !call.is(2, "ID") {
-        call.reply.error("ERR syntax error");
-        return Next::Goes;
-    }
-    let text = desk.shared.clients.list(desk.shared.now_s(), None);
-    call.reply.verbatim(&text);
-    Next::Goes
-}
-
-pub(super) fn info(desk: &mut Desk, call: &mut Call<'_>) -> Next {
-    let text = desk.shared.clients.list(desk.shared.now_s(), Some(call.session.id));
-    call.reply.verbatim(&text);
     Next::Goes
 }
