@@ -177,27 +177,3 @@ impl<E: Send + 'static> Engine<E> {
         self.own_shard().map_or(Ok(()), |own| Err(AskError::OnShardThread(own)))
     }
 }
-
-/// A shard answers; the caller waits, or has given up and finds the answer later.
-#[cfg(all(test, loom))]
-mod models {
-    use super::*;
-    use loom::thread;
-
-    #[test]
-    fn answer_of_a_shard_reaches_its_caller() {
-        loom::model(|| {
-            let response = Response::new();
-            let reply = response.share();
-            let shard = thread::spawn(move || reply.give(Box::new(7)));
-            let early = response.take();
-            let value = early.or_else(|| {
-                response.wait(Duration::MAX, || true);
-                response.take()
-            });
-            assert_eq!(value, Some(Box::new(7)));
-            shard.join().unwrap();
-            assert_eq!(response.take(), None);
-        });
-    }
-}

@@ -79,6 +79,10 @@ pub(super) struct LaneView<E> {
 }
 
 impl<E> LaneView<E> {
+    pub fn of(lane: &LaneProducer<E>) -> Self {
+        LaneView { shared: lane.shared().clone(), ring: lane.core().clone() }
+    }
+
     pub fn id(&self) -> LaneId {
         self.shared.id
     }
@@ -110,6 +114,14 @@ impl<E> LaneView<E> {
     pub fn waker_panics(&self) -> u64 {
         self.shared.room.task.panics()
     }
+}
+
+/// Whether every accepted event has left its lane. What left is summed up before what was accepted, and both only
+/// grow: if they are equal, nothing was in any lane at the moment between the two sums.
+pub(super) fn is_quiet<E>(lanes: &[LaneView<E>]) -> bool {
+    let done: u64 = lanes.iter().map(LaneView::done).sum();
+    let accepted: u64 = lanes.iter().map(LaneView::accepted).sum();
+    done == accepted
 }
 
 /// What all parts of one engine share.
@@ -302,10 +314,8 @@ impl<E: Send + 'static> Core<E> {
 
     /// Sorts the ends, which come shard by shard, into lane sets.
     fn assemble(&self, mut ends: Vec<Vec<Vec<LaneProducer<E>>>>) -> Vec<LaneView<E>> {
-        let view =
-            |lane: &LaneProducer<E>| LaneView { shared: lane.shared().clone(), ring: lane.core().clone() };
         let mut views = Vec::with_capacity(ends.iter().flatten().map(Vec::len).sum());
-        views.extend(ends.iter().flatten().flatten().map(view));
+        views.extend(ends.iter().flatten().flatten().map(LaneView::of));
         // From the last set to the first, so that each is popped off its shard's list.
         for set in (0..self.plan.sets()).rev() {
             let lanes: Box<[_]> = ends.iter_mut().flat_map(|sets| sets.pop().unwrap_or_default()).collect();

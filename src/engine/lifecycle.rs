@@ -9,7 +9,7 @@
 //! 4. The ledger is counted for the last time: what is left in the lanes is `in flight`.
 #![forbid(unsafe_code)]
 
-use super::assembly::{Core, End};
+use super::assembly::{Core, End, is_quiet};
 use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
@@ -272,13 +272,8 @@ impl<E: Send + 'static> Engine<E> {
         ledger
     }
 
-    /// Whether every accepted event has left its lane. What left is summed up before what was accepted, and both only
-    /// grow: if they are equal, nothing was in any lane at the moment between the two sums.
     fn is_quiet(&self) -> bool {
-        let lanes = self.core.lanes();
-        let done: u64 = lanes.iter().map(|lane| lane.done()).sum();
-        let accepted: u64 = lanes.iter().map(|lane| lane.accepted()).sum();
-        done == accepted
+        is_quiet(self.core.lanes())
     }
 
     /// Whether all that is left lies in lanes of shards that have ended, so that waiting does not help.

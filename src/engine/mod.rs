@@ -27,6 +27,9 @@ pub(crate) mod ask;
 pub(crate) mod sealing;
 pub(crate) mod builder;
 
+#[cfg(all(test, loom))]
+mod models;
+
 pub use ask::{ASK_LIMIT, AskError};
 pub use assembly::{Seat, StartError};
 pub use class_table::CLASS;

@@ -8,16 +8,18 @@ use super::nap::Nap;
 use super::parts::{Command, Parts};
 use super::poll::Shard;
 use super::schedule::Schedule;
-use crate::class::{Class, Stamp};
+use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId, Verdict};
-use crate::lane::{LaneProducer, lane};
+use crate::lane::{LaneConsumer, LaneId, LaneProducer, LaneSpec, lane, shape_of};
 use crate::latency::Recorder;
+use crate::memory::region::Builder;
 use crate::memory::scratch::Scratch;
 use crate::producer::{Gate, Registry};
+use crate::ring::event_layout;
 use crate::route::Routes;
-use crate::sync::{Arc, yield_now};
-use crate::wait::{Bell, bit};
+use crate::sync::{Arc, barrier, yield_now};
+use crate::wait::{Bell, Doorbell, bit, settle};
 use loom::thread;
 use std::time::Duration;
 
@@ -54,6 +56,115 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
     });
 }
 
+/// A lane of a set of its own, with its doorbell on a shard's bell.
+fn set_of(bell: &Arc<Bell>, set: u16) -> (LaneProducer<u64>, LaneConsumer<u64>, Arc<Doorbell>) {
+    let class = Class::strict("a").capacity(1).stamp(Stamp::Never);
+    let (shape, clock) = (shape_of(&class), Clock::virtual_time().0);
+    let mut region = Builder::new(shape.slots_need(event_layout::<u64>())).unwrap();
+    let id = LaneId { producer: ProducerId(set), shard: ShardId(0), class: ClassId(0) };
+    let door = Arc::new(Doorbell::new(bell.clone()));
+    let spec = LaneSpec { id, class: &class, clock: &clock, door: &door };
+    let (tx, rx) = spec.build(shape, &mut region, || 0).unwrap();
+    (tx, rx, door)
+}
+
+/// Polls as a shard does until each of its sets has given an event. `nap` ends a nap.
+fn serve(lanes: &mut Lanes<u64>, bell: &Bell, sets: u64, mut nap: impl FnMut(Nap<'_, u64>)) {
+    let mut seen = 0;
+    while seen < sets {
+        if bell.take(bit::LANES) != 0 {
+            lanes.wake();
+        }
+        let before = seen;
+        for place in 0..lanes.awake() {
+            let (lane, busy) = lanes.at(0, place);
+            let served = lane.poll(1, |event| assert_eq!(**event, 1));
+            *busy |= served > 0;
+            seen += served;
+        }
+        lanes.after_poll();
+        if seen == before {
+            match Nap::announce(lanes, bell) {
+                Some(announced) => nap(announced),
+                None => yield_now(),
+            }
+        }
+    }
+}
+
+fn publish(mut tx: LaneProducer<u64>) -> thread::JoinHandle<LaneProducer<u64>> {
+    thread::spawn(move || {
+        tx.publish(1, |event| *event = 1).unwrap();
+        tx
+    })
+}
+
+fn model_with(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(body);
+}
+
+#[test]
+fn events_of_two_sets_are_seen_however_one_wakes_beside_the_other() {
+    model_with(2, || {
+        let bell = Arc::new(Bell::new());
+        let (first, second) = (set_of(&bell, 0), set_of(&bell, 1));
+        // The first set is awake, and may be let doze while the second one rings.
+        first.2.answer();
+        let mut lanes = Lanes::new(vec![vec![first.1, second.1]], vec![first.2, second.2]);
+        lanes.wake();
+        let producers = [publish(first.0), publish(second.0)];
+        serve(&mut lanes, &bell, 2, |nap| _ = nap.wait(Duration::MAX));
+        let ends = producers.map(|producer| producer.join().unwrap());
+        assert!(lanes.all().all(|lane| lane.counts().is_closed()));
+        drop(ends);
+    });
+}
+
+#[test]
+fn an_event_that_rings_for_a_nap_which_is_dropped_is_seen() {
+    model_with(3, || {
+        let bell = Arc::new(Bell::new());
+        let (tx, rx, door) = set_of(&bell, 0);
+        door.answer();
+        let mut lanes = Lanes::new(vec![vec![rx]], vec![door]);
+        lanes.wake();
+        let producer = publish(tx);
+        let mut naps = 0;
+        serve(&mut lanes, &bell, 1, |nap| {
+            naps += 1;
+            match naps {
+                1 => drop(nap),
+                _ => _ = nap.wait(Duration::MAX),
+            }
+        });
+        let tx = producer.join().unwrap();
+        assert!(lanes.all().all(|lane| lane.counts().is_closed()));
+        drop(tx);
+    });
+}
+
+/// Another shard has the turn at the barrier now and then: then neither a set dozes nor does the shard sleep.
+#[test]
+fn an_event_is_seen_although_another_shard_has_the_barrier() {
+    model_with(2, || {
+        barrier::choose(barrier::TURNS);
+        let bell = Arc::new(Bell::new());
+        let (tx, rx, door) = set_of(&bell, 0);
+        door.answer();
+        let mut lanes = Lanes::new(vec![vec![rx]], vec![door]);
+        lanes.wake();
+        let producer = publish(tx);
+        let other = thread::spawn(settle);
+        serve(&mut lanes, &bell, 1, |nap| _ = nap.wait(Duration::MAX));
+        let _ = other.join().unwrap();
+        let tx = producer.join().unwrap();
+        assert!(lanes.all().all(|lane| lane.counts().is_closed()));
+        drop(tx);
+    });
+}
+
 /// Emits from its start, as a source does, and remembers whether it could.
 #[derive(Default)]
 struct Source {
@@ -66,7 +177,7 @@ impl Handler<u64> for Source {
         Verdict::Done
     }
     fn on_start(&mut self, context: &mut Context<'_, u64>) {
-        self.emitted = Some(context.emit(crate::ClassId(0), 1, |event| *event = 1).is_ok());
+        self.emitted = Some(context.emit(ClassId(0), 1, |event| *event = 1).is_ok());
     }
     fn on_stop(self, _: &mut Context<'_, u64>) {}
 }

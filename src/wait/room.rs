@@ -94,9 +94,9 @@ impl RoomWait {
     /// Returns which kind of producer was announced before.
     fn announce_as(&self, who: u32, enough: u64) -> u32 {
         self.enough.store(enough, Ordering::Relaxed);
-        // SYNC: room (AcqRel); pairs with `RoomWait::offer`, `RoomWait::offer_to_thread` and `RoomWait::wake`. Release for
-        // `enough` and the waker. Acquire, since an earlier announcement may have been taken off when there was nothing to
-        // wake: the look that follows must see what was released, or closed, before that.
+        // SYNC: room (AcqRel); pairs with `RoomWait::wake`. Release for the waker. Acquire, since an earlier announcement may
+        // have been taken off before this producer looked: the look that follows must see what was released, or closed,
+        // before that.
         self.word.swap(who, Ordering::AcqRel)
     }
 
@@ -128,8 +128,10 @@ impl RoomWait {
     /// Shard: wakes the producer if it waits and `released` is enough for it, or its limit is over. Returns whether it still
     /// waits.
     pub fn offer(&self, released: u64) -> bool {
-        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`: `enough` is the announcement's.
-        let who = self.word.load(Ordering::Acquire);
+        // Relaxed: an `enough` of an earlier wait wakes too early, which is harmless, or not at all. In that case the
+        // producer has not raised `ROOM` for this wait yet, or the shard has not taken it: the offer that follows the taking
+        // sees its `enough`.
+        let who = self.word.load(Ordering::Relaxed);
         if who == NOBODY {
             return false;
         }
@@ -144,8 +146,8 @@ impl RoomWait {
     /// until the burst is over.
     #[inline(always)]
     pub fn offer_to_thread(&self, released: u64) {
-        // SYNC: room (Acquire); pairs with `RoomWait::announce_as`.
-        if self.word.load(Ordering::Acquire) == THREAD {
+        // Relaxed, as in `offer`.
+        if self.word.load(Ordering::Relaxed) == THREAD {
             self.offer_to_thread_slow(released);
         }
     }
