@@ -1,4 +1,4 @@
-//! Clients that people already have: redis-py, ioredis, the crate redis, redis-cli, redis-benchmark. All say to the
+//! Clients that people already have: redis-py, ioredis, node-redis, the crate redis, redis-cli, redis-benchmark. All say to the
 //! real program what they say to redis-server, and what they were told agrees with its final report.
 //!
 //! Each script is first held against a real redis-server: what fails there is the script's mistake. A client that is not
@@ -88,14 +88,21 @@ fn python(name: &str) -> Option<Command> {
     }
 }
 
-/// The script in Node with its address; none where ioredis is not installed.
-fn node(address: &str) -> Option<Command> {
+/// A script in Node that uses this module; none where that is not installed.
+fn node_script(name: &str, module: &str) -> Option<Command> {
     let modules = installed().join("node/node_modules");
-    if !modules.join("ioredis").is_dir() {
-        return skipped("there is no ioredis");
+    if !modules.join(module).is_dir() {
+        return skipped(&format!("there is no {module}"));
     }
     let mut command = tool("node")?;
-    command.arg(script("talk.mjs")).arg(modules).args([address, "events", "3000"]);
+    command.arg(script(name)).arg(modules);
+    Some(command)
+}
+
+/// The script of ioredis with its address.
+fn node(address: &str) -> Option<Command> {
+    let mut command = node_script("talk.mjs", "ioredis")?;
+    command.args([address, "events", "3000"]);
     Some(command)
 }
 
@@ -158,6 +165,25 @@ fn ioredis_finds_what_it_expects() {
     let Some(mut command) = node(server.address()) else { return };
     let told = told(&mut command);
     assert_agrees(&server.stop(), told["accepted"].as_u64().unwrap(), 0);
+}
+
+/// node-redis counts on one error or one confirmation for each channel, and loses its step otherwise.
+#[test]
+fn node_redis_keeps_in_step_when_one_of_several_channels_is_refused() {
+    let channels = |address: &str, refused: &str, error: &str, message: &[&str]| {
+        let mut command = node_script("channels.mjs", "redis")?;
+        command.args([address, "stream:events", refused, error]).args(message);
+        Some(told(&mut command))
+    };
+    let Some(redis) = redis_server() else { return };
+    answered(&redis.address, &["ACL SETUSER default resetchannels &stream:events"]);
+    let publish = ["PUBLISH", "stream:events", "x"];
+    if channels(&redis.address, "stream:none", "NOPERM", &publish).is_none() {
+        return;
+    }
+    let server = Server::start(ROOMY);
+    channels(&server.unix[0], "stream:none", "NOCHANNEL", &["XADD", "events", "*", "a", "b"]);
+    assert_agrees(&server.stop(), 2, 0);
 }
 
 /// What a client is told under each policy, when it sends more than there is room for, is what the ledger says.
