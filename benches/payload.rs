@@ -119,7 +119,7 @@ fn pelton(cpus: [usize; 2], events: u64, bytes: usize) -> f64 {
         for i in 0..events {
             let mut claim = tx.claim_waiting(i, source.len(), None).expect("the lane is open");
             write(claim.payload_mut(), source, i);
-            claim.publish();
+            claim.publish().unwrap();
         }
     })
 }

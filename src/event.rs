@@ -134,7 +134,7 @@ impl Rejection {
 pub enum Failure {
     /// The handler panicked on it.
     Panic,
-    /// The handler asked for a retry more often than the plan allows.
+    /// The handler retried it for longer than the plan's `retry_limit`, or until its time to live was over.
     Retry,
 }
 
@@ -156,8 +156,9 @@ impl Failure {
 pub enum Verdict {
     /// Handled: what the handler emitted is published, and the slot goes back to the producer.
     Done,
-    /// Not now: what the handler emitted is forgotten; the event stays at the head of its lane, which rests for this
-    /// poll, and is given to the handler again.
+    /// Not now: what the handler emitted is dropped; the event stays at the head of its lane, which rests for this poll,
+    /// and is given to the handler again. If a lane was full to which the handler emitted, the event waits until there is
+    /// room. The plan's [`retry_limit`](crate::Plan::retry_limit) bounds how long an event is retried.
     Retry,
 }
 

@@ -13,11 +13,17 @@
 //!
 //! # Mechanism
 //! Each counter has one writer and is a plain load and store. The producer's counters and the consumer's lie on
-//! cache lines of their own, which the other side never reads on the way of an event. `offered` is counted when the
-//! outcome is known: a claim that is dropped is `aborted`, outside the identity, like `retried`.
+//! cache lines of their own, which the other side never reads on the path of an event. An event is offered when its
+//! claim is published or refused: a claim that is dropped is `aborted`, outside the identity, like `retried`.
 //!
 //! A snapshot of a running engine reads what happens later first (released and handled before accepted before
 //! offered): it may lag, but it never shows more handled than accepted.
+//!
+//! # A publish under way
+//! A producer counts the event as offered, looks whether its lane is closed, counts the event as accepted or rejected, and
+//! publishes it if it is accepted. So while `offered` is greater than `accepted + rejected`, a publish is under way. A
+//! stop closes the lane, runs the heavy half of a barrier whose light half is between the producer's count and its look,
+//! and waits until the two sides are equal: every event that was ever accepted is then known, and none will be.
 #![forbid(unsafe_code)]
 
 use crate::class::ClassId;
@@ -52,24 +58,35 @@ pub(crate) struct ConsumerSide {
 }
 
 impl ProducerSide {
+    /// Counts `n` events as offered. Their outcome must follow: `accept`, or `refuse`.
+    #[inline(always)]
+    pub fn offer(&self, n: u64) {
+        self.offered.add(n);
+    }
+
+    /// Counts the outcome of `n` events that were offered.
     #[inline(always)]
     pub fn accept(&self, n: u64) {
-        // In this order: whoever sees `accepted` sees at least as many offered later on, as `snapshot` needs.
-        self.offered.add(n);
         self.accepted.add(n);
     }
 
+    /// Counts the outcome of `n` events that were offered.
+    pub fn refuse(&self, reason: Rejection, n: u64) {
+        self.rejected[reason as usize].add(n);
+    }
+
+    /// Counts an event that is refused when it is offered.
     #[cold]
     pub fn reject(&self, reason: Rejection) {
-        self.offered.add(1);
-        self.rejected[reason as usize].add(1);
+        self.offer(1);
+        self.refuse(reason, 1);
     }
 }
 
 /// What stands in a ledger, of a lane or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events whose outcome at the producer's side is known.
+    /// Events that producers tried to publish.
     pub offered: u64,
     /// Events that were published into a lane.
     pub accepted: u64,
@@ -89,7 +106,8 @@ pub struct Counts {
     /// Claims that were dropped without publishing, and publishes that were given up while they waited for room (with
     /// feature `async`: futures that were dropped); outside the identity.
     pub aborted: u64,
-    /// How often a handler asked for a retry; outside the identity.
+    /// How often a handler returned [`crate::Verdict::Retry`]; outside the identity. An emit that was refused in such a
+    /// call is not counted: neither offered nor rejected.
     pub retried: u64,
 }
 
@@ -116,7 +134,12 @@ impl Counts {
 
     /// Whether both lines of the identity hold.
     pub fn is_closed(&self) -> bool {
-        self.offered == self.accepted + self.rejected_total() && self.accepted == self.done() + self.in_flight
+        self.is_settled() && self.accepted == self.done() + self.in_flight
+    }
+
+    /// Whether each event that was offered has been accepted or rejected: no publish is under way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.offered == self.accepted + self.rejected_total()
     }
 
     /// Accepted events that have left their lane.
@@ -230,6 +253,7 @@ mod tests {
     #[test]
     fn the_identity_can_be_false() {
         let lane = LaneLedger::default();
+        lane.producer.offer(3);
         lane.producer.accept(3);
         lane.producer.reject(Rejection::BytesFull);
         lane.consumer.handled.add(1);

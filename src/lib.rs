@@ -36,7 +36,7 @@
 //! tx.publish(ticks, 42, |t| { t.price = 10_125; t.qty = 300 })?;   // in place, zero copy
 //! let mut claim = tx.try_claim(orders, 7)?;                         // or step by step
 //! claim.qty = 1;
-//! claim.publish();
+//! claim.publish()?;
 //!
 //! let mut report = engine.stop(Duration::from_secs(1))?;
 //! assert!(report.ledger.is_closed());

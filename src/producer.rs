@@ -19,6 +19,7 @@ mod models;
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
+pub use crate::lane::Returned;
 use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, Unclaimed, write, write_bytes};
 use crate::route::Routes;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
@@ -302,11 +303,11 @@ impl<E> Producer<E> {
         let key = key.into();
         let mut claim = self.lane_of(class, key).claim_waiting(key, 0, Some(limit))?;
         fill(&mut claim);
-        claim.publish();
-        Ok(Outcome::Accepted)
+        claim.publish().map(|()| Outcome::Accepted)
     }
 
-    /// Publishes a value that exists already, by the policy of the class. The old value of the slot is dropped here.
+    /// Publishes a value that exists already, by the policy of the class. The old value of the slot is dropped here,
+    /// after the new one is published.
     ///
     /// # Errors
     /// [`Returned`] gives the value back, with the reason.
@@ -436,38 +437,3 @@ impl<E> Drop for Producer<E> {
         self.gate.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
     }
 }
-
-/// A value that was not accepted, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Returned<E> {
-    /// Why.
-    pub refusal: Refusal,
-    /// The value, untouched.
-    pub value: E,
-}
-
-impl<E> Returned<E> {
-    /// Publishes the value in the slot that was claimed for it.
-    #[inline(always)]
-    pub(crate) fn unless_sent(
-        claimed: Result<LaneClaim<'_, E>, Refusal>,
-        value: E,
-    ) -> Result<Outcome, Returned<E>> {
-        match claimed {
-            Ok(mut claim) => {
-                *claim = value;
-                claim.publish();
-                Ok(Outcome::Accepted)
-            }
-            Err(refusal) => refusal.or_dropped().map_err(|refusal| Returned { refusal, value }),
-        }
-    }
-}
-
-impl<E> std::fmt::Display for Returned<E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.refusal.fmt(f)
-    }
-}
-
-impl<E: std::fmt::Debug> std::error::Error for Returned<E> {}

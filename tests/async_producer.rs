@@ -395,7 +395,7 @@ fn a_limit_ends_a_wait_without_a_timer() {
     // Its handler puts every event off, so nothing is ever released while the tasks wait.
     let door = Arc::new(AtomicU64::new(0));
     let behind = door.clone();
-    let mut rig = rig(plan.retries_max(1_000), move |_| {
+    let mut rig = rig(plan, move |_| {
         let door = behind.clone();
         acting(move |_, _| if door.load(Ordering::SeqCst) == 0 { Verdict::Retry } else { Verdict::Done })
     });
@@ -558,7 +558,7 @@ fn a_loop_that_sleeps_for_room_is_always_woken() {
         let proof = source.next(class, i % 13, 0);
         let mut claim = tx.claim_now(class, i % 13, 0).expect("there is room");
         *claim = proof;
-        claim.publish();
+        claim.publish().unwrap();
         source.accepted(&proof);
     }
     drop(tx);
@@ -583,7 +583,7 @@ fn a_claim_is_awaited_like_everything_else() {
             claim.payload_mut()[..4].copy_from_slice(b"four");
             *claim = proof;
             if i % 5 != 0 {
-                claim.publish_len(4);
+                claim.publish_len(4).unwrap();
                 source.accepted(&proof);
             }
         }

@@ -37,8 +37,8 @@ fn assert_refused(tx: &mut LaneProducer<u64>, rx: &LaneConsumer<u64>, bytes: usi
 fn reject_says_why_and_never_calls_the_closure() {
     let _dog = watchdog();
     let (mut tx, mut rx) = ends(&Class::strict("only").capacity(4).payload_bytes(64).reject());
-    tx.try_claim(1u64, 32).unwrap().publish();
-    tx.try_claim(1u64, 32).unwrap().publish();
+    tx.try_claim(1u64, 32).unwrap().publish().unwrap();
+    tx.try_claim(1u64, 32).unwrap().publish().unwrap();
     assert_refused(&mut tx, &rx, 1, Rejection::BytesFull);
     assert_refused(&mut tx, &rx, 33, Rejection::TooLarge);
     tx.publish(1u64, |event| *event = 3).unwrap();
@@ -85,7 +85,7 @@ fn block_waits_for_room_and_loses_nothing() {
                 let mut claim = tx.claim_waiting(event, bytes, None).unwrap();
                 *claim = event;
                 claim.payload_mut().fill(event as u8);
-                claim.publish();
+                claim.publish().unwrap();
             }
             tx
         });
@@ -223,7 +223,7 @@ fn payloads_are_published_as_long_as_they_were_used() {
         let (event, bytes) = claim.parts_mut();
         *event = len as u64;
         bytes[..len].fill(len as u8);
-        claim.publish_len(len);
+        claim.publish_len(len).unwrap();
         let mut polled = rx.poll(1, |item| assert_eq!(item.payload(), vec![**item as u8; **item as usize]));
         polled += rx.poll(1, |_| unreachable!());
         assert_eq!(polled, 1);

@@ -46,7 +46,9 @@ mod order {
 /// Emits three events to the second shard for each event, looks whether any of them shows before its time, and then
 /// does what the event orders.
 fn emits_are_seen(orders: &[u64], handled: u64) -> pelton::ledger::Counts {
-    let mut plan = plan().shards(2).mesh(true).retries_max(4);
+    let (clock, time) = pelton::clock::Clock::virtual_time();
+    let tick = Duration::from_millis(1);
+    let mut plan = plan().shards(2).mesh(true).clock(clock).retry_limit(4 * tick);
     let class = plan.class(Class::strict("only").capacity(64).reject());
     let (engine, mut seats) = plan.host_driven(Proof::default).unwrap();
     let peer: Peer = Rc::default();
@@ -88,6 +90,7 @@ fn emits_are_seen(orders: &[u64], handled: u64) -> pelton::ledger::Counts {
         source.publish_order(&mut tx, class, keys[0], *order).unwrap();
         while engine.ledger().shard(ShardId(0)).in_flight > 0 {
             shard.poll();
+            time.advance(tick);
         }
         while peer.borrow_mut().as_mut().unwrap().poll() > 0 {}
     }
@@ -126,7 +129,7 @@ fn a_panic_forgets_what_was_emitted() {
 }
 
 #[test]
-fn an_event_that_is_retried_too_often_has_failed() {
+fn event_that_is_retried_for_too_long_fails() {
     let _dog = watchdog();
     let total = emits_are_seen(&[order::RETRY_FOR_EVER, order::DONE], 3);
     assert_eq!((total.handled, total.failed_for(Failure::Retry), total.retried), (4, 1, 5));
@@ -246,9 +249,9 @@ impl Handler<Proof> for Passer {
             let proof = self.book.next(self.class, self.keys[next], event.order - 1);
             match context.emit(self.class, self.keys[next], |slot| *slot = proof) {
                 Ok(_) => self.book.accepted(&proof),
+                // It is offered again, so this refusal does not count.
                 Err(refusal) => {
                     assert_eq!(refusal.reason, Rejection::SlotsFull);
-                    self.book.refused(&proof);
                     verdict = Verdict::Retry;
                 }
             }
@@ -268,7 +271,7 @@ impl Handler<Proof> for Passer {
 }
 
 fn ring_of_shards(plan: Plan, shards: u16, capacity: u32, tokens: u64, hops: u64) {
-    let mut plan = plan.shards(shards).mesh(true).producers_max(1).retries_max(u32::MAX);
+    let mut plan = plan.shards(shards).mesh(true).producers_max(1);
     let class = plan.class(Class::strict("token").capacity(capacity).block());
     // A plan of the same number of shards and partitions routes alike.
     let keys = {
@@ -316,7 +319,7 @@ fn lanes_of_a_single_slot_between_shards_do_not_lock_up() {
 #[test]
 fn drain_waits_for_emitted_events() {
     let _dog = watchdog();
-    let mut plan = plan().shards(2).mesh(true).retries_max(u32::MAX);
+    let mut plan = plan().shards(2).mesh(true);
     let class = plan.class(Class::strict("only").capacity(64).block());
     let engine = plan
         .start(
@@ -399,4 +402,134 @@ fn every_method_of_a_handler_may_emit() {
     assert_closed(&report);
     assert_eq!(shard.finish().output, Some((5, 5)));
     assert_eq!(report.ledger.total().handled, 5);
+}
+
+/// Passes what it gets from its producer on to the second shard, and retries what that has no room for.
+fn forwarding(
+    class: ClassId,
+    key: u64,
+    book: Rc<RefCell<Source>>,
+) -> Acting<impl FnMut(&mut Event<'_, Proof>, &mut Context<'_, Proof>) -> Verdict + 'static> {
+    acting(move |event, context| {
+        if event.order == 0 {
+            return Verdict::Done;
+        }
+        let proof = book.borrow().next(class, key, 0);
+        match context.emit(class, key, |slot| *slot = proof) {
+            Ok(_) => {
+                book.borrow_mut().accepted(&proof);
+                Verdict::Done
+            }
+            Err(_) => Verdict::Retry,
+        }
+    })
+}
+
+#[test]
+fn event_that_finds_a_lane_of_the_mesh_full_waits_for_its_room() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2).mesh(true);
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let other = plan.class(Class::strict("other").capacity(16).block());
+    let keys = {
+        let mut like = support::plan().shards(2);
+        like.class(Class::strict("x").capacity(1));
+        let rig = rig(like, |_| recording());
+        keys(&rig.engine.attach().unwrap(), 2)
+    };
+    let book = Rc::new(RefCell::new(Source::new(9)));
+    let mut rig = rig(plan, |_| forwarding(class, keys[1], book.clone()));
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    // Four fill the lane to the second shard; the fifth is refused there. One of another class is not held up by it.
+    for _ in 0..4 {
+        source.publish_order(&mut tx, class, keys[0], 1).unwrap();
+    }
+    assert_eq!(rig.shards[0].poll(), 4);
+    source.publish_order(&mut tx, class, keys[0], 1).unwrap();
+    for _ in 0..10_000 {
+        assert_eq!(rig.shards[0].poll(), 0);
+    }
+    source.publish_order(&mut tx, other, keys[0], 0).unwrap();
+    assert_eq!(rig.shards[0].poll(), 1);
+    let total = rig.engine.ledger().total();
+    assert_eq!((total.retried, total.rejected_total(), total.failed_total()), (1, 0, 0), "{total:?}");
+    // With room it goes on, in its place.
+    assert_eq!(rig.shards[1].poll(), 4);
+    assert_eq!(rig.shards[0].poll(), 1);
+    assert_eq!(rig.shards[1].poll(), 1);
+    let (report, ends) = rig.end();
+    let total = report.ledger.total();
+    assert_eq!((total.handled, total.offered, total.retried), (11, 11, 1), "{total:?}");
+    let sources = [source, book.borrow().clone()];
+    assert_invariants(&report, &sources, &witnesses(ends));
+}
+
+#[test]
+fn event_that_waits_for_a_full_lane_fails_when_its_retry_limit_is_over() {
+    let _dog = watchdog();
+    let mut plan = plan().shards(2).mesh(true).retry_limit(Duration::from_millis(5));
+    let class = plan.class(Class::strict("only").capacity(1).block());
+    let keys = {
+        let mut like = support::plan().shards(2);
+        like.class(Class::strict("x").capacity(1));
+        let rig = rig(like, |_| recording());
+        keys(&rig.engine.attach().unwrap(), 2)
+    };
+    let book = Rc::new(RefCell::new(Source::new(9)));
+    let mut rig = rig(plan, |_| forwarding(class, keys[1], book.clone()));
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for _ in 0..2 {
+        source.publish_order(&mut tx, class, keys[0], 1).unwrap();
+        rig.shards[0].poll();
+    }
+    rig.time.advance(Duration::from_millis(5) - Duration::from_nanos(1));
+    assert_eq!((rig.shards[0].poll(), rig.engine.ledger().total().failed_total()), (0, 0));
+    rig.time.advance(Duration::from_nanos(1));
+    assert_eq!((rig.shards[0].poll(), rig.engine.ledger().total().failed_for(Failure::Retry)), (1, 1));
+    let (report, ends) = rig.end();
+    let total = report.ledger.total();
+    assert_eq!((total.retried, total.rejected_total()), (2, 0), "{total:?}");
+    let sources = [source, book.borrow().clone()];
+    assert_invariants(&report, &sources, &witnesses(ends));
+}
+
+/// The second shard rests for far longer than any number of attempts would take: nothing is lost, nothing is refused.
+#[test]
+fn slow_stage_of_a_class_that_blocks_loses_no_event() {
+    let _dog = watchdog();
+    const EVENTS: u64 = 2_000;
+    let mut plan = plan().shards(2).mesh(true);
+    let class = plan.class(Class::strict("only").capacity(16).block());
+    let engine = plan
+        .start(
+            || 0u64,
+            move |shard| {
+                let mut handled = 0u64;
+                move |event: &mut Event<'_, u64>, context: &mut Context<'_, u64>| {
+                    handled += 1;
+                    if shard == ShardId(1) {
+                        if handled == 100 {
+                            std::thread::sleep(Duration::from_millis(300));
+                        }
+                        return Verdict::Done;
+                    }
+                    let key = event.key();
+                    match context.emit_to(ShardId(1), class, key, &[], |slot| *slot = 1) {
+                        Ok(_) => Verdict::Done,
+                        Err(_) => Verdict::Retry,
+                    }
+                }
+            },
+        )
+        .unwrap();
+    let mut tx = engine.attach().unwrap();
+    for _ in 0..EVENTS {
+        tx.publish_to(ShardId(0), class, 1u64, |_| ()).unwrap();
+    }
+    let report = engine.stop(Duration::from_secs(50)).unwrap();
+    assert!(report.drained);
+    let total = report.ledger.total();
+    assert_eq!((total.handled, total.offered), (2 * EVENTS, 2 * EVENTS), "{total:?}");
+    assert_eq!((total.failed_total(), total.rejected_total()), (0, 0), "{total:?}");
+    assert_closed(&report);
 }

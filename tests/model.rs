@@ -23,7 +23,7 @@ const SETS: u16 = 2;
 const SHARDS: u16 = 2;
 const BURST: u64 = 3;
 const FLOOR: u32 = 4;
-const RETRIES_MAX: u32 = 2;
+const RETRY_LIMIT_US: u64 = 60;
 const TTL_US: u64 = 100;
 /// Capacity, whether the newest is dropped when it is full, and whether the class has a time to live.
 const CLASSES: [(usize, bool, bool); 3] = [(2, false, true), (4, true, false), (8, false, false)];
@@ -63,6 +63,8 @@ struct Held {
     proof: Proof,
     published_us: u64,
     tries: u32,
+    /// When it was retried first.
+    retried_us: Option<u64>,
 }
 
 #[derive(Default)]
@@ -129,14 +131,15 @@ impl Model {
             }
             let head = self.lanes[key].queue.front().expect("an event out of nothing");
             assert!(!self.too_old(key.2, head), "{key:?} {proof:?} was handled after its time");
+            let now_us = self.now_us;
             let lane = self.lane(*key);
             let head = lane.queue.front_mut().expect("looked at above");
             head.tries += 1;
             match (proof.order, head.tries) {
                 (PANIC, _) => lane.counts.failed[Failure::Panic as usize] += 1,
-                (RETRY_FOR_EVER, tries) => {
+                (RETRY_FOR_EVER, _) => {
                     lane.counts.retried += 1;
-                    if tries <= RETRIES_MAX {
+                    if now_us - *head.retried_us.get_or_insert(now_us) < RETRY_LIMIT_US {
                         resting.insert(*key);
                         continue;
                     }
@@ -182,7 +185,7 @@ impl Model {
 
 fn run(steps: Vec<Step>) {
     let mut plan = plan().shards(SHARDS).producers_max(SETS).burst(BURST as u32).floor(FLOOR);
-    plan = plan.retries_max(RETRIES_MAX);
+    plan = plan.retry_limit(Duration::from_micros(RETRY_LIMIT_US));
     let ttl = Duration::from_micros(TTL_US);
     let ids: [ClassId; 3] = [
         plan.class(Class::strict("a").capacity(2).ttl(ttl).reject()),
@@ -309,7 +312,7 @@ fn publish(
     if lane.queue.len() < CLASSES[class].0 {
         assert_eq!(said, Ok(Outcome::Accepted));
         lane.counts.accepted += 1;
-        lane.queue.push_back(Held { proof, published_us: now_us, tries: 0 });
+        lane.queue.push_back(Held { proof, published_us: now_us, tries: 0, retried_us: None });
     } else {
         lane.counts.rejected[refusal(class) as usize] += 1;
         match said {

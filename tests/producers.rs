@@ -182,7 +182,7 @@ fn attach_publish_and_detach_allocate_nothing() {
         for key in 0..20u64 {
             tx.publish(class, key, |event| *event = round).unwrap();
             tx.publish_bytes(class, key, b"some bytes", |event| *event = round).unwrap();
-            tx.try_claim(class, key).unwrap().publish();
+            tx.try_claim(class, key).unwrap().publish().unwrap();
         }
         drop(tx);
         shards.iter_mut().for_each(|shard| while shard.poll() > 0 {});
@@ -218,7 +218,7 @@ fn a_producer_held_in_the_middle_of_a_claim_holds_up_its_own_lane_alone() {
     }
     let counts = rig.engine.ledger().total();
     assert_eq!((counts.handled, counts.in_flight), (41, 0));
-    claim.publish();
+    claim.publish().unwrap();
     mine.accepted(&proof);
     rig.run_dry();
     assert_eq!(rig.engine.ledger().total().handled, 42);
@@ -309,7 +309,7 @@ fn a_claim_of_an_event_loop_follows_the_policy_and_never_waits() {
             let mut claim = tx.claim_now(class, 1u64, 1).unwrap();
             *claim = n;
             claim.payload_mut()[0] = n as u8;
-            claim.publish();
+            claim.publish().unwrap();
         }
         assert!(tx.is_full(class, 1u64, 1));
         assert_eq!(tx.depth(class, 1u64), 2);
@@ -335,7 +335,7 @@ fn a_claim_of_an_event_loop_follows_the_policy_and_never_waits() {
     while shard.poll() > 0 {}
     assert_eq!((tx.is_full(block, 1u64, 1), tx.depth(block, 1u64)), (false, 0));
     assert_eq!(why(tx.claim_now(block, 1u64, 33).map(drop)), Rejection::TooLarge);
-    tx.claim_now(block, 1u64, 0).unwrap().publish();
+    tx.claim_now(block, 1u64, 0).unwrap().publish().unwrap();
     engine.close();
     while shard.poll() > 0 {}
     let report = engine.stop(Duration::ZERO).unwrap();

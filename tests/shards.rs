@@ -246,7 +246,7 @@ fn a_given_stamp_is_what_wait_and_age_count_from() {
         let proof = source.next(class, 1, ticks);
         let mut claim = tx.try_claim(class, 1).unwrap();
         *claim = proof;
-        claim.publish_stamped(ticks);
+        claim.publish_stamped(ticks).unwrap();
         source.accepted(&proof);
     }
     rig.run_dry();
@@ -265,7 +265,7 @@ fn a_given_stamp_is_what_wait_and_age_count_from() {
 fn scratch_is_empty_at_the_start_of_every_burst() {
     let _dog = watchdog();
     // Half of the scratch for each event: that fits if, and only if, it is given back.
-    let mut plan = plan().burst(1).scratch_bytes(4_096).retries_max(100);
+    let mut plan = plan().burst(1).scratch_bytes(4_096);
     let class = plan.class(Class::strict("only").capacity(8).reject());
     let mut tries = 0;
     let mut rig = rig(plan, |_| {
@@ -357,7 +357,7 @@ fn a_shard_sleeps_only_while_there_is_nothing_to_do_and_is_woken() {
 #[test]
 fn what_is_put_off_is_tried_once_in_a_poll() {
     let _dog = watchdog();
-    let mut plan = plan().retries_max(1_000).burst(1).floor(3);
+    let mut plan = plan().burst(1).floor(3);
     let classes = [
         plan.class(Class::strict("top").capacity(8)),
         plan.class(Class::weighted("some", 2).capacity(8)),

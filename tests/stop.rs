@@ -4,7 +4,7 @@ mod support;
 
 use pelton::engine::OnPanic;
 use pelton::wait::{PARK_AFTER, Wait};
-use pelton::{Class, Context, Event, Handler, ShardId, Verdict};
+use pelton::{Class, Context, Event, Handler, Rejection, ShardId, Verdict};
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -97,6 +97,70 @@ fn slow_shard_with_a_backlog_ends_with_its_burst() {
         let witnesses = report.outputs();
         assert_invariants(&report, &[source], &witnesses);
     }
+}
+
+#[test]
+fn every_event_accepted_beside_a_stop_is_in_its_report() {
+    let _dog = watchdog();
+    for round in 0..200 {
+        let mut plan = plan().producers_max(3);
+        let class = plan.class(Class::strict("only").capacity(64).block());
+        let engine = plan.start(Proof::default, |_| recording()).unwrap();
+        let begun = Door::default();
+        let (report, sources) = std::thread::scope(|scope| {
+            let producers: Vec<_> = (0..3u32)
+                .map(|at| {
+                    let (mut tx, begun) = (engine.attach().unwrap(), begun.clone());
+                    scope.spawn(move || {
+                        let mut source = Source::new(at);
+                        loop {
+                            let said = source.publish(&mut tx, class, 1);
+                            begun.open();
+                            if said.is_err() {
+                                return source;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            begun.wait();
+            // Stops meet producers at different points of their loops.
+            (0..round * 20).for_each(|_| std::hint::spin_loop());
+            let report = engine.stop(LONG).unwrap();
+            (report, producers.into_iter().map(|producer| producer.join().unwrap()).collect::<Vec<_>>())
+        });
+        let mut report = report;
+        assert!(report.drained);
+        // What producers refused after the report is in the engine's ledger alone.
+        let total = engine.ledger().total();
+        assert_eq!(report.ledger.total().accepted, total.accepted, "accepted after the report");
+        assert!(engine.ledger().is_closed());
+        report.ledger = engine.ledger();
+        for class in &mut report.classes {
+            class.counts = report.ledger.class(class.class);
+        }
+        for shard in &mut report.shards {
+            shard.counts = report.ledger.shard(shard.placement.shard);
+        }
+        let witnesses = report.outputs();
+        assert_invariants(&report, &sources, &witnesses);
+    }
+}
+
+#[test]
+fn value_that_is_sent_into_a_closed_lane_comes_back() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let engine =
+        plan.start(String::new, |_| |_: &mut Event<'_, String>, _: &mut Context<'_, String>| ()).unwrap();
+    let mut tx = engine.attach().unwrap();
+    tx.send(class, 1u64, "first".to_owned()).unwrap();
+    let report = engine.stop(LONG).unwrap();
+    let returned = tx.send(class, 1u64, "second".to_owned()).unwrap_err();
+    assert_eq!((returned.refusal.reason, &*returned.value), (Rejection::Closed, "second"));
+    assert_closed(&report);
+    assert_eq!(report.ledger.total().handled, 1);
 }
 
 #[test]

@@ -17,7 +17,12 @@ fn every_event_is_accounted_for_across_every_wrap_step_by_step() {
     let _dog = watchdog();
     for capacity in [1u32, 2, 16] {
         for first in near_wraps(capacity.into()) {
-            let mut plan = plan().shards(2).mesh(true).first_sequence(first).burst(3).retries_max(2);
+            let mut plan = plan()
+                .shards(2)
+                .mesh(true)
+                .first_sequence(first)
+                .burst(3)
+                .retry_limit(Duration::from_micros(2));
             let classes = [
                 plan.class(Class::strict("a").capacity(capacity).payload_bytes(128).reject()),
                 plan.class(Class::weighted("b", 1).capacity(capacity).drop_newest()),

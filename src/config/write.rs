@@ -17,7 +17,7 @@ const HEADINGS: [(&str, &str); 6] = [
     ("shards", "Shards and their threads"),
     ("burst_events", "The schedule"),
     ("producers_max", "Producers and routes"),
-    ("retries_max", "Failure and end"),
+    ("retry_limit_ms", "Failure and end"),
     ("thread_name", "What is seen of it"),
     ("event_bytes", "Memory"),
 ];

@@ -92,6 +92,11 @@ impl<E> LaneView<E> {
         LaneCounts { producer, shard, class, counts: self.shared.ledger.snapshot(|| self.ring.in_flight()) }
     }
 
+    /// Whether no publish is under way.
+    pub fn is_settled(&self) -> bool {
+        self.shared.ledger.snapshot(|| 0).is_settled()
+    }
+
     /// Accepted events that have left the lane, and accepted events; in this order, so that equality means quiet.
     pub fn done(&self) -> u64 {
         self.shared.ledger.snapshot(|| 0).done()
@@ -118,7 +123,7 @@ impl<E> LaneView<E> {
 
 /// Whether every accepted event has left its lane. What left is summed up before what was accepted, and both only
 /// grow: if they are equal, nothing was in any lane at the moment between the two sums.
-pub(super) fn is_quiet<E>(lanes: &[LaneView<E>]) -> bool {
+pub(super) fn are_empty<E>(lanes: &[LaneView<E>]) -> bool {
     let done: u64 = lanes.iter().map(LaneView::done).sum();
     let accepted: u64 = lanes.iter().map(LaneView::accepted).sum();
     done == accepted
@@ -415,7 +420,8 @@ impl<E: Send + 'static> Seat<E> {
             scratch: Scratch::new(plan.scratch_bytes as usize),
             rules: plan.classes.iter().map(rule).collect(),
             lanes: Lanes::new(reading, doors),
-            retries_max: plan.retries_max,
+            // No ticks at all are less than a clock's shortest span.
+            retry_limit: if plan.retry_limit.is_zero() { 0 } else { core.clock.ticks_of(plan.retry_limit) },
             stop_on_panic: plan.on_panic == OnPanic::StopShard,
             recorders: plan.classes.iter().map(|_| Recorder::new()).collect(),
         };

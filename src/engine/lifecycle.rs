@@ -1,15 +1,17 @@
 //! The running engine: attach, look, drain, stop.
 //!
 //! # Stopping
-//! 1. Producers' lanes are closed: who publishes is refused with `closed`, who waits for room is woken with it.
-//! 2. Shards go on until every accepted event has left its lane, or the deadline has come. (The mesh stays open so
-//!    long: handlers may still emit.)
-//! 3. The shards are told to stop, and are waited for a little longer. One that is stuck in its handler is reported, and
-//!    its thread and memory are left to it.
-//! 4. The ledger is counted for the last time: what is left in the lanes is `in flight`.
+//! 1. The lanes of producers are closed: a publish is refused with `closed`, and a producer that waits for room is woken
+//!    with it.
+//! 2. Publishes that are under way end, accepted or refused (see `ledger`): no event is accepted after that.
+//! 3. Shards go on until every accepted event has left its lane, or the deadline is over. The mesh stays open meanwhile,
+//!    so handlers may still emit.
+//! 4. The shards are stopped, and get a little more time to end. A shard that is stuck in its handler is reported, and
+//!    keeps its thread and its memory.
+//! 5. The ledger is counted for the last time: events that are left in lanes are `in flight`.
 #![forbid(unsafe_code)]
 
-use super::assembly::{Core, End, is_quiet};
+use super::assembly::{Core, End, LaneView, are_empty};
 use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
@@ -20,7 +22,7 @@ use crate::memory::footprint::Footprint;
 use crate::memory::huge::{self, HugePages};
 use crate::producer::{AttachError, Producer};
 use crate::shard::Placement;
-use crate::sync::forks;
+use crate::sync::{asymmetric_fences, fence_heavy, forks, may_stop_looking};
 use crate::wait::bit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 /// How much longer than its deadline a stop waits for the shards to end.
 pub const STOP_GRACE: Duration = Duration::from_millis(200);
 
-/// How long the final ledger may take to settle.
+/// How long publishes that are under way may take to end, and the final ledger to settle, at the least.
 const SETTLE: Duration = Duration::from_millis(20);
 
 const RUNNING: u8 = 0;
@@ -164,6 +166,9 @@ impl<E: Send + 'static> Engine<E> {
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
     ///
+    /// Producers may publish meanwhile: each event is accepted, and then stands in the report, or it is refused with
+    /// [`Closed`](crate::Rejection::Closed).
+    ///
     /// It takes at most `deadline` and [`STOP_GRACE`]. With a deadline of zero it waits for nothing but the burst that
     /// each shard is serving: events after it stay in flight.
     ///
@@ -189,6 +194,7 @@ impl<E: Send + 'static> Engine<E> {
         if self.state.swap(STOPPED, Ordering::AcqRel) == STOPPED {
             return Err(StopError::Stopped);
         }
+        self.settle(&may_wait);
         let drained = self.drain_while(&may_wait);
         self.end_shards();
         if !self.hosted {
@@ -200,7 +206,23 @@ impl<E: Send + 'static> Engine<E> {
         Ok(self.report(drained))
     }
 
-    /// Closes what is still open and tells the shards to stop.
+    /// Waits until no publish is under way in the lanes that have been closed. A producer whose thread does not run for
+    /// longer than the stop may wait leaves the report's ledger open.
+    fn settle(&self, may_wait: impl Fn() -> bool) {
+        // SYNC: settle (heavy half); pairs with the light half in `LaneSide::accept`.
+        let is_process_wide = fence_heavy() && may_stop_looking() && asymmetric_fences();
+        if !is_process_wide {
+            // A count may lie in a store buffer. None keeps a store for that long.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let begun = Instant::now();
+        let lanes = self.core.lanes();
+        while !lanes.iter().all(LaneView::is_settled) && (begun.elapsed() < SETTLE || may_wait()) {
+            std::thread::sleep(Duration::from_micros(20));
+        }
+    }
+
+    /// Closes the lanes that are still open and stops the shards.
     fn end_shards(&self) {
         // No lock is held meanwhile: closing a lane wakes tasks, which runs code of their executors.
         self.core.lanes().iter().for_each(|lane| lane.close());
@@ -259,8 +281,7 @@ impl<E: Send + 'static> Engine<E> {
         Report { classes, shards, drained, elapsed, footprint: self.footprint(), outputs, ledger }
     }
 
-    /// The ledger when nothing moves in it any more. A producer that was in the middle of a publish when its lane was
-    /// closed ends that publish in an instant; a shard that is stuck may hold an event for ever, and the ledger is then
+    /// The ledger once nothing moves in it. A shard that is stuck may hold an event forever: after a while the ledger is
     /// taken as it is.
     fn settled_ledger(&self) -> Ledger {
         let begun = Instant::now();
@@ -273,7 +294,7 @@ impl<E: Send + 'static> Engine<E> {
     }
 
     fn is_quiet(&self) -> bool {
-        is_quiet(self.core.lanes())
+        are_empty(self.core.lanes())
     }
 
     /// Whether all that is left lies in lanes of shards that have ended, so that waiting does not help.

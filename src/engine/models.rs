@@ -1,7 +1,7 @@
 //! loom models of the control plane beside running shards.
 
 use super::ask::Response;
-use super::assembly::{LaneView, is_quiet};
+use super::assembly::{LaneView, are_empty};
 use crate::class::{Class, Stamp};
 use crate::lane::lane;
 use loom::thread;
@@ -41,11 +41,11 @@ fn an_engine_is_not_quiet_while_an_event_is_on_its_way_between_shards() {
             other.poll(1, |event| assert_eq!(**event, 2));
             (rx, mesh, other)
         });
-        if is_quiet(&lanes) {
+        if are_empty(&lanes) {
             let done: u64 = lanes.iter().map(LaneView::done).sum();
             assert_eq!(done, 2, "quiet, with an event on its way");
         }
         drop(shards.join().unwrap());
-        assert!(is_quiet(&lanes));
+        assert!(are_empty(&lanes));
     });
 }

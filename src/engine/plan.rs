@@ -40,7 +40,7 @@ pub struct Plan {
     pub(crate) scratch_bytes: u32,
     pub(crate) huge_pages: bool,
     pub(crate) mesh: bool,
-    pub(crate) retries_max: u32,
+    pub(crate) retry_limit: Duration,
     pub(crate) on_panic: OnPanic,
     pub(crate) thread_name: String,
     pub(crate) announce: bool,
@@ -79,7 +79,7 @@ impl Plan {
             scratch_bytes: 64 << 10,
             huge_pages: false,
             mesh: false,
-            retries_max: 1 << 16,
+            retry_limit: Duration::from_secs(10),
             on_panic: OnPanic::Continue,
             thread_name: "pelton".into(),
             announce: true,
@@ -184,9 +184,14 @@ impl Plan {
         self
     }
 
-    /// How often an event may be retried before it is `failed(retry)`.
-    pub fn retries_max(mut self, retries: u32) -> Self {
-        self.retries_max = retries;
+    /// For how long a handler may retry an event, counted from its first [`Verdict::Retry`](crate::Verdict::Retry): the
+    /// first attempt after that is the last, and the event is `failed(retry)` if it is retried once more. 10 seconds
+    /// unless set. `Duration::ZERO` fails an event the first time it is retried; `Duration::MAX` never does.
+    ///
+    /// An event that is retried because its handler was refused an emit for lack of room waits for that room, within the
+    /// same limit.
+    pub fn retry_limit(mut self, limit: Duration) -> Self {
+        self.retry_limit = limit;
         self
     }
 

@@ -201,13 +201,13 @@ impl Publisher {
         } else {
             producer.claim_now(served.class, key, payload.len())
         };
-        let published = claimed.map(|mut claim| {
+        let published = claimed.and_then(|mut claim| {
             let id = ids.next();
             let (record, bytes) = claim.parts_mut();
             bytes.copy_from_slice(payload);
             *record = Record { id, stream: stream as u16, fields };
-            claim.publish();
-            id
+            claim.publish()?;
+            Ok(id)
         });
         match published {
             Ok(id) => {

@@ -114,17 +114,16 @@ impl TapsIn {
             if wanted & (1 << at) == 0 {
                 continue;
             }
-            match tap.try_claim(u64::from(record.stream), payload.len()) {
-                Ok(mut claim) => {
-                    let (slot, bytes) = claim.parts_mut();
-                    *slot = *record;
-                    bytes.copy_from_slice(payload);
-                    claim.publish();
-                }
-                Err(_) => {
-                    missed.streams[usize::from(record.stream)].add(1);
-                    missed.all.add(1);
-                }
+            let claimed = tap.try_claim(u64::from(record.stream), payload.len());
+            let given = claimed.and_then(|mut claim| {
+                let (slot, bytes) = claim.parts_mut();
+                *slot = *record;
+                bytes.copy_from_slice(payload);
+                claim.publish()
+            });
+            if given.is_err() {
+                missed.streams[usize::from(record.stream)].add(1);
+                missed.all.add(1);
             }
             self.given |= 1 << at;
         }

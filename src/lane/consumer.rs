@@ -15,8 +15,8 @@ pub struct LaneConsumer<E> {
     pub(super) bell: Arc<Bell>,
     /// The producer waits for the next release. Used by [`Self::poll`] alone: a shard keeps it for all its lanes.
     pub(super) room_wanted: bool,
-    /// The sequence of the event that was retried last, and how often.
-    pub(super) retried: (u64, u32),
+    /// The event that was put off last.
+    pub(super) put_off: PutOff,
 }
 
 impl<E> LaneConsumer<E> {
@@ -85,8 +85,8 @@ impl<E> LaneConsumer<E> {
     /// The event at the head of the lane, if there is one. It stays there until it leaves by one of `Head`'s ways.
     #[inline(always)]
     pub(crate) fn head(&mut self) -> Option<Head<'_, E>> {
-        let LaneConsumer { ring, shared, retried, .. } = self;
-        ring.peek().map(|item| Head { item, shared, retried })
+        let LaneConsumer { ring, shared, put_off, .. } = self;
+        ring.peek().map(|item| Head { item, shared, put_off })
     }
 
     /// Gives back the slots that were passed, and wakes a thread that waits for them: what the shard serves next may take
@@ -106,6 +106,17 @@ impl<E> LaneConsumer<E> {
         self.shared.room.offer(self.ring.released_sequence())
     }
 
+    /// What the event at its head waits for, if it was put off for that.
+    #[inline(always)]
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        self.put_off.blocked
+    }
+
+    /// The event at its head need not wait any longer.
+    pub(crate) fn unblock(&mut self) {
+        self.put_off.blocked = None;
+    }
+
     pub(crate) fn close(&mut self) {
         self.ring.close();
         self.shared.room.wake_closed();
@@ -116,7 +127,26 @@ impl<E> LaneConsumer<E> {
 pub(crate) struct Head<'a, E> {
     pub item: Item<'a, E>,
     shared: &'a LaneShared,
-    retried: &'a mut (u64, u32),
+    put_off: &'a mut PutOff,
+}
+
+/// An event that is to be given to the handler again.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PutOff {
+    sequence: u64,
+    /// When it was put off first, in ticks; `None` before any event was.
+    since: Option<u64>,
+    /// What it waits for, if that is known: until then the handler would only put it off again, so the lane rests.
+    blocked: Option<Blocked>,
+}
+
+/// Room in a lane of the mesh, which a handler did not find.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocked {
+    /// The lane's place in the mesh.
+    pub lane: u32,
+    /// Payload bytes that did not fit.
+    pub bytes: u32,
 }
 
 impl<'a, E> Head<'a, E> {
@@ -156,18 +186,23 @@ impl<'a, E> Head<'a, E> {
         }
     }
 
-    /// It is put off: says how often it has been now.
-    pub fn put_off(&mut self) -> u32 {
-        let (sequence, times) = *self.retried;
-        let head = self.item.sequence();
-        *self.retried = (head, if sequence == head { times.saturating_add(1) } else { 1 });
+    /// Puts the event off; returns for how long it has been put off, in ticks.
+    pub fn put_off(&mut self, now: u64, blocked: Option<Blocked>) -> u64 {
+        let since = now - self.put_off_for(now);
+        *self.put_off = PutOff { sequence: self.item.sequence(), since: Some(since), blocked };
         self.shared.ledger.consumer.retried.add(1);
-        self.retried.1
+        now - since
     }
 
     /// Whether it has been put off before.
     pub fn was_put_off(&self) -> bool {
-        self.retried.1 > 0 && self.retried.0 == self.item.sequence()
+        self.put_off.since.is_some() && self.put_off.sequence == self.item.sequence()
+    }
+
+    /// For how long it has been put off, in ticks.
+    pub fn put_off_for(&self, now: u64) -> u64 {
+        let since = self.put_off.since.filter(|_| self.was_put_off());
+        since.map_or(0, |since| now.saturating_sub(since))
     }
 }
 

@@ -19,16 +19,19 @@ mod spec;
 mod producer;
 #[cfg(feature = "async")]
 mod waiting;
+mod returned;
 mod consumer;
 
 #[cfg(all(test, loom))]
 mod models;
 
-pub(crate) use consumer::Head;
 pub use consumer::LaneConsumer;
+use consumer::PutOff;
+pub(crate) use consumer::{Blocked, Head};
 use producer::LaneSide;
 pub use producer::{LaneClaim, LaneProducer};
 pub(crate) use producer::{write, write_bytes};
+pub use returned::Returned;
 pub use spec::{LaneId, Refusal, Unclaimed};
 pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "async")]
@@ -84,7 +87,10 @@ impl LaneSpec<'_> {
         };
         let producer = LaneProducer { ring: tx, side };
         let bell = self.door.bell().clone();
-        Ok((producer, LaneConsumer { ring: rx, shared, bell, room_wanted: false, retried: (0, 0) }))
+        Ok((
+            producer,
+            LaneConsumer { ring: rx, shared, bell, room_wanted: false, put_off: PutOff::default() },
+        ))
     }
 }
 

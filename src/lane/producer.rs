@@ -6,7 +6,7 @@ use crate::class::{Overflow, Sample};
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
 use crate::ring::{self, Refused};
-use crate::sync::Arc;
+use crate::sync::{Arc, fence_light};
 use crate::wait::{Backoff, Doorbell, NAP, bit};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
@@ -150,7 +150,7 @@ impl<E> LaneProducer<E> {
         Ok(LaneClaim { claim: Some(claim), side })
     }
 
-    /// Writes an event down to be published with others by [`Self::publish_staged`]. Never waits.
+    /// Writes an event down to be published with others by [`Self::publish_staged`]. Never waits. A refusal is not counted.
     pub(crate) fn stage(
         &mut self,
         key: Key,
@@ -158,7 +158,7 @@ impl<E> LaneProducer<E> {
         fill: impl FnOnce(&mut E),
     ) -> Result<(), Refusal> {
         let LaneProducer { ring, side } = self;
-        let mut claim = ring.claim_staged(payload.len()).map_err(|refused| side.refuse_slow(refused))?;
+        let mut claim = ring.claim_staged(payload.len()).map_err(|refused| side.describe_slow(refused))?;
         claim.set_key(key.0);
         side.stamp(&mut claim, Clock::ticks);
         fill(&mut claim);
@@ -176,8 +176,11 @@ impl<E> LaneProducer<E> {
     pub(crate) fn publish_staged(&mut self) {
         let staged = self.ring.staged();
         if staged > 0 {
-            // Counted before it shows, as in `LaneClaim::publish`.
-            self.side.shared.ledger.producer.accept(staged);
+            // Counted before the events show, as in `LaneClaim::publish`. Without a look at whether the lane is closed:
+            // the shard that stages them ends before the final report is made.
+            let counts = &self.side.shared.ledger.producer;
+            counts.offer(staged);
+            counts.accept(staged);
             self.ring.publish_staged();
             self.side.door.ring();
         }
@@ -187,9 +190,42 @@ impl<E> LaneProducer<E> {
         let aborted = self.ring.abort_staged();
         self.side.shared.ledger.producer.aborted.add(aborted);
     }
+
+    /// Counts refusals of [`Self::stage`], by reason, as offered and rejected.
+    pub(crate) fn count_refusals(&mut self, refusals: &[u64; Rejection::ALL.len()]) {
+        let counts = &self.side.shared.ledger.producer;
+        for (reason, n) in Rejection::ALL.into_iter().zip(refusals).filter(|(_, n)| **n > 0) {
+            counts.offer(*n);
+            counts.refuse(reason, *n);
+        }
+    }
 }
 
 impl LaneSide {
+    /// Counts an event that is about to be published: accepted, or rejected if the lane has been closed since it was
+    /// claimed. It is counted before it shows, so that a snapshot never has more handled than accepted, and an engine is
+    /// never taken for quiet between the two. Once it is accepted nothing can fail.
+    #[inline(always)]
+    fn accept<E>(&self, claim: &ring::Claim<'_, E>) -> Result<(), Refusal> {
+        let counts = &self.shared.ledger.producer;
+        counts.offer(1);
+        // SYNC: settle (light half); pairs with the heavy half in `Engine::settle`: either the count shows to the stop, or
+        // the closed lane shows here.
+        fence_light();
+        if claim.is_closed() {
+            return Err(self.closed_slow());
+        }
+        counts.accept(1);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn closed_slow(&self) -> Refusal {
+        self.shared.ledger.producer.refuse(Rejection::Closed, 1);
+        self.shared.closed()
+    }
+
     /// Stamps the claim where its sequence is to be.
     #[inline(always)]
     fn stamp<E>(&self, claim: &mut ring::Claim<'_, E>, ticks: impl FnOnce(&Clock) -> u64) {
@@ -286,15 +322,23 @@ impl LaneSide {
         room.withdraw();
     }
 
+    /// Counts a refusal of the ring.
     #[cold]
     pub fn refuse_slow(&self, refused: Refused) -> Refusal {
+        let refusal = self.describe_slow(refused);
+        self.shared.ledger.producer.reject(refusal.reason);
+        refusal
+    }
+
+    /// What a refusal of the ring means under the class's policy. Counts nothing.
+    #[cold]
+    fn describe_slow(&self, refused: Refused) -> Refusal {
         let shared = &self.shared;
         let reason = match (refused, self.overflow) {
             (Refused::SlotsFull | Refused::BytesFull, _) if shared.is_forked() => Rejection::Forked,
             (Refused::SlotsFull | Refused::BytesFull, Overflow::DropNewest) => Rejection::DroppedNewest,
             _ => refused.into(),
         };
-        shared.ledger.producer.reject(reason);
         Refusal { reason, ..shared.closed() }
     }
 }
@@ -308,8 +352,7 @@ pub(crate) fn write<E>(
     match claimed {
         Ok(mut claim) => {
             fill(&mut claim);
-            claim.publish();
-            Ok(Outcome::Accepted)
+            claim.publish().map(|()| Outcome::Accepted)
         }
         Err(refusal) => refusal.or_dropped(),
     }
@@ -358,43 +401,71 @@ impl<E> LaneClaim<'_, E> {
     }
 
     /// Publishes the event with all claimed payload bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`] with [`Rejection::Closed`] if the lane was closed after the claim. Nothing is published then.
     #[inline(always)]
-    pub fn publish(mut self) {
+    pub fn publish(mut self) -> Result<(), Refusal> {
         let claim = self.stamped(Clock::ticks);
-        // Counted before it shows, so that nobody ever sees more handled than accepted, nor takes the engine for quiet
-        // between the two. From here on nothing can fail.
-        self.side.shared.ledger.producer.accept(1);
+        self.side.accept(&claim)?;
         claim.publish();
         self.side.door.ring();
+        Ok(())
     }
 
     /// Publishes the event with a stamp of the caller's choice, in ticks of the engine's clock, in place of the time now:
     /// wait, latency and age count from there. A source that works by a schedule gives the time that it *meant*, so that
     /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to come waits for nothing, and its time to
     /// live begins when it has come.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`].
     #[inline(always)]
-    pub fn publish_stamped(mut self, ticks: u64) {
+    pub fn publish_stamped(mut self, ticks: u64) -> Result<(), Refusal> {
         let claim = self.stamped(|_| ticks);
-        self.side.shared.ledger.producer.accept(1);
+        self.side.accept(&claim)?;
         claim.publish();
         self.side.door.ring();
+        Ok(())
     }
 
     /// Publishes the event with the first `used` of the claimed payload bytes.
     ///
+    /// # Errors
+    /// As for [`Self::publish`].
+    ///
     /// # Panics
     /// If `used` is more than was claimed; nothing is published then.
     #[inline(always)]
-    pub fn publish_len(mut self, used: usize) {
+    pub fn publish_len(mut self, used: usize) -> Result<(), Refusal> {
         let claim = self.claim.as_mut().expect(LIVE);
         assert!(
             used <= claim.payload_mut().len(),
             "{used} payload bytes were used, which is more than claimed"
         );
         let claim = self.stamped(Clock::ticks);
-        self.side.shared.ledger.producer.accept(1);
+        self.side.accept(&claim)?;
         claim.publish_len(used);
         self.side.door.ring();
+        Ok(())
+    }
+
+    /// Publishes `value` in place of the one in the slot, which is dropped after that.
+    ///
+    /// # Errors
+    /// [`Refusal`] as for [`Self::publish`], with the value.
+    #[inline(always)]
+    pub(crate) fn send(mut self, value: E) -> Result<(), (Refusal, E)> {
+        let older = std::mem::replace(&mut *self, value);
+        let mut claim = self.stamped(Clock::ticks);
+        match self.side.accept(&claim) {
+            Ok(()) => {
+                claim.publish();
+                self.side.door.ring();
+                Ok(())
+            }
+            Err(refusal) => Err((refusal, std::mem::replace(&mut *claim, older))),
+        }
     }
 }
 

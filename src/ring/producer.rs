@@ -295,6 +295,12 @@ impl<E> Claim<'_, E> {
         self.sequence
     }
 
+    /// Whether one of the ring's ends has been closed.
+    #[inline(always)]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.producer.core.is_closed()
+    }
+
     /// Sets the event's key. Without it the slot keeps the key of an older event.
     #[inline(always)]
     pub fn set_key(&mut self, key: u64) {

@@ -76,7 +76,8 @@ pub(crate) struct Parts<E> {
     pub scratch: Scratch,
     pub rules: Vec<ClassRule>,
     pub lanes: Lanes<E>,
-    pub retries_max: u32,
+    /// For how long an event may be retried, in ticks.
+    pub retry_limit: u64,
     pub stop_on_panic: bool,
     /// Class by class.
     pub recorders: Vec<Recorder>,

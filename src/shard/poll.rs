@@ -6,7 +6,9 @@
 //! # Invariants
 //! - An event leaves its lane as exactly one of handled, expired or failed; the counter is written before the slot is
 //!   released, and what it emitted is published before that.
-//! - A lane whose head is to be retried rests for the rest of the poll. Other lanes go on.
+//! - A lane whose head is to be retried rests for the rest of the poll, and if the handler found a lane of the mesh full,
+//!   until that has room. Other lanes go on.
+//! - An event is retried for a limited time: its first attempt after that is its last.
 #![forbid(unsafe_code)]
 
 use super::handler::{Context, Event, Handler};
@@ -207,7 +209,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     #[inline(always)]
     fn serve_lanes(&mut self, burst: &mut Burst) {
         let Work { parts, handler, mesh, .. } = self;
-        let Parts { id, mesh_id, gate, clock, scratch, lanes, rules, recorders, retries_max, .. } = parts;
+        let Parts { id, mesh_id, gate, clock, scratch, lanes, rules, recorders, retry_limit, .. } = parts;
         let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, gate };
         let rule = &rules[burst.class];
         let recorder = &mut recorders[burst.class];
@@ -215,8 +217,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             let (lane, busy) = lanes.at(burst.class, burst.place);
             if lane.is_ready() {
                 *busy = true;
-                serve_lane(lane, rule, recorder, *retries_max, handler, context, &mut burst.left);
-                lane.release();
+                if lane.blocked().is_none() || may_go_on_slow(lane, rule, *retry_limit, context) {
+                    serve_lane(lane, rule, recorder, *retry_limit, handler, context, &mut burst.left);
+                    lane.release();
+                }
             }
             if burst.served() == 0 {
                 // The next place is the first that may give something to this burst.
@@ -365,13 +369,33 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     }
 }
 
+/// Whether the event at the head of a lane, which was put off because a lane of the mesh was full, is to be given to the
+/// handler again: that lane has room, or the event fails now.
+#[cold]
+fn may_go_on_slow<E>(
+    lane: &mut LaneConsumer<E>,
+    rule: &ClassRule,
+    retry_limit: u64,
+    context: &mut Context<'_, E>,
+) -> bool {
+    let (Some(blocked), Some(head)) = (lane.blocked(), lane.head()) else { return true };
+    let now = context.clock.ticks();
+    let is_late = rule.stamped.has(head.item.sequence())
+        && rule.lateness(now.saturating_sub(head.item.stamp())).is_some();
+    let goes_on = is_late || head.put_off_for(now) >= retry_limit || context.mesh.is_unblocked(blocked);
+    if goes_on {
+        lane.unblock();
+    }
+    goes_on
+}
+
 /// Serves one lane until it is empty, rests, or nothing is left of the burst.
 #[inline(always)]
 fn serve_lane<E: Send + 'static, H: Handler<E>>(
     lane: &mut LaneConsumer<E>,
     rule: &ClassRule,
     recorder: &mut Recorder,
-    retries_max: u32,
+    retry_limit: u64,
     handler: &mut H,
     context: &mut Context<'_, E>,
     left: &mut u64,
@@ -424,8 +448,8 @@ fn serve_lane<E: Send + 'static, H: Handler<E>>(
                 }
             }
             Verdict::Retry => {
-                context.mesh.abort();
-                if event.head.put_off() <= retries_max {
+                let blocked = context.mesh.abort();
+                if event.head.put_off(context.clock.ticks(), blocked) < retry_limit {
                     break;
                 }
                 event.head.failed(Failure::Retry);

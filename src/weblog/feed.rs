@@ -379,7 +379,6 @@ fn publish(
                 None => claim.publish(),
                 Some(ticks) => claim.publish_stamped(ticks),
             }
-            Ok(())
         }
         Err(refusal) => refused_slow(counts, refusal, payload_bytes),
     }

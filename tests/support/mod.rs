@@ -536,9 +536,17 @@ impl<H: Handler<Proof>> Rig<H> {
         self.shards.iter_mut().map(Shard::poll).sum()
     }
 
-    /// Polls until every accepted event has left its lane.
+    /// Polls until every accepted event has left its lane. Time passes while all that is left is retried.
     pub fn run_dry(&mut self) {
-        while self.poll() > 0 || !self.engine.drain(Duration::ZERO) {}
+        loop {
+            if self.poll() > 0 {
+                continue;
+            }
+            if self.engine.drain(Duration::ZERO) {
+                return;
+            }
+            self.time.advance(Duration::from_millis(1));
+        }
     }
 
     /// Closes, polls until nothing is left, stops, and finishes the shards.
