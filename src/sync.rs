@@ -125,7 +125,6 @@ impl Counter {
     }
 
     /// Counts anew from `value`; only the counter's one writer may call it.
-    #[cfg(feature = "gateway")]
     #[inline(always)]
     pub fn set(&self, value: u64) {
         // SYNC: count (Release); pairs with `get`.

@@ -68,6 +68,7 @@ fn every_event_is_accounted_for_across_every_wrap_step_by_step() {
                     }
                     _ => {
                         rig.poll();
+                        rig.time.advance(Duration::from_micros(1));
                     }
                 }
             }

@@ -10,7 +10,6 @@ use crate::ring::event_layout;
 use crate::shard::driver::drive;
 use crate::shard::placement::pin;
 use crate::shard::{Handler, ShardEnd};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +45,11 @@ impl Plan {
             let run = move || run_shard(&core, seat, &*handler);
             match std::thread::Builder::new().name(name).spawn(run) {
                 Ok(thread) => engine.threads.push(thread),
-                Err(error) => engine.core.fail(StartError::Thread { shard: id, error }),
+                Err(error) => engine.core.change(|state| {
+                    // There is no shard to wait for.
+                    state.ends[id.index()] = Some(None);
+                    state.failed.get_or_insert(StartError::Thread { shard: id, error });
+                }),
             }
         }
         engine.hosted = false;
@@ -63,7 +66,33 @@ impl Plan {
     /// run is said as by [`start`](Plan::start).
     ///
     /// Each [`Seat`] must be built before a producer can attach. Such an engine does not drain by itself when it is
-    /// stopped: [`close`](Engine::close) it, poll until nothing is left, then stop it and finish the shards.
+    /// stopped: [`close`](Engine::close) it, poll its shards until [`drain`](Engine::drain) finds nothing left, stop it,
+    /// finish the shards, and add what they leave to the report.
+    ///
+    /// ```
+    /// use pelton::{Class, Context, Event, Plan, Profile};
+    /// use std::time::Duration;
+    ///
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let class = plan.class(Class::strict("only").capacity(16).reject());
+    /// let (engine, seats) = plan.host_driven(|| 0u64)?;
+    /// let handler = || |event: &mut Event<'_, u64>, _: &mut Context<'_, u64>| println!("{}", **event);
+    /// let built = seats.into_iter().map(|seat| seat.build(handler()));
+    /// let mut shards = built.collect::<Result<Vec<_>, _>>()?;
+    ///
+    /// let mut tx = engine.attach()?;
+    /// tx.publish(class, 7, |event| *event = 42)?;
+    /// shards.iter_mut().for_each(|shard| drop(shard.poll()));       // as often as the host likes
+    ///
+    /// engine.close();
+    /// while !engine.drain(Duration::ZERO) {
+    ///     shards.iter_mut().for_each(|shard| drop(shard.poll()));
+    /// }
+    /// let mut report = engine.stop(Duration::ZERO)?;
+    /// shards.into_iter().for_each(|shard| report.add(shard.finish()));
+    /// assert!(report.drained && report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`StartError::Plan`].
@@ -112,14 +141,5 @@ fn run_shard<E: Send + 'static, H: Handler<E>>(
             None
         }
     };
-    let end = end.map(|end| ShardEnd {
-        output: end.output.map(|output| Box::new(output) as Box<dyn Any + Send>),
-        quarantine: end.quarantine,
-        allocations: end.allocations,
-        sealed: end.sealed,
-        scratch_refused: end.scratch_refused,
-        #[cfg(feature = "latency")]
-        latency: end.latency,
-    });
-    core.change(|state| state.ends[id.index()] = Some(end));
+    core.change(|state| state.ends[id.index()] = Some(end.map(ShardEnd::boxed)));
 }

@@ -4,14 +4,14 @@
 //! 1. The lanes of producers are closed: a publish is refused with `closed`, and a producer that waits for room is woken
 //!    with it.
 //! 2. Publishes that are under way end, accepted or refused (see `ledger`): no event is accepted after that.
-//! 3. Shards go on until every accepted event has left its lane, or the deadline is over. The mesh stays open meanwhile,
-//!    so handlers may still emit.
+//! 3. Shards go on until every accepted event has left its lane and every handler has handed over what it held back
+//!    ([`Handler::on_drain`]), or the deadline is over. The mesh stays open meanwhile, so handlers may still emit.
 //! 4. The shards are stopped, and get a little more time to end. A shard that is stuck in its handler is reported, and
 //!    keeps its thread and its memory.
 //! 5. The ledger is counted for the last time: events that are left in lanes are `in flight`.
 #![forbid(unsafe_code)]
 
-use super::assembly::{Core, End, LaneView, are_empty};
+use super::assembly::{Core, LaneView, are_empty};
 use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
@@ -130,9 +130,9 @@ impl<E: Send + 'static> Engine<E> {
         self.core.ledger()
     }
 
-    /// Waits until every accepted event has left its lane, for `limit` at most; says whether that is so. Producers go
-    /// on publishing: with a steady stream it may never be. It gives up early if all that is left lies in lanes of shards
-    /// that have ended.
+    /// Waits until every accepted event has left its lane, for at most `limit`; returns whether that is so. Producers go on
+    /// publishing: with a steady stream it may never be. Once the engine is [closed](Self::close) it also waits until
+    /// every handler holds nothing back. It gives up early if all that is left is with shards that have ended.
     pub fn drain(&self, limit: Duration) -> bool {
         let begun = Instant::now();
         self.drain_while(|| begun.elapsed() < limit)
@@ -141,7 +141,10 @@ impl<E: Send + 'static> Engine<E> {
     /// The same, for as long as `may_wait` says so; it is asked once a millisecond or more often.
     pub fn drain_while(&self, may_wait: impl Fn() -> bool) -> bool {
         let mut nap = Duration::from_micros(20);
+        let begun = Instant::now();
         while !self.is_quiet() {
+            // With nothing in flight it takes a shard but a moment to ask its handler.
+            let may_wait = || may_wait() || (!self.hosted && begun.elapsed() < SETTLE && self.is_empty());
             // In a forked child nothing moves, and the lock of what would be asked may have been copied while it was held.
             if self.is_forked() || !may_wait() || self.is_hopeless() {
                 return self.is_quiet();
@@ -152,7 +155,8 @@ impl<E: Send + 'static> Engine<E> {
         true
     }
 
-    /// Refuses all further events from producers, and wakes those that wait. The first step of a stop.
+    /// Refuses all further events from producers, wakes those that wait, and asks handlers to hand over what they hold back
+    /// ([`Handler::on_drain`]). The first step of a stop.
     pub fn close(&self) {
         // The lanes of a child are copies, but the executors that it would wake share files with the parent.
         if self.is_forked() {
@@ -162,6 +166,7 @@ impl<E: Send + 'static> Engine<E> {
         let producers = self.core.plan.producers_max;
         let lanes = self.core.lanes().iter();
         lanes.filter(|lane| lane.id().producer.0 < producers).for_each(|lane| lane.close());
+        self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::DRAIN));
     }
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
@@ -236,37 +241,26 @@ impl<E: Send + 'static> Engine<E> {
         let drained = drained && ledger.total().in_flight == 0;
         let lanes = self.core.lanes();
         let mut state = self.core.state();
-        // What is left is taken out; that there was an end stays known.
-        let ends: Vec<Option<End>> =
-            state.ends.iter_mut().map(|end| end.as_mut().map(Option::take)).collect();
-        let mut shards = Vec::new();
-        let mut outputs = Vec::new();
-        for (at, end) in ends.into_iter().enumerate() {
-            let shard = ShardId(at as u16);
-            let bell = &self.core.gate.bells[at];
-            let stopped = matches!(end, Some(Some(_)));
-            let end = end.flatten();
-            #[cfg(feature = "latency")]
-            if let Some(end) = &end {
-                state.add_latency(&end.latency);
-            }
+        let row = |at: usize, placement: Placement| {
+            let (shard, bell) = (placement.shard, &self.core.gate.bells[at]);
             let own = || lanes.iter().filter(move |lane| lane.id().shard == shard);
-            shards.push(ShardReport {
-                placement: state.placements[at],
-                stopped,
+            ShardReport {
+                placement,
+                hosted: self.hosted,
+                stopped: false,
                 counts: ledger.shard(shard),
-                allocations: end.as_ref().and_then(|end| end.allocations),
+                allocations: None,
                 huge_pages: huge_pages[at].clone(),
-                sealed: end.as_ref().and_then(|end| end.sealed.clone()),
-                scratch_refused: end.as_ref().map_or(0, |end| end.scratch_refused),
-                quarantine: end.as_ref().map(|end| end.quarantine.clone()),
+                sealed: None,
+                scratch_refused: 0,
+                quarantine: None,
                 parks: bell.parks.get(),
                 rescues: bell.rescues.get() + own().map(|lane| lane.room_rescues()).sum::<u64>(),
                 #[cfg(feature = "async")]
                 waker_panics: own().map(|lane| lane.waker_panics()).sum(),
-            });
-            outputs.push(end.and_then(|end| end.output));
-        }
+            }
+        };
+        let shards: Vec<_> = state.placements.iter().enumerate().map(|(at, own)| row(at, *own)).collect();
         #[cfg(feature = "latency")]
         let latency = state.latency(self.core.plan.classes.len());
         let class = |(at, class): (usize, &crate::Class)| ClassReport {
@@ -278,7 +272,17 @@ impl<E: Send + 'static> Engine<E> {
         };
         let classes = self.core.plan.classes.iter().enumerate().map(class).collect();
         let elapsed = self.core.started.elapsed();
-        Report { classes, shards, drained, elapsed, footprint: self.footprint(), outputs, ledger }
+        let outputs = shards.iter().map(|_| None).collect();
+        let mut report =
+            Report { classes, shards, drained, elapsed, footprint: self.footprint(), outputs, ledger };
+        // What is left of the shards is taken out; that they have ended stays known.
+        let ends: Vec<_> = state.ends.iter_mut().filter_map(|end| end.as_mut()?.take()).collect();
+        for end in ends {
+            #[cfg(feature = "latency")]
+            state.add_latency(&end.latency);
+            report.take_in(end);
+        }
+        report
     }
 
     /// The ledger once nothing moves in it. A shard that is stuck may hold an event forever: after a while the ledger is
@@ -293,18 +297,38 @@ impl<E: Send + 'static> Engine<E> {
         ledger
     }
 
-    fn is_quiet(&self) -> bool {
+    fn is_empty(&self) -> bool {
         are_empty(self.core.lanes())
     }
 
-    /// Whether all that is left lies in lanes of shards that have ended, so that waiting does not help.
-    fn is_hopeless(&self) -> bool {
+    /// The same, and of an engine that is closed: whether no handler holds anything back. A handler has said so after a
+    /// number of events, and what it emitted before was accepted before it said so. If the lanes are empty after that, and
+    /// no further event has left them, neither lanes nor handlers held anything.
+    fn is_quiet(&self) -> bool {
+        let said: Vec<u64> = self.core.gate.bells.iter().map(|bell| bell.drained.get()).collect();
+        self.is_empty() && (0..said.len()).all(|shard| self.holds_nothing(shard, said[shard]))
+    }
+
+    /// Whether a shard's handler holds nothing back, going by what it said; or the shard has ended, or need not say it.
+    fn holds_nothing(&self, shard: usize, said: u64) -> bool {
+        if self.state.load(Ordering::Acquire) == RUNNING {
+            return true;
+        }
         let state = self.core.state();
-        if state.ends.iter().all(Option::is_none) {
+        let own = self.core.lanes().iter().filter(|lane| lane.id().shard.index() == shard);
+        state.ends[shard].is_some() || said == own.map(|lane| lane.done()).sum::<u64>() + 1
+    }
+
+    /// Whether all that is left is with shards that have ended, so that waiting does not help.
+    fn is_hopeless(&self) -> bool {
+        let has_ended: Vec<bool> = self.core.state().ends.iter().map(Option::is_some).collect();
+        if !has_ended.contains(&true) {
             return false;
         }
         let mut left = self.core.lanes().iter().filter(|lane| lane.done() < lane.accepted());
-        left.all(|lane| state.ends[lane.id().shard.index()].is_some())
+        left.all(|lane| has_ended[lane.id().shard.index()])
+            && (0..has_ended.len())
+                .all(|shard| self.holds_nothing(shard, self.core.gate.bells[shard].drained.get()))
     }
 
     /// Whether a shard's thread ended by a panic that was not its handler's.

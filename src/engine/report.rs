@@ -9,7 +9,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::memory::footprint::Footprint;
 use crate::memory::huge::HugePages;
 use crate::memory::seal::Sealed;
-use crate::shard::{Placement, Quarantine};
+use crate::shard::{Placement, Quarantine, ShardEnd};
 use std::any::Any;
 use std::fmt;
 use std::time::Duration;
@@ -33,8 +33,11 @@ pub struct ClassReport {
 pub struct ShardReport {
     /// Where it ran.
     pub placement: Placement,
-    /// Whether it stopped in time. If not, it is still in its handler, and its memory is left to it; what follows is
-    /// then unknown or empty. A shard that a host drives is not waited for.
+    /// Whether a host drives it ([`crate::Plan::host_driven`]). The stop does not wait for such a shard.
+    pub hosted: bool,
+    /// Whether it has ended, and what it left is in this report: it stopped in time, or its host has
+    /// [added](Report::add) it. Otherwise it is still in its handler, and keeps its memory, or it is still its host's; its
+    /// output, quarantine, allocations and last latencies are missing.
     pub stopped: bool,
     /// Its ledger.
     pub counts: Counts,
@@ -65,8 +68,9 @@ pub struct Report {
     pub classes: Vec<ClassReport>,
     /// By shard.
     pub shards: Vec<ShardReport>,
-    /// Whether everything that was accepted left its lane before the deadline. What a handler emits from `on_idle` or
-    /// `on_batch_end` while the engine stops may be refused as `closed`.
+    /// Whether everything that was accepted left its lane before the deadline, and every handler held nothing back after
+    /// that ([`on_drain`](crate::Handler::on_drain)). What a handler emits from `on_idle` or `on_batch_end` while the
+    /// engine stops may be refused as `closed`.
     pub drained: bool,
     /// From start to stop.
     pub elapsed: Duration,
@@ -76,6 +80,33 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what a shard left that a host drove: its output, quarantine, allocations, and the latencies that it measured
+    /// last. The shards of an engine's own threads are in the report already.
+    ///
+    /// See [`Plan::host_driven`](crate::Plan::host_driven) for an example.
+    ///
+    /// # Panics
+    /// If the shard is not one of this engine's, or is in the report already.
+    pub fn add<T: Send + 'static>(&mut self, end: ShardEnd<T>) {
+        self.take_in(end.boxed());
+    }
+
+    /// Adds what a shard left.
+    pub(super) fn take_in(&mut self, end: ShardEnd<Box<dyn Any + Send>>) {
+        let (at, shards) = (end.shard.index(), self.shards.len());
+        assert!(at < shards, "{} is not one of this engine's {shards}", end.shard);
+        let row = &mut self.shards[at];
+        assert!(!row.stopped, "{} is in the report already", end.shard);
+        row.stopped = true;
+        row.quarantine = Some(end.quarantine);
+        row.allocations = end.allocations;
+        row.sealed = end.sealed;
+        row.scratch_refused = end.scratch_refused;
+        #[cfg(feature = "latency")]
+        self.classes.iter_mut().zip(&end.latency).for_each(|(class, more)| class.latency.add(more));
+        self.outputs[at] = end.output;
+    }
+
     /// Takes the output of one shard's handler. `None` if it was taken, is of another type, or there is none.
     pub fn output<T: 'static>(&mut self, shard: ShardId) -> Option<T> {
         let output = self.outputs.get_mut(shard.index())?;
@@ -156,7 +187,7 @@ impl fmt::Display for Report {
         for shard in self.shards.iter().filter(|shard| shard.waker_panics > 0) {
             write!(f, "; {} wakers panicked on {}", shard.waker_panics, shard.placement.shard)?;
         }
-        for shard in self.shards.iter().filter(|shard| !shard.stopped) {
+        for shard in self.shards.iter().filter(|shard| !shard.stopped && !shard.hosted) {
             write!(f, "; {} did not stop in time", shard.placement.shard)?;
         }
         for shard in &self.shards {

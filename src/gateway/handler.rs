@@ -206,6 +206,10 @@ impl<H: Handler<Record>> Handler<Record> for Front<H> {
         self.own.on_idle(context);
     }
 
+    fn on_drain(&mut self, context: &mut Context<'_, Record>) -> bool {
+        self.own.on_drain(context)
+    }
+
     fn on_stop(self, context: &mut Context<'_, Record>) -> H::Output {
         self.ends.add(&self.tallies);
         self.own.on_stop(context)

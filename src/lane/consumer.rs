@@ -48,6 +48,11 @@ impl<E> LaneConsumer<E> {
         self.shared.ledger.snapshot(|| self.ring.core().in_flight())
     }
 
+    /// How many events have left the lane.
+    pub(crate) fn done(&self) -> u64 {
+        self.shared.ledger.snapshot(|| 0).done()
+    }
+
     /// Whether the producer is gone, or the lane was closed. Events that were published before can still be handled.
     ///
     /// A loop that ends with its producer asks *before* it polls: a producer that is gone has published its last event by

@@ -35,6 +35,20 @@ pub trait Handler<E>: 'static {
     /// [`crate::wait::Wait::Spin`] that is many million times a second.
     fn on_idle(&mut self, _context: &mut Context<'_, E>) {}
 
+    /// Hands over what the handler holds back: a batch, a conflated value, a pending join. Returns whether nothing is held
+    /// any more.
+    ///
+    /// Called from the moment at which the engine is closed ([`Engine::close`](crate::Engine::close), the first step of a
+    /// stop), in polls in which no event left its lane: again after `false`, and again once further events have been
+    /// handled. Producers are refused by then, the mesh is still open: what is emitted here is published and handled. An
+    /// emit that is refused while this returns `false` does not count, as with [`Verdict::Retry`].
+    ///
+    /// A stop has [drained](crate::Report) an engine only if every handler has returned `true` since its last event. A
+    /// panic in this method counts as `true`.
+    fn on_drain(&mut self, _context: &mut Context<'_, E>) -> bool {
+        true
+    }
+
     /// Once, on the shard's thread, after the last event. Not called where `on_start` was not: on a shard of an
     /// engine that never was complete.
     fn on_stop(self, context: &mut Context<'_, E>) -> Self::Output;

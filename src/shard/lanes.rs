@@ -107,6 +107,11 @@ impl<E> Lanes<E> {
         self.first[class] = self.after(place);
     }
 
+    /// How many events have left the lanes.
+    pub fn done(&self) -> u64 {
+        self.classes.iter().flatten().map(LaneConsumer::done).sum()
+    }
+
     /// Wakes the producers of lanes that have room again; returns whether one still waits.
     #[cold]
     pub fn offer_room(&mut self) -> bool {

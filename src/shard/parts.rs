@@ -86,7 +86,9 @@ pub(crate) struct Parts<E> {
 /// What is left of a shard that has stopped.
 #[derive(Debug)]
 pub struct ShardEnd<T> {
-    /// What the handler left; `None` where its `on_stop` panicked.
+    /// The shard.
+    pub shard: ShardId,
+    /// What the handler left; `None` where its `on_stop` panicked, or it never started.
     pub output: Option<T>,
     /// Panics of the handler.
     pub quarantine: Quarantine,
@@ -100,4 +102,21 @@ pub struct ShardEnd<T> {
     /// Latencies by class, since the last snapshot.
     #[cfg(feature = "latency")]
     pub latency: Vec<ClassLatency>,
+}
+
+impl<T: Send + 'static> ShardEnd<T> {
+    /// The same with an output of unknown type.
+    pub(crate) fn boxed(self) -> ShardEnd<Box<dyn Any + Send>> {
+        let ShardEnd { shard, output, quarantine, allocations, sealed, scratch_refused, .. } = self;
+        ShardEnd {
+            shard,
+            output: output.map(|output| Box::new(output) as Box<dyn Any + Send>),
+            quarantine,
+            allocations,
+            sealed,
+            scratch_refused,
+            #[cfg(feature = "latency")]
+            latency: self.latency,
+        }
+    }
 }

@@ -49,6 +49,10 @@ struct Work<E, H> {
     started: bool,
     /// The engine has stopped the shard, or a panic has under `OnPanic::StopShard`: no further event is served.
     stopping: bool,
+    /// The engine is closed: the handler is asked for what it holds back.
+    draining: bool,
+    /// How many events had left the shard's lanes when the handler last held nothing back.
+    drained_at: Option<u64>,
     quarantine: Quarantine,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
@@ -65,6 +69,8 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             room_wanted: false,
             started: false,
             stopping: false,
+            draining: false,
+            drained_at: None,
             quarantine: Quarantine::new(),
             allocations_at_start: None,
             seals_wanted: Vec::new(),
@@ -107,6 +113,9 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let served = schedule.next(work);
         if served == 0 {
             work.guarded(|handler, context| handler.on_idle(context));
+            if work.must_drain() {
+                work.drain_slow();
+            }
         }
         if work.room_wanted {
             work.room_wanted = work.parts.lanes.offer_room();
@@ -120,7 +129,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     /// is dropped does not sleep.
     pub fn arm(&mut self) -> Option<Nap<'_, E>> {
         // The poll before this call may have taken the stop off the bell, which is silent now and would not end a sleep.
-        if self.work.stopping {
+        if self.work.stopping || self.work.must_drain() {
             return None;
         }
         Nap::announce(&self.work.parts.lanes, &self.work.parts.bell)
@@ -164,6 +173,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             }
         };
         ShardEnd {
+            shard: id,
             output,
             quarantine,
             allocations,
@@ -271,6 +281,29 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         }
     }
 
+    /// Whether the handler is to be asked for what it holds back.
+    fn must_drain(&mut self) -> bool {
+        self.draining && self.drained_at != Some(self.parts.lanes.done())
+    }
+
+    /// Asks the handler for what it holds back. What it emits is published before the engine learns that this was all.
+    #[cold]
+    fn drain_slow(&mut self) {
+        let done = self.parts.lanes.done();
+        // Where it panics it would only panic again.
+        let mut holds_nothing = true;
+        self.guarded(|handler, context| {
+            holds_nothing = handler.on_drain(context);
+            if !holds_nothing {
+                context.mesh.publish_and_forget_refusals();
+            }
+        });
+        if holds_nothing {
+            self.drained_at = Some(done);
+            self.parts.bell.drained.set(done + 1);
+        }
+    }
+
     /// Calls one of the handler's methods that are given no event, and empties the scratch after it.
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
@@ -292,7 +325,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     /// Answers the bell.
     #[cold]
     fn attend_slow(&mut self) {
-        let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP);
+        let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP | bit::DRAIN);
         // Looked at after the bits are taken: a take that misses this completion leaves the `LANES` that announces it in
         // the bell, and the next poll attends again. The other order can miss both.
         let starts = !self.started && self.parts.gate.is_complete();
@@ -308,10 +341,11 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         // the handler may emit from its start on.
         if (starts || calls & bit::MAIL != 0) && !self.read_mail() {
             // The stop waits for the mail, so that a handler which can start does so before it stops.
-            self.parts.bell.raise(calls & bit::STOP);
+            self.parts.bell.raise(calls & (bit::STOP | bit::DRAIN));
             return;
         }
         self.stopping |= calls & bit::STOP != 0;
+        self.draining |= calls & bit::DRAIN != 0;
         if starts {
             self.started = true;
             self.guarded(|handler, context| handler.on_start(context));

@@ -31,6 +31,8 @@ pub(crate) mod bit {
     pub const ROOM: u32 = 1 << 3;
     /// The shard is to stop.
     pub const STOP: u32 = 1 << 4;
+    /// The engine is closed: the handler is to hand over what it holds back.
+    pub const DRAIN: u32 = 1 << 5;
 }
 
 /// What wakes a shard and calls for its attention.
@@ -40,6 +42,9 @@ pub(crate) struct Bell {
     pub parks: Counter,
     /// Sleeps that ended by themselves although there was something to do; written by the shard alone.
     pub rescues: Counter,
+    /// One more than the number of events that had left the shard's lanes when its handler last held nothing back; 0 before
+    /// it was asked. Written by the shard alone.
+    pub drained: Counter,
 }
 
 impl Bell {
@@ -48,6 +53,7 @@ impl Bell {
             word: CachePadded::new(AtomicU32::new(0)),
             parks: Counter::default(),
             rescues: Counter::default(),
+            drained: Counter::default(),
         }
     }
 
