@@ -12,8 +12,16 @@ use pelton::engine::{Engine, Report};
 use pelton::shard::{Placement, available, nameable, parse_list, pin};
 use pelton::{Class, Plan, Profile};
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use support::*;
+
+/// Held by tests whose shards are pinned: the shards of one test would share CPUs with those of another.
+static PINNED: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    PINNED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs a thousand events through a plan and gives back where its shards ran.
 fn run(plan: Plan) -> Vec<Placement> {
@@ -50,7 +58,7 @@ fn with_mask(test: &str, marker: &str, mask: &str) {
 #[test]
 fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
     const MARKER: &str = "PELTON_TEST_MASK";
-    let _dog = watchdog();
+    let (_dog, _alone) = (watchdog(), alone());
     if std::env::var_os(MARKER).is_none() {
         for cpu in available() {
             with_mask("shards_that_name_no_cpu_are_pinned_to_those_of_the_mask", MARKER, &cpu.to_string());
@@ -73,7 +81,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
 
 #[test]
 fn more_shards_than_cpus_share_them_and_say_so() {
-    let _dog = watchdog();
+    let (_dog, _alone) = (watchdog(), alone());
     let cpus_there = available().len() as u16;
     let placements = run(Plan::new(Profile::Dev).shards(cpus_there + 1).overcommitted(true));
     assert_eq!(cpus(&placements), available().iter().copied().collect());
@@ -85,7 +93,7 @@ fn more_shards_than_cpus_share_them_and_say_so() {
 
 #[test]
 fn named_cpus_are_used_in_turn() {
-    let _dog = watchdog();
+    let (_dog, _alone) = (watchdog(), alone());
     let last = *available().last().unwrap();
     let placements = run(Plan::new(Profile::Dev).shards(2).cpus([last]).overcommitted(true));
     for placement in &placements {
@@ -100,7 +108,7 @@ fn named_cpus_are_used_in_turn() {
 #[test]
 fn a_cpu_that_is_named_outside_the_mask_is_used_or_its_refusal_reported() {
     const MARKER: &str = "PELTON_TEST_OUTSIDE";
-    let _dog = watchdog();
+    let (_dog, _alone) = (watchdog(), alone());
     if std::env::var_os(MARKER).is_none() {
         let first = available()[0].to_string();
         with_mask("a_cpu_that_is_named_outside_the_mask_is_used_or_its_refusal_reported", MARKER, &first);
@@ -132,7 +140,7 @@ fn a_refused_pin_is_reported_and_the_shard_runs() {
 
 #[test]
 fn a_pinned_shard_runs_on_its_cpu_and_nowhere_else() {
-    let _dog = watchdog();
+    let (_dog, _alone) = (watchdog(), alone());
     let mut plan = Plan::new(Profile::Dev).producers_max(1).thread_name("placed");
     plan.class(Class::strict("only").capacity(1));
     let engine =
@@ -148,4 +156,38 @@ fn a_pinned_shard_runs_on_its_cpu_and_nowhere_else() {
     });
     assert_eq!(allowed.expect("the shard's thread has its name"), [placement.cpu.unwrap()]);
     assert_closed(&engine.stop(Duration::from_secs(50)).unwrap());
+}
+
+/// The names of this process's threads that begin with `name`.
+fn threads(name: &str) -> BTreeSet<String> {
+    let comm = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    let names = std::fs::read_dir("/proc/self/task").unwrap().flatten().filter_map(comm);
+    names.map(|own| own.trim().to_string()).filter(|own| own.starts_with(name)).collect()
+}
+
+#[test]
+fn shards_of_a_second_engine_go_to_cpus_that_the_first_has_left_free() {
+    let (_dog, _alone) = (watchdog(), alone());
+    let start = || {
+        let mut plan = Plan::new(Profile::Dev).producers_max(1).thread_name("twin").announce(false);
+        plan.class(Class::strict("only").capacity(1).block());
+        plan.start(Proof::default, |_| recording()).unwrap()
+    };
+    let is_single = available().len() == 1;
+    let engines = [start(), start()];
+    let [first, second] = [&engines[0], &engines[1]].map(|engine| engine.placements()[0]);
+    assert_eq!(first.cpu == second.cpu, is_single, "{first}; {second}");
+    assert_eq!((first.shared, second.shared), (is_single, is_single));
+    assert_eq!(threads("twin"), ["twin-0", "twin2-0"].map(String::from).into());
+    // More shards than CPUs: the first engine learns that it shares its CPU, and no longer does when the others end.
+    let more: Vec<_> = (1..available().len()).map(|_| start()).collect();
+    assert!(engines[0].placements()[0].shared);
+    for engine in more {
+        assert_closed(&engine.stop(Duration::from_secs(50)).unwrap());
+    }
+    assert_eq!(engines[0].placements()[0].shared, is_single);
+    for engine in engines {
+        let report = engine.stop(Duration::from_secs(50)).unwrap();
+        assert_closed(&report);
+    }
 }

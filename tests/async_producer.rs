@@ -102,7 +102,7 @@ fn what_is_awaited_may_be_sent_to_another_thread() {
     assert_send(&async {
         let claim = tx.claim(class, 1u64, 8).await.unwrap();
         std::future::ready(()).await;
-        claim.publish();
+        claim.publish().unwrap();
     });
     // None of them was polled, so none did anything.
     rig.run_dry();

@@ -95,6 +95,8 @@ fn emits_are_seen(orders: &[u64], handled: u64) -> pelton::ledger::Counts {
         while peer.borrow_mut().as_mut().unwrap().poll() > 0 {}
     }
     engine.close();
+    assert!(!engine.drain(Duration::ZERO), "no handler has said yet that it holds nothing back");
+    assert_eq!((shard.poll(), peer.borrow_mut().as_mut().unwrap().poll()), (0, 0));
     assert!(engine.drain(Duration::ZERO));
     let report = engine.stop(Duration::ZERO).unwrap();
     let mesh = report.ledger.producer(ProducerId(2));

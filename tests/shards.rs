@@ -123,6 +123,10 @@ impl Handler<u64> for Caller {
     fn on_idle(&mut self, _: &mut Context<'_, u64>) {
         self.calls.push("idle");
     }
+    fn on_drain(&mut self, _: &mut Context<'_, u64>) -> bool {
+        self.calls.push("drain");
+        true
+    }
     fn on_stop(mut self, _: &mut Context<'_, u64>) -> Self::Output {
         self.calls.push("stop");
         self.calls
@@ -145,6 +149,8 @@ fn a_handler_is_called_from_its_start_to_its_stop_in_order() {
     }
     assert_eq!((shard.poll(), shard.poll(), shard.poll()), (2, 1, 0));
     engine.close();
+    // The host hears of the close at its next poll, and the handler is asked for what it holds back, once.
+    assert_eq!((shard.poll(), shard.poll()), (0, 0));
     assert!(!shard.is_stopping());
     let report = engine.stop(Duration::ZERO).unwrap();
     assert!(report.drained);
@@ -153,7 +159,10 @@ fn a_handler_is_called_from_its_start_to_its_stop_in_order() {
     shard.poll();
     assert!(shard.is_stopping());
     let calls = shard.finish().output.unwrap();
-    assert_eq!(calls, ["start", "event", "event", "end", "event", "end", "idle", "stop"]);
+    assert_eq!(
+        calls,
+        ["start", "event", "event", "end", "event", "end", "idle", "idle", "drain", "idle", "stop"]
+    );
 }
 
 #[test]

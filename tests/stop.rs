@@ -2,9 +2,11 @@
 
 mod support;
 
+use pelton::class::{ClassId, Stamp};
 use pelton::engine::OnPanic;
 use pelton::wait::{PARK_AFTER, Wait};
 use pelton::{Class, Context, Event, Handler, Rejection, ShardId, Verdict};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -246,4 +248,140 @@ fn handler_that_stopped_its_shard_by_a_panic_is_told_of_no_batch_end() {
     let report = engine.stop(Duration::ZERO).unwrap();
     assert_closed(&report);
     assert_eq!(shard.finish().output.unwrap(), ["start", "event"]);
+}
+
+/// Keeps the last value of each key and passes it on to another shard when it is asked to, or when it has ten.
+struct Conflating {
+    class: ClassId,
+    held: BTreeMap<u64, u64>,
+    last: BTreeMap<u64, u64>,
+    asked: u32,
+}
+
+impl Conflating {
+    fn new(class: ClassId) -> Self {
+        Conflating { class, held: BTreeMap::new(), last: BTreeMap::new(), asked: 0 }
+    }
+
+    /// Hands over what is held, as far as there is room; returns whether that was all.
+    fn flush(&mut self, context: &mut Context<'_, u64>) -> bool {
+        while let Some((key, value)) = self.held.pop_first() {
+            if context.emit_to(ShardId(1), self.class, key, &[], |slot| *slot = value).is_err() {
+                self.held.insert(key, value);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Handler<u64> for Conflating {
+    type Output = (BTreeMap<u64, u64>, u32);
+
+    fn on_event(&mut self, event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) -> Verdict {
+        let (key, value) = (event.key().0, **event);
+        if context.shard() == ShardId(1) {
+            self.last.insert(key, value);
+        } else {
+            self.held.insert(key, value);
+        }
+        Verdict::Done
+    }
+
+    fn on_drain(&mut self, context: &mut Context<'_, u64>) -> bool {
+        self.asked += 1;
+        self.flush(context)
+    }
+
+    fn on_stop(self, _: &mut Context<'_, u64>) -> Self::Output {
+        assert!(self.held.is_empty(), "the engine stopped before everything was handed over");
+        (self.last, self.asked)
+    }
+}
+
+#[test]
+fn stop_waits_for_what_handlers_hold_back() {
+    let _dog = watchdog();
+    for wait in [Wait::Park, Wait::Yield] {
+        let mut plan = plan().shards(2).mesh(true).wait(wait);
+        // Much less room than there is to hand over.
+        let class = plan.class(Class::strict("only").capacity(4).block());
+        let engine = plan.start(|| 0u64, move |_| Conflating::new(class)).unwrap();
+        let mut tx = engine.attach().unwrap();
+        for event in 0..1_000u64 {
+            tx.publish_to(ShardId(0), class, event % 100, |slot| *slot = event).unwrap();
+        }
+        let mut report = engine.stop(LONG).unwrap();
+        assert!(report.drained, "{report}");
+        assert_closed(&report);
+        let total = report.ledger.total();
+        assert_eq!((total.handled, total.rejected_total()), (1_100, 0), "{total:?}");
+        let outputs = report.outputs::<(BTreeMap<u64, u64>, u32)>();
+        let last: BTreeMap<u64, u64> = (900..1_000).map(|event| (event % 100, event)).collect();
+        assert_eq!(outputs[1].0, last);
+        assert!(outputs[1].1 >= 1, "the handler of the last shard was not asked");
+    }
+}
+
+#[test]
+fn stop_is_not_drained_while_a_handler_holds_something_back() {
+    let _dog = watchdog();
+    /// Never hands anything over, or panics when it is asked to.
+    struct Holding {
+        panics: bool,
+    }
+    impl Handler<u64> for Holding {
+        type Output = ();
+        fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+            Verdict::Done
+        }
+        fn on_drain(&mut self, _: &mut Context<'_, u64>) -> bool {
+            assert!(!self.panics, "{PLANNED}");
+            false
+        }
+        fn on_stop(self, _: &mut Context<'_, u64>) {}
+    }
+    quiet_panics();
+    for panics in [false, true] {
+        let mut plan = plan();
+        plan.class(Class::strict("only").capacity(4).block());
+        let engine = plan.start(|| 0u64, move |_| Holding { panics }).unwrap();
+        let report = engine.stop(Duration::from_millis(50)).unwrap();
+        assert_closed(&report);
+        assert_eq!((report.drained, report.shards[0].stopped), (panics, true));
+        assert_eq!(report.shards[0].quarantine.as_ref().unwrap().panics, u64::from(panics));
+    }
+}
+
+#[test]
+fn report_of_a_hosted_engine_is_complete_when_its_shards_are_added() {
+    let _dog = watchdog();
+    quiet_panics();
+    let mut plan = plan().shards(2);
+    let class = plan.class(Class::strict("only").capacity(16).reject().stamp(Stamp::Every));
+    let mut rig = rig(plan, |_| {
+        acting(|event, _| match event.order {
+            1 => panic!("{PLANNED}"),
+            _ => Verdict::Done,
+        })
+    });
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    for key in 0..8 {
+        source.publish_order(&mut tx, class, key, u64::from(key == 3)).unwrap();
+    }
+    rig.engine.close();
+    rig.run_dry();
+    let mut report = rig.engine.stop(Duration::ZERO).unwrap();
+    assert!(report.drained && !report.to_string().contains("did not stop"), "{report}");
+    assert!(report.shards.iter().all(|shard| shard.hosted && !shard.stopped));
+    for shard in rig.shards {
+        report.add(shard.finish());
+    }
+    assert!(report.shards.iter().all(|shard| shard.stopped));
+    let panics: u64 = report.shards.iter().map(|shard| shard.quarantine.as_ref().unwrap().panics).sum();
+    assert_eq!(panics, 1);
+    #[cfg(feature = "latency")]
+    assert_eq!(report.classes[0].latency.handling_ns.len(), 7);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
 }

@@ -24,7 +24,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
         ("ring", &["payload", "slots", "shape", "core", "producer", "stage", "consumer"]),
         ("wait", &["alarm", "bell", "door", "task"]),
     ],
-    &[("lane", &["spec", "producer", "waiting", "consumer"])],
+    &[("lane", &["spec", "side", "claim", "producer", "waiting", "returned", "consumer"])],
     &[("producer", &[]), ("async_producer", &[])],
     &[(
         "shard",
@@ -37,6 +37,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "nap",
             "quarantine",
             "parts",
+            "burst",
             "poll",
             "driver",
         ],

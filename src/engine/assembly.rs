@@ -31,7 +31,7 @@ use crate::route::Routes;
 use crate::shard::lanes::Lanes;
 use crate::shard::mailbox::{Inbox, Mailbox};
 use crate::shard::parts::{ClassRule, Command, Parts};
-use crate::shard::placement::{Placement, choose};
+use crate::shard::placement::{self, Placement, ThreadNames};
 use crate::shard::schedule::Schedule;
 use crate::shard::{Handler, Shard, ShardEnd};
 use crate::sync::forks;
@@ -137,6 +137,7 @@ pub(super) struct Core<E> {
     pub mailboxes: Box<[Arc<Mailbox<E>>]>,
     pub forks: u32,
     pub started: Instant,
+    pub thread_names: ThreadNames,
     /// Every lane, from when the engine is complete. Read without a lock: in a forked child too, where a lock may have been
     /// copied while a thread of the parent held it.
     lanes: OnceLock<Vec<LaneView<E>>>,
@@ -149,7 +150,9 @@ pub(super) struct State<E> {
     deposits: Vec<Option<Vec<Vec<LaneProducer<E>>>>>,
     pub failed: Option<StartError>,
     pub assembled: bool,
-    pub placements: Vec<Placement>,
+    placements: Vec<Placement>,
+    /// The CPUs of the placements are not given back yet.
+    holds_cpus: bool,
     pub threads: Vec<Option<ThreadId>>,
     /// For which part of each shard's region huge pages were asked for.
     pub huge_pages: Vec<Option<Advised>>,
@@ -165,6 +168,35 @@ pub(super) struct State<E> {
 
 /// What is left of a shard's thread; empty where the engine itself panicked on it.
 pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
+
+impl<E> State<E> {
+    /// Where each shard runs. Other engines may have come to its CPU, or left it.
+    pub fn placements(&mut self) -> &[Placement] {
+        if self.holds_cpus {
+            placement::note_shared(&mut self.placements);
+        }
+        &self.placements
+    }
+
+    /// The thread of a shard has its CPU, or was refused it.
+    pub fn pinned(&mut self, shard: ShardId, pin: impl FnOnce(usize) -> bool) {
+        let placement = &mut self.placements[shard.index()];
+        placement.pinned = placement.cpu.is_some_and(pin);
+    }
+
+    /// Gives the CPUs to other engines, once.
+    pub fn give_cpus_back(&mut self) {
+        if std::mem::take(&mut self.holds_cpus) {
+            placement::give_back(&self.placements);
+        }
+    }
+}
+
+impl<E> Drop for State<E> {
+    fn drop(&mut self) {
+        self.give_cpus_back();
+    }
+}
 
 #[cfg(feature = "latency")]
 impl<E> State<E> {
@@ -232,7 +264,8 @@ impl<E: Send + 'static> Core<E> {
             deposits: (0..shards).map(|_| None).collect(),
             failed: None,
             assembled: false,
-            placements: choose(plan.shards, plan.cpus.as_deref(), plan.pinned && cfg!(feature = "affinity")),
+            placements: placement::take(plan.shards, plan.cpus.as_deref(), plan.pins()),
+            holds_cpus: true,
             threads: vec![None; shards],
             huge_pages: vec![None; shards],
             ends: (0..shards).map(|_| None).collect(),
@@ -247,6 +280,7 @@ impl<E: Send + 'static> Core<E> {
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             forks: forks::count(),
             started: Instant::now(),
+            thread_names: ThreadNames::take(&plan.thread_name),
             lanes: OnceLock::new(),
             state: Mutex::new(state),
             changed: Condvar::new(),

@@ -41,7 +41,7 @@ impl Plan {
         for seat in seats {
             let id = seat.id;
             let (core, handler) = (core.clone(), handler.clone());
-            let name = format!("{}-{}", core.plan.thread_name, id.0);
+            let name = core.thread_names.of(&core.plan.thread_name, id);
             let run = move || run_shard(&core, seat, &*handler);
             match std::thread::Builder::new().name(name).spawn(run) {
                 Ok(thread) => engine.threads.push(thread),
@@ -125,8 +125,7 @@ fn run_shard<E: Send + 'static, H: Handler<E>>(
 ) {
     let id = seat.id;
     core.change(|state| {
-        let placement = &mut state.placements[id.index()];
-        placement.pinned = placement.cpu.is_some_and(pin);
+        state.pinned(id, pin);
         state.threads[id.index()] = Some(std::thread::current().id());
     });
     let built = catch_unwind(AssertUnwindSafe(|| seat.build(handler(id))));

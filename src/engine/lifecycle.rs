@@ -93,7 +93,7 @@ impl<E: Send + 'static> Engine<E> {
         if self.is_forked() {
             return Vec::new();
         }
-        self.core.state().placements.clone()
+        self.core.state().placements().to_vec()
     }
 
     /// What became of the wish for huge pages, shard by shard: as it is now. `None` where the plan did not ask for them,
@@ -260,7 +260,7 @@ impl<E: Send + 'static> Engine<E> {
                 waker_panics: own().map(|lane| lane.waker_panics()).sum(),
             }
         };
-        let shards: Vec<_> = state.placements.iter().enumerate().map(|(at, own)| row(at, *own)).collect();
+        let shards: Vec<_> = state.placements().iter().enumerate().map(|(at, own)| row(at, *own)).collect();
         #[cfg(feature = "latency")]
         let latency = state.latency(self.core.plan.classes.len());
         let class = |(at, class): (usize, &crate::Class)| ClassReport {
@@ -275,6 +275,9 @@ impl<E: Send + 'static> Engine<E> {
         let outputs = shards.iter().map(|_| None).collect();
         let mut report =
             Report { classes, shards, drained, elapsed, footprint: self.footprint(), outputs, ledger };
+        if !self.hosted && state.ends.iter().all(Option::is_some) {
+            state.give_cpus_back();
+        }
         // What is left of the shards is taken out; that they have ended stays known.
         let ends: Vec<_> = state.ends.iter_mut().filter_map(|end| end.as_mut()?.take()).collect();
         for end in ends {

@@ -6,8 +6,7 @@ use super::value::Value;
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
 use crate::route::PARTITIONS_MIN;
-use crate::shard::Placement;
-use crate::shard::placement::choose;
+use crate::shard::placement::{self, Placement};
 use crate::wait::Wait;
 use std::alloc::Layout;
 use std::time::Duration;
@@ -292,8 +291,13 @@ impl Plan {
         u8::try_from(at).ok().map(ClassId)
     }
 
-    /// Where an engine of this plan would put its shards, before anything is pinned.
+    /// Where an engine of this plan would put its shards if it started now: other engines of this process have CPUs, too.
     pub fn placements(&self) -> Vec<Placement> {
-        choose(self.shards, self.cpus.as_deref(), self.pinned && cfg!(feature = "affinity"))
+        placement::preview(self.shards, self.cpus.as_deref(), self.pins())
+    }
+
+    /// Whether threads are pinned, going by the plan and by this build.
+    pub(crate) fn pins(&self) -> bool {
+        self.pinned && cfg!(feature = "affinity")
     }
 }

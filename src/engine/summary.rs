@@ -48,7 +48,10 @@ impl Plan {
     fn summary_with(&self, event: Layout, findings: &[PlanError], threads: Threads) -> String {
         let placements = self.placements();
         let cpus: Vec<_> = placements.iter().filter_map(|placement| placement.cpu).collect();
-        let by = if self.cpus.is_some() { "named" } else { "chosen" };
+        let mut by = if self.cpus.is_some() { "named" } else { "chosen" }.to_string();
+        if placements.iter().any(|placement| placement.shared) {
+            by += ", shared with other shards of this process";
+        }
         let cpus = match cpus.len() {
             _ if threads == Threads::Host => "driven by their host".to_string(),
             0 => "not pinned".to_string(),

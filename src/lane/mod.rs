@@ -16,6 +16,8 @@
 #![forbid(unsafe_code)]
 
 mod spec;
+mod side;
+mod claim;
 mod producer;
 #[cfg(feature = "async")]
 mod waiting;
@@ -25,13 +27,14 @@ mod consumer;
 #[cfg(all(test, loom))]
 mod models;
 
+pub use claim::LaneClaim;
+pub(crate) use claim::{write, write_bytes};
 pub use consumer::LaneConsumer;
 use consumer::PutOff;
 pub(crate) use consumer::{Blocked, Head};
-use producer::LaneSide;
-pub use producer::{LaneClaim, LaneProducer};
-pub(crate) use producer::{write, write_bytes};
+pub use producer::LaneProducer;
 pub use returned::Returned;
+use side::LaneSide;
 pub use spec::{LaneId, Refusal, Unclaimed};
 pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "async")]

@@ -1,7 +1,7 @@
 //! A value that comes back because it was not accepted.
 #![forbid(unsafe_code)]
 
-use super::producer::LaneClaim;
+use super::claim::LaneClaim;
 use super::spec::Refusal;
 use crate::event::Outcome;
 

@@ -10,7 +10,9 @@
 //! - The poll that finds room (or a reason why waiting does not help) claims, writes and publishes before it returns.
 #![forbid(unsafe_code)]
 
-use super::producer::{LaneClaim, LaneProducer, LaneSide};
+use super::claim::LaneClaim;
+use super::producer::LaneProducer;
+use super::side::LaneSide;
 use super::spec::{Refusal, Unclaimed};
 use crate::class::Overflow;
 use crate::event::Key;

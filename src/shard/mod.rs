@@ -19,6 +19,7 @@ pub(crate) mod mailbox;
 mod nap;
 pub(crate) mod quarantine;
 pub(crate) mod parts;
+mod burst;
 pub(crate) mod poll;
 pub(crate) mod driver;
 

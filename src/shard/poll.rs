@@ -1,27 +1,20 @@
-//! Polling: one burst after the other, and all that may happen to an event on the way.
+//! Polling: the bell, one burst of events, room for producers that wait. What happens to an event is in `burst`.
 //!
 //! # What a poll costs when there is nothing
-//! One load of the bell, and for each class one load a lane that is awake: that of the slot which it wants next.
-//!
-//! # Invariants
-//! - An event leaves its lane as exactly one of handled, expired or failed; the counter is written before the slot is
-//!   released, and what it emitted is published before that.
-//! - A lane whose head is to be retried rests for the rest of the poll, and if the handler found a lane of the mesh full,
-//!   until that has room. Other lanes go on.
-//! - An event is retried for a limited time: its first attempt after that is its last.
+//! One load of the bell, and for each class one load for each lane that is awake: of the slot that it wants next.
 #![forbid(unsafe_code)]
 
-use super::handler::{Context, Event, Handler};
+use super::burst::{Burst, may_go_on_slow, serve_lane};
+use super::handler::{Context, Handler};
 use super::mesh::Mesh;
 use super::nap::Nap;
-use super::parts::{ClassRule, Command, Parts, ShardEnd};
+use super::parts::{Command, Parts, ShardEnd};
 use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule, Serve};
-use crate::event::{Failure, Key, ShardId, Verdict};
+use crate::event::{Failure, Key, ShardId};
 use crate::lane::LaneConsumer;
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
-use crate::latency::Recorder;
 use crate::memory;
 use crate::memory::seal::Seal;
 use crate::sync::discard;
@@ -400,117 +393,5 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             (false, false) => self.seals_wanted.append(&mut commands),
         }
         true
-    }
-}
-
-/// Whether the event at the head of a lane, which was put off because a lane of the mesh was full, is to be given to the
-/// handler again: that lane has room, or the event fails now.
-#[cold]
-fn may_go_on_slow<E>(
-    lane: &mut LaneConsumer<E>,
-    rule: &ClassRule,
-    retry_limit: u64,
-    context: &mut Context<'_, E>,
-) -> bool {
-    let (Some(blocked), Some(head)) = (lane.blocked(), lane.head()) else { return true };
-    let now = context.clock.ticks();
-    let is_late = rule.stamped.has(head.item.sequence())
-        && rule.lateness(now.saturating_sub(head.item.stamp())).is_some();
-    let goes_on = is_late || head.put_off_for(now) >= retry_limit || context.mesh.is_unblocked(blocked);
-    if goes_on {
-        lane.unblock();
-    }
-    goes_on
-}
-
-/// Serves one lane until it is empty, rests, or nothing is left of the burst.
-#[inline(always)]
-fn serve_lane<E: Send + 'static, H: Handler<E>>(
-    lane: &mut LaneConsumer<E>,
-    rule: &ClassRule,
-    recorder: &mut Recorder,
-    retry_limit: u64,
-    handler: &mut H,
-    context: &mut Context<'_, E>,
-    left: &mut u64,
-) {
-    // The clock, as it was read when the event before had been handled.
-    let mut read = None;
-    while *left > 0 {
-        let Some(head) = lane.head() else { break };
-        // Good for the very next event alone.
-        let last = read.take();
-        let sequence = head.item.sequence();
-        let mut event = Event { head, stamp: None };
-        let mut begun = 0;
-        // One question for all that takes the clock: only what is stamped expires or is measured. (The slots of
-        // other events keep what older ones left there.)
-        if rule.stamped.has(sequence) {
-            let stamp = event.head.item.stamp();
-            // One reading ends an event and begins the next, if that was there by then.
-            begun = match last {
-                Some(read) if read >= stamp => read,
-                _ if rule.takes_clock() => context.clock.ticks(),
-                _ => stamp,
-            };
-            if let Some(lateness) = rule.lateness(begun.saturating_sub(stamp)) {
-                if event.head.was_put_off() {
-                    // It was in time, and was put off until it was too late.
-                    event.head.failed(Failure::Retry);
-                } else {
-                    recorder.expired(context.clock.nanos_between(0, lateness));
-                    event.head.expired();
-                }
-                *left -= 1;
-                continue;
-            }
-            event.stamp = Some(stamp);
-        }
-        match handler.on_event(&mut event, context) {
-            Verdict::Done => {
-                context.mesh.publish();
-                let Event { head, stamp } = event;
-                head.handled();
-                *left -= 1;
-                if let Some(stamp) = stamp
-                    && rule.measured.has(sequence)
-                {
-                    let ended = context.clock.ticks();
-                    let wait_ns = context.clock.nanos_between(stamp, begun);
-                    recorder.handled(wait_ns, context.clock.nanos_between(begun, ended));
-                    read = Some(ended);
-                }
-            }
-            Verdict::Retry => {
-                let blocked = context.mesh.abort();
-                if event.head.put_off(context.clock.ticks(), blocked) < retry_limit {
-                    break;
-                }
-                event.head.failed(Failure::Retry);
-                *left -= 1;
-            }
-        }
-    }
-}
-
-/// How far a burst has come.
-struct Burst {
-    class: usize,
-    /// The place of the lane that is served.
-    place: usize,
-    /// The first place that gave an event, once one has.
-    first: usize,
-    /// How many lanes are still to be looked at, this one included.
-    places: usize,
-    left: u64,
-    limit: u64,
-    /// All events are served.
-    ending: bool,
-}
-
-impl Burst {
-    #[inline(always)]
-    fn served(&self) -> u64 {
-        self.limit - self.left
     }
 }

@@ -1,0 +1,174 @@
+//! A claimed slot of a lane: written in place, then published or dropped.
+#![forbid(unsafe_code)]
+
+use super::side::LaneSide;
+use super::spec::Refusal;
+use crate::clock::Clock;
+use crate::event::Outcome;
+use crate::ring;
+use std::ops::{Deref, DerefMut};
+
+/// Lets `fill` write what was claimed, and publishes it; what a policy drops is no error.
+#[inline(always)]
+pub(crate) fn write<E>(
+    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    fill: impl FnOnce(&mut LaneClaim<'_, E>),
+) -> Result<Outcome, Refusal> {
+    match claimed {
+        Ok(mut claim) => {
+            fill(&mut claim);
+            claim.publish().map(|()| Outcome::Accepted)
+        }
+        Err(refusal) => refusal.or_dropped(),
+    }
+}
+
+/// The same with a payload.
+#[inline(always)]
+pub(crate) fn write_bytes<E>(
+    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    payload: &[u8],
+    fill: impl FnOnce(&mut E),
+) -> Result<Outcome, Refusal> {
+    write(claimed, |claim| {
+        let (event, bytes) = claim.parts_mut();
+        bytes.copy_from_slice(payload);
+        fill(event);
+    })
+}
+
+/// A claimed slot of a lane; derefs to the event. Dropping it publishes nothing and counts as `aborted`.
+#[must_use = "a claim that is dropped publishes nothing"]
+pub struct LaneClaim<'a, E> {
+    claim: Option<ring::Claim<'a, E>>,
+    side: &'a LaneSide,
+}
+
+const LIVE: &str = "a claim is whole until it is published";
+
+impl<E> LaneClaim<'_, E> {
+    /// The claimed payload bytes.
+    #[inline]
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        self.claim.as_mut().expect(LIVE).payload_mut()
+    }
+
+    /// The event and its payload at once.
+    #[inline]
+    pub fn parts_mut(&mut self) -> (&mut E, &mut [u8]) {
+        self.claim.as_mut().expect(LIVE).parts_mut()
+    }
+
+    /// The sequence that the event will have in its lane.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.claim.as_ref().expect(LIVE).sequence()
+    }
+
+    /// Publishes the event with all claimed payload bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`] with [`Closed`](crate::Rejection::Closed) if the lane was closed after the claim. Nothing is published then.
+    #[inline(always)]
+    pub fn publish(mut self) -> Result<(), Refusal> {
+        let claim = self.stamped(Clock::ticks);
+        self.side.accept(&claim)?;
+        claim.publish();
+        self.side.door.ring();
+        Ok(())
+    }
+
+    /// Publishes the event with a stamp of the caller's choice, in ticks of the engine's clock, in place of the time now:
+    /// wait, latency and age count from there. A source that works by a schedule gives the time that it *meant*, so that
+    /// what it lost to a stall shows. Events that carry no stamp ignore it. A time to come waits for nothing, and its time to
+    /// live begins when it has come.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`].
+    #[inline(always)]
+    pub fn publish_stamped(mut self, ticks: u64) -> Result<(), Refusal> {
+        let claim = self.stamped(|_| ticks);
+        self.side.accept(&claim)?;
+        claim.publish();
+        self.side.door.ring();
+        Ok(())
+    }
+
+    /// Publishes the event with the first `used` of the claimed payload bytes.
+    ///
+    /// # Errors
+    /// As for [`Self::publish`].
+    ///
+    /// # Panics
+    /// If `used` is more than was claimed; nothing is published then.
+    #[inline(always)]
+    pub fn publish_len(mut self, used: usize) -> Result<(), Refusal> {
+        let claim = self.claim.as_mut().expect(LIVE);
+        assert!(
+            used <= claim.payload_mut().len(),
+            "{used} payload bytes were used, which is more than claimed"
+        );
+        let claim = self.stamped(Clock::ticks);
+        self.side.accept(&claim)?;
+        claim.publish_len(used);
+        self.side.door.ring();
+        Ok(())
+    }
+
+    /// Publishes `value` in place of the one in the slot, which is dropped after that.
+    ///
+    /// # Errors
+    /// [`Refusal`] as for [`Self::publish`], with the value.
+    #[inline(always)]
+    pub(crate) fn send(mut self, value: E) -> Result<(), (Refusal, E)> {
+        let older = std::mem::replace(&mut *self, value);
+        let mut claim = self.stamped(Clock::ticks);
+        match self.side.accept(&claim) {
+            Ok(()) => {
+                claim.publish();
+                self.side.door.ring();
+                Ok(())
+            }
+            Err(refusal) => Err((refusal, std::mem::replace(&mut *claim, older))),
+        }
+    }
+}
+
+impl<'a, E> LaneClaim<'a, E> {
+    #[inline(always)]
+    pub(super) fn new(claim: ring::Claim<'a, E>, side: &'a LaneSide) -> Self {
+        LaneClaim { claim: Some(claim), side }
+    }
+
+    /// Takes the claim out, stamped where its sequence is to be. Stamped last: the writing is not waiting.
+    #[inline(always)]
+    fn stamped(&mut self, ticks: impl FnOnce(&Clock) -> u64) -> ring::Claim<'a, E> {
+        let mut claim = self.claim.take().expect(LIVE);
+        self.side.stamp(&mut claim, ticks);
+        claim
+    }
+}
+
+impl<E> Deref for LaneClaim<'_, E> {
+    type Target = E;
+    #[inline(always)]
+    fn deref(&self) -> &E {
+        self.claim.as_ref().expect(LIVE)
+    }
+}
+
+impl<E> DerefMut for LaneClaim<'_, E> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut E {
+        self.claim.as_mut().expect(LIVE)
+    }
+}
+
+impl<E> Drop for LaneClaim<'_, E> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.claim.is_some() {
+            self.side.shared.ledger.producer.aborted.add(1);
+        }
+    }
+}
