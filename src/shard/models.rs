@@ -197,7 +197,7 @@ fn shard() -> (Shard<u64, Source>, Arc<Gate<u64>>, Arc<Mailbox<u64>>) {
         scratch: Scratch::new(0),
         rules: Vec::new(),
         lanes: Lanes::new(vec![Vec::new()], Vec::new()),
-        retries_max: 0,
+        retry_limit: 0,
         stop_on_panic: false,
         recorders: vec![Recorder::new()],
     };
