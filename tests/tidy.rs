@@ -126,6 +126,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "rules",
             "configure",
             "draft",
+            "wall",
             "record",
             "counts",
             "clients",

@@ -10,8 +10,8 @@ use crate::views::Measure;
 /// Descriptors that a process has besides those of its gateway: its three streams, and a few of whatever it embeds.
 const OTHERS: u64 = 16;
 
-/// Descriptors of a gateway thread: what it polls with, and what wakes it.
-const OF_THREAD: u64 = 2;
+/// Descriptors of a gateway thread: its two polls, and what wakes it.
+const OF_THREAD: u64 = 3;
 
 /// Bytes of an `XADD` around its fields.
 fn around_fields(stream: &str, args_max: u32) -> u64 {

@@ -7,7 +7,7 @@
 //! thread that tells windows looks here too, so it asks shards only where there is something to tell.
 #![forbid(unsafe_code)]
 
-use super::record::now_ms;
+use super::wall::now_ms;
 use crate::event::ShardId;
 use crate::sync::Counter;
 use crate::views::{Tally, View};

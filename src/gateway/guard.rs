@@ -11,6 +11,7 @@
 
 use super::counts::End;
 use super::shared::{Shared, Stage};
+use super::wall::{LASTS_MS, take_steps};
 use super::watch::{LostThread, ThreadEnd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,10 +36,18 @@ impl Watch {
     }
 
     /// What went wrong with connections since the last call: at most one sentence for each kind (wrong passwords, connections
-    /// that were turned away, connections that were displaced), with their number and the peer of the first.
+    /// that were turned away, connections that were displaced, a clock that was set), with their number and the peer of the
+    /// first.
     #[must_use]
     pub fn incidents(&self) -> Vec<String> {
-        self.0.incidents.take()
+        let mut all = self.0.incidents.take();
+        if take_steps() > 0 {
+            let lasts_s = LASTS_MS / 1_000;
+            all.push(format!(
+                "the system's clock was set: ids and windows follow when the new time has lasted for {lasts_s} s"
+            ));
+        }
+        all
     }
 }
 

@@ -105,6 +105,7 @@
 //! Shards are not the gateway's: a handler that takes long fills its lanes, and the policies above say what follows.
 #![forbid(unsafe_code)]
 
+mod wall;
 mod record;
 mod stream;
 mod options;

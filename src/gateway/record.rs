@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::settings::EVENT;
-use std::time::{SystemTime, UNIX_EPOCH};
+use super::wall::now_ms;
 
 /// An event's id: `<ms>-<sequence>`, unique in its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +59,7 @@ impl Ids {
     /// Looks at the clock: once for all that one read brought.
     #[inline]
     pub fn tick(&mut self) {
-        // The system's clock and no other, so that windows of views end when it says so.
+        // The clock by which windows of views end.
         let ms = now_ms();
         if ms > self.now.ms {
             self.now = Id { ms, sequence: self.first };
@@ -73,11 +73,6 @@ impl Ids {
         self.now.sequence += self.step;
         id
     }
-}
-
-/// The time by the system's clock, in milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -126,8 +126,8 @@ impl Worker {
             }
         }
         for _ in 0..self.ready.len() {
-            // A stop does not wait for the turns of all.
-            if self.shared().stage() != Stage::Running {
+            // A stop whose deadline has come does not wait for the turns of all.
+            if self.shared().stage() == Stage::Ending {
                 return;
             }
             self.serve_urgent(critical_events);

@@ -96,6 +96,9 @@ pub struct Server {
     cpus: Vec<Option<usize>>,
     ends: Ends,
     stopped: bool,
+    /// What tests send to its threads.
+    #[cfg(test)]
+    hooks: Option<tests::Hooks>,
 }
 
 /// Where a gateway thread runs.
@@ -184,8 +187,18 @@ impl Server {
         let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
         let (notes, brought) = channel();
-        let mut server =
-            Server { engine, shared, places, threads: Vec::new(), reader: None, cpus, ends, stopped: false };
+        let mut server = Server {
+            engine,
+            shared,
+            places,
+            threads: Vec::new(),
+            reader: None,
+            cpus,
+            ends,
+            stopped: false,
+            #[cfg(test)]
+            hooks: Some((senders.clone(), notes.clone())),
+        };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
             let shared = server.shared.clone();
@@ -371,4 +384,80 @@ fn cpus(options: &Options) -> Vec<Option<usize>> {
         None => shards,
     };
     (0..threads).map(|at| pool.get(at % pool.len().max(1)).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+    use crate::engine::{Plan, Profile};
+    use crate::gateway::Stream;
+    use crate::gateway::channel::ChannelId;
+    use crate::gateway::desk::Note;
+    use crate::gateway::mail::Mail;
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::sync::mpsc::Sender;
+
+    /// The mailboxes of the gateway threads, and of the thread that reads views.
+    pub(super) type Hooks = (Vec<Sender<Mail>>, Sender<Note>);
+
+    fn server() -> Server {
+        let mut plan = Plan::new(Profile::Dev).unpinned().overcommitted(true).announce(false);
+        plan = plan.shards(1).producers_max(2);
+        plan.class(Class::strict("bulk").capacity(64).payload_bytes(4_096).block());
+        let mut options = Options::new(plan);
+        options.threads = 2;
+        options.listen = vec!["127.0.0.1:0".into()];
+        options.streams.push(Stream::new("events", "bulk"));
+        Server::start(options).unwrap()
+    }
+
+    #[test]
+    fn lost_thread_stops_its_server_and_is_in_the_report() {
+        // A channel, and a view, that there is not.
+        let gate = |at: usize| {
+            move |(mail, _): &Hooks| {
+                let text: Arc<[u8]> = Arc::from(*b"x");
+                mail[at].send(Mail::Message { channel: ChannelId(u16::MAX), text }).unwrap();
+            }
+        };
+        let views =
+            |(_, notes): &Hooks| notes.send(Note::Listens { view: usize::MAX, closed_ms: 0 }).unwrap();
+        let victims: [(&str, Box<dyn Fn(&Hooks)>); 3] = [
+            ("pelton-gate-0", Box::new(gate(0))),
+            ("pelton-gate-1", Box::new(gate(1))),
+            ("pelton-views", Box::new(views)),
+        ];
+        for (name, kill) in victims {
+            let mut server = server();
+            let hooks = server.hooks.take().unwrap();
+            let watch = server.watch();
+            assert_eq!(watch.wait(Duration::from_millis(50)), None);
+            let address = server.places()[0].address.clone();
+            let mut clients = [(); 4].map(|()| TcpStream::connect(&address).unwrap());
+            let begun = Instant::now();
+            while server.counts().connected < 4 {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", server.counts());
+                std::thread::sleep(NAP);
+            }
+            kill(&hooks);
+            server.shared.bells.iter().for_each(|bell| bell.wake_up());
+            drop(hooks);
+            let lost = LostThread { name: name.into(), how: ThreadEnd::Panicked };
+            assert_eq!(watch.wait(Duration::from_secs(20)), Some(lost.clone()));
+            // Connections of all threads end, those of the lost one with it.
+            for client in &mut clients {
+                client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                let read = client.read(&mut [0; 8]);
+                let is_closed =
+                    read.as_ref().map_or_else(|error| error.kind() != io::ErrorKind::WouldBlock, |n| *n == 0);
+                assert!(is_closed, "{name}: {read:?}");
+            }
+            let report = server.stop(Duration::from_secs(5)).unwrap();
+            assert_eq!(report.lost, [lost]);
+            assert!(watch.is_over() && report.engine.ledger.is_closed());
+            assert_eq!((report.gateway.connected, report.gateway.connections()), (4, 0));
+        }
+    }
 }

@@ -41,7 +41,8 @@ enum Stage {
     Reporting,
 }
 
-/// The signals that end a served gateway.
+/// What ends a served gateway: signals, and the loss of one of its threads.
+#[derive(Clone)]
 pub struct Ending(Arc<Mutex<Stage>>);
 
 impl Ending {
@@ -70,6 +71,11 @@ impl Ending {
             begin_stop(&mut stage);
         }
         signals
+    }
+
+    /// A thread of the gateway is lost: the stop begins, as by a signal.
+    pub fn lose(&self) {
+        begin_stop(&mut lock(&self.0));
     }
 
     /// The gateway has stopped, and its report is written.
@@ -106,7 +112,11 @@ fn obey(of: &Mutex<Stage>, signal: i32) {
     }
 }
 
+/// Begins the stop of a gateway that serves.
 fn begin_stop(stage: &mut Stage) {
+    if !matches!(stage, Stage::Serving(..)) {
+        return;
+    }
     if let Stage::Serving(first, hurry) = std::mem::replace(stage, Stage::Starting) {
         *stage = Stage::Stopping(hurry);
         // The receiver waits, or is gone with the gateway.

@@ -218,6 +218,7 @@ struct Gateway<'a> {
     waits: u64,
     messages: u64,
     messages_lost: u64,
+    lost_threads: Vec<String>,
     streams: Vec<Stream<'a>>,
     views: Vec<View<'a>>,
 }
@@ -273,6 +274,7 @@ pub fn served(report: &ServerReport, profile: Profile, elapsed: Duration) -> Str
             waits: counts.waits,
             messages: counts.messages,
             messages_lost: counts.messages_lost,
+            lost_threads: report.lost.iter().map(ToString::to_string).collect(),
             streams: streams.collect(),
             views: views.collect(),
         },

@@ -27,6 +27,7 @@ mod front;
 mod generate;
 mod init;
 mod json;
+mod lookout;
 mod machine;
 mod page;
 mod problems;

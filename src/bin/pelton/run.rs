@@ -6,8 +6,8 @@ use crate::ending::Ending;
 use crate::failure::Failure;
 use crate::format::{bytes, clean, count, many, nanos};
 use crate::page::{self, Page, Rows};
-use crate::{json, machine, text};
-use pelton::gateway::{End, GateThread, Options, Place, ServeError, Server, ServerReport};
+use crate::{json, lookout, machine, text};
+use pelton::gateway::{End, GateThread, LostThread, Options, Place, ServeError, Server, ServerReport};
 use pelton::views::Totals;
 use std::io::{Write, stdout};
 use std::thread;
@@ -27,7 +27,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     verdict(&report).and(written)
 }
 
-/// Serves until a signal; what was left then is the report. `greeting` is more to print once clients can connect.
+/// Serves until a signal, or until a thread of the gateway is lost; what was left then is the report. `greeting` is more to print once clients can connect.
 pub fn serve(
     told: &Told,
     options: Options,
@@ -40,6 +40,7 @@ pub fn serve(
     let deadline = options.stop_deadline;
     let mut server = start(options).map_err(|error| Failure::serve(&error))?;
     let first = ending.serve(server.hurry());
+    lookout::start(server.watch(), &ending)?;
     print(places(&server) + &greeting(&server)?)?;
     // The sender lives until it has sent a message.
     let _ = first.recv();
@@ -104,6 +105,9 @@ pub fn show(page: &mut Page, report: &ServerReport, elapsed: Duration) -> Result
         (None, _) => "not pinned".into(),
     };
     page.fact("threads", &report.threads.iter().map(place).collect::<Vec<_>>().join(", "))?;
+    if !report.lost.is_empty() {
+        page.fact("lost", &report.lost.iter().map(LostThread::to_string).collect::<Vec<_>>().join(", "))?;
+    }
     page.fact("ran for", &nanos(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)))
 }
 
@@ -131,8 +135,13 @@ fn views(page: &mut Page, report: &ServerReport) -> Result<(), Failure> {
     page.table(&mut rows)
 }
 
-/// A stop that left events behind has failed, whatever it printed.
+/// A server that lost a thread has failed, and so has a stop that left events behind, whatever was printed.
 pub fn verdict(report: &ServerReport) -> Result<(), Failure> {
+    if let Some(lost) = report.lost.first() {
+        return Err(Failure::Run(format!(
+            "{lost}: the gateway has stopped, with the report that it printed"
+        )));
+    }
     if report.engine.ledger.is_closed() && report.engine.drained {
         return Ok(());
     }
