@@ -1,17 +1,18 @@
 //! Producers: handles over one lane per shard and class.
 //!
 //! # Mechanism
-//! All lanes are laid out before the first event. A *lane set* is the writing ends that one producer needs: a lane
-//! for each shard and class. The `Registry` holds the sets that nobody uses; to attach is to take one out, to
-//! detach is to put it back, and neither allocates.
+//! All lanes are laid out before the first event. A *lane set* holds the writing ends that one producer needs: a lane
+//! for each shard and class. The `Registry` holds the sets that are free. To attach means to take one out, to detach to put
+//! it back; neither allocates.
 //!
 //! # Invariants
-//! - A set is handed out again only when its shards have released every event of its last user, so the order of one
+//! - A set is given out again only when its shards have released every event of its last user, so the order of one
 //!   producer is never mixed with that of another. Sequences and ledgers go on where they were; the *generation* of
-//!   the set tells its users apart.
+//!   the set distinguishes its users.
 //! - One lane, one writer: a set is in the registry or in one producer, never in both.
+//! - A producer of a forked child is in neither: its lock may have been copied while a thread of the parent held it.
 //!
-//! The registry is locked for an instant by attach and detach, which are not on the way of an event.
+//! Attach and detach lock the registry for an instant; they are not on the path of an event.
 #![forbid(unsafe_code)]
 
 #[cfg(all(test, loom))]
@@ -35,7 +36,7 @@ pub(crate) struct LaneSet<E> {
 
 impl<E> LaneSet<E> {
     fn is_drained(&mut self) -> bool {
-        // What lies in a closed lane stays there, and nothing will come behind it.
+        // The events in a closed lane stay there, and none will follow.
         self.lanes.iter_mut().all(|lane| lane.is_closed() || lane.is_drained())
     }
 }
@@ -68,7 +69,7 @@ pub enum AttachError {
     NotReady,
 }
 
-/// The lane sets that nobody uses.
+/// The lane sets that are free.
 pub(crate) struct Registry<E> {
     free: Mutex<Vec<LaneSet<E>>>,
     sets: u16,

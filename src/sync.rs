@@ -102,9 +102,9 @@ pub use imp::*;
 // loom's own `Arc` adds nothing here: the counts of `std`'s are trusted, and it can hold what is not sized.
 pub use std::sync::Arc;
 
-// SAFETY: `Tracked` is an `UnsafeCell` that hands out only a raw pointer. Sharing it is sound for `T: Send` as long
-// as whoever dereferences that pointer has exclusive use, which the rings' sequence protocol gives; the loom models
-// of `ring` break where it does not.
+// SAFETY: `Tracked` is an `UnsafeCell` that gives out only a raw pointer. Sharing it is sound for `T: Send` as long as
+// code that dereferences that pointer has exclusive use, which the rings' sequence protocol gives; the loom models of
+// `ring` fail where it does not.
 unsafe impl<T: Send> Sync for Tracked<T> {}
 
 /// A counter with exactly one writing thread and any number of readers.
@@ -225,9 +225,9 @@ pub fn asymmetric_fences() -> bool {
     true
 }
 
-/// Whether the two fences together are a barrier, so that a shard may stop looking at what it is not told of.
+/// Whether the two fences together are a barrier, so that a shard may stop looking at sets that will ring for it.
 ///
-/// False where neither the kernel has one for it nor publishers pay: without the feature `park`, and off Linux.
+/// False where the kernel has none and publishers pay for none: without the feature `park`, and on other systems than Linux.
 pub const fn may_stop_looking() -> bool {
     cfg!(any(loom, all(feature = "park", target_os = "linux")))
 }
@@ -377,7 +377,7 @@ pub mod forks {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The count. The first call asks to be told of forks.
+    /// The count. The first call registers the hook that counts.
     pub fn count() -> u32 {
         #[cfg(unix)]
         {
@@ -411,7 +411,7 @@ pub fn prefetch_write(address: *const u8) {
     let _ = address;
 }
 
-/// Sleeping on a 32-bit word until somebody wakes it: the kernel's futex, with its one guarantee that comparing and
+/// Sleeping on a 32-bit word until another thread wakes it: the kernel's futex, with its one guarantee that comparing and
 /// falling asleep are a single step.
 pub mod futex {
     use super::AtomicU32;
@@ -429,7 +429,7 @@ pub mod futex {
         let _ = futex::wait(word, futex::Flags::PRIVATE, expected, Some(&limit));
     }
 
-    /// Wakes whoever sleeps on `word`.
+    /// Wakes the threads that sleep on `word`.
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
     pub fn wake(word: &AtomicU32) {
         use rustix::thread::futex;
@@ -444,7 +444,7 @@ pub mod futex {
         }
     }
 
-    /// Without a futex nobody sleeps for long.
+    /// Without a futex no thread sleeps for long.
     #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
     pub fn wake(_word: &AtomicU32) {}
 
@@ -465,7 +465,7 @@ pub mod futex {
         }
     }
 
-    /// Wakes whoever sleeps.
+    /// Wakes all threads that sleep.
     #[cfg(loom)]
     pub fn wake(_word: &AtomicU32) {
         drop(QUEUE.0.lock().unwrap());

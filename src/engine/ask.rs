@@ -68,7 +68,7 @@ impl<T> Response<T> {
         Response(self.0.clone())
     }
 
-    /// Shard: gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word says so.
+    /// Shard: gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word is `GIVEN`.
     pub fn give(&self, value: T) {
         let given = self.0.value.try_with(|place| *place = Some(value));
         debug_assert!(given.is_some(), "the answer is taken before it was given");

@@ -53,7 +53,9 @@ pub struct ShardReport {
     pub scratch_refused: u64,
     /// How often it slept.
     pub parks: u64,
-    /// Sleeps that ended by themselves although there was something to do. Anything but 0 is a fault of Pelton.
+    /// Lost wake-ups: how often the shard, or a producer of one of its lanes, slept for 100 ms, then had something to do, and
+    /// was not woken for it in 100 ms more. More than 0 is a fault of Pelton, or a thread that the system kept from running
+    /// for that long.
     pub rescues: u64,
     /// Wakers of waiting tasks that panicked when they were woken. Such a task may never hear of its room.
     #[cfg(feature = "async")]
@@ -129,7 +131,7 @@ impl Report {
         self.shards.iter().map(|shard| shard.allocations).sum()
     }
 
-    /// Sleeps that ended by themselves although there was something to do, over all shards. Always 0.
+    /// Lost wake-ups over all shards; see [`ShardReport::rescues`].
     pub fn rescues(&self) -> u64 {
         self.shards.iter().map(|shard| shard.rescues).sum()
     }

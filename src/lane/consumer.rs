@@ -43,7 +43,7 @@ impl<E> LaneConsumer<E> {
         handled
     }
 
-    /// What the lane's ledger says now.
+    /// The lane's ledger, as it is now.
     pub fn counts(&self) -> Counts {
         self.shared.ledger.snapshot(|| self.ring.core().in_flight())
     }

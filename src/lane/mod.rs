@@ -1,18 +1,18 @@
 //! The lane: a ring with a policy and a ledger. One lane for each (producer, shard, class).
 //!
 //! # Mechanism
-//! The producer's end claims a slot in the ring, and where that is refused acts by the policy of the class: it waits,
-//! says why not, or drops. Each outcome goes into the ledger exactly once, at the moment at which it is known. After
-//! a publish it rings the doorbell of its lane set, which is one load while the shard looks at that set.
+//! The producer's end claims a slot in the ring. If the ring refuses, it acts by the policy of the class: it waits, returns a
+//! refusal, or drops the event. Each outcome goes into the ledger exactly once, when it is known. After a publish the
+//! producer rings the doorbell of its lane set, which is one load while the shard looks at that set.
 //!
-//! The consumer's end gives out one event at a time and counts what became of it.
+//! The consumer's end gives out one event at a time and counts its outcome.
 //!
 //! # Invariants
-//! - A lane has one producer: no other can hold it up, or be held up by it.
-//! - `offered` is counted at the outcome: a claim that is dropped was never offered, it is `aborted`.
+//! - A lane has one producer, which no other producer can delay.
+//! - `offered` is counted with the outcome: a claim that is dropped was never offered, it is `aborted`.
 //! - A producer that waits is released by room, by its limit, or by the closing of the lane.
 //!
-//! Lanes are what an engine is made of; [`lane`] makes one alone, for a pair of threads that need nothing else.
+//! An engine is made of lanes; [`lane`] makes one alone, for a pair of threads that need nothing else.
 #![forbid(unsafe_code)]
 
 mod spec;
@@ -121,7 +121,7 @@ pub fn bytes_for<E>(class: &Class) -> u64 {
     need.saturating_add(region_slack(need, false)).saturating_add(REGION_BYTES + shared + door + clock) as u64
 }
 
-/// Makes a lane of its own, for two threads: `class` says its capacity, payload bytes, policy and stamps.
+/// Makes a lane of its own, for two threads. `class` sets its capacity, payload bytes, policy and stamps.
 ///
 /// # Errors
 /// [`ShapeError`] where capacity or payload bytes are out of range, or the memory is refused.

@@ -291,7 +291,7 @@ mod tasks {
         WhenClaimed::new(tx, Key(value), 0, move |claimed| write(claimed, |event| **event = value))
     }
 
-    /// The waker of a task that is gone: to wake it wakes nobody.
+    /// The waker of a task that is gone: waking it has no effect.
     struct Gone;
     impl Wake for Gone {
         fn wake(self: Arc<Self>) {}
@@ -352,7 +352,7 @@ mod tasks {
 
     #[test]
     fn room_and_a_stop_race_for_a_waiting_task() {
-        // Four: the one who closes may come between the shard that took a waker and the task that leaves the next one.
+        // Four: the closing may come between the shard's taking of a waker and the task's leaving of the next one.
         model_with(4, || {
             let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
             tx.publish(1, |event| *event = 1).unwrap();

@@ -52,7 +52,7 @@ impl<E> LaneProducer<E> {
     /// Claims a slot with at most `bytes` payload bytes. Never waits.
     ///
     /// # Errors
-    /// [`Refusal`] says why; the ledger has it.
+    /// [`Refusal`], which is counted in the ledger.
     #[inline(always)]
     pub fn try_claim(&mut self, key: impl Into<Key>, bytes: usize) -> Result<LaneClaim<'_, E>, Refusal> {
         self.claim(key.into(), bytes, Patience::None)
@@ -81,7 +81,7 @@ impl<E> LaneProducer<E> {
         write(self.claim_by_policy(key, 0), |claim| fill(claim))
     }
 
-    /// Claims as the class's policy says.
+    /// Claims by the policy of the class.
     #[inline(always)]
     pub(crate) fn claim_by_policy(
         &mut self,
@@ -91,7 +91,7 @@ impl<E> LaneProducer<E> {
         self.claim(key.into(), bytes, Patience::ByPolicy)
     }
 
-    /// Claims as the class's policy says, but for waiting: where that says to wait, so does this.
+    /// Claims by the policy of the class, without waiting: returns [`Unclaimed::Waits`] if that policy would wait.
     #[inline(always)]
     pub(crate) fn claim_now(
         &mut self,

@@ -55,7 +55,7 @@ impl Refusal {
 pub(crate) struct LaneShared {
     pub id: LaneId,
     pub capacity: u64,
-    /// The process that made the lane: in a child of it nobody reads.
+    /// The process that made the lane, by its count of forks. In a child of it no thread reads the lane.
     pub forks: u32,
     pub ledger: LaneLedger,
     pub room: RoomWait,

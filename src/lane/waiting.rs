@@ -37,7 +37,7 @@ impl<'a, E> Waiting<'a, E> {
         Waiting { lane, bytes, since: None }
     }
 
-    /// Claims a slot, or waits as the class's policy says.
+    /// Claims a slot, or waits by the policy of the class.
     #[inline(always)]
     fn poll_claim(&mut self, key: Key, context: &mut Context<'_>) -> Poll<Result<LaneClaim<'_, E>, Refusal>> {
         let Waiting { lane, bytes, since } = self;
@@ -48,7 +48,7 @@ impl<'a, E> Waiting<'a, E> {
         }
     }
 
-    /// Waits as the class's policy says, until a claim need not.
+    /// Waits by the policy of the class, until a claim need not.
     pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         let Waiting { lane: LaneProducer { ring, side }, bytes, since } = self;
         match side.await_room_slow(ring, *bytes, since, context) {
@@ -147,7 +147,7 @@ impl LaneSide {
 
 impl<E> LaneProducer<E> {
     /// Whether a claim of `bytes` need not wait. Otherwise the waker is woken when half of what is in the lane has been
-    /// released: whoever comes back then finds room for many, and the shard does not wake it for each.
+    /// released: the caller then finds room for many events, and the shard does not wake it for each.
     pub(crate) fn poll_room(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
         let LaneProducer { ring, side } = self;
         if !side.must_wait(ring, bytes) {

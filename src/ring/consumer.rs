@@ -1,9 +1,9 @@
 //! The consumer's end: poll the next slot, handle in place, release.
 //!
 //! # Mechanism
-//! `head` is the next sequence wanted. The consumer looks at that slot's word and at nothing else, so an empty ring
+//! `head` is the next sequence wanted. The consumer loads that slot's word and nothing else, so a look at an empty ring
 //! costs one load of a line that the producer will write anyway. The released cursor is stored at the end of a batch,
-//! and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch never makes the
+//! and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch does not make the
 //! ring look full for its whole length.
 
 use super::core::Core;
@@ -117,7 +117,7 @@ impl<E> Consumer<E> {
         if slot.is_published(self.head) { Some(Item { consumer: self, slot }) } else { None }
     }
 
-    /// Gives everything that was passed back to the producer; says whether there was anything.
+    /// Gives everything that was passed back to the producer; returns whether there was anything.
     #[inline(always)]
     pub(crate) fn release(&mut self) -> bool {
         if self.released == self.head {
@@ -210,7 +210,7 @@ pub struct Item<'a, E> {
 }
 
 impl<E> Item<'_, E> {
-    /// Passes the event: it is done with. Says whether slots were given back.
+    /// Passes the event. Returns whether slots were given back.
     #[inline(always)]
     pub(crate) fn pass(self) -> bool {
         let Item { consumer, slot } = self;
@@ -234,7 +234,7 @@ impl<E> Item<'_, E> {
     /// The event's key.
     #[inline(always)]
     pub fn key(&self) -> u64 {
-        // SAFETY: the slot is published and not released, so it is the consumer's, who never writes the key. Model:
+        // SAFETY: the slot is published and not released, so it is the consumer's, which never writes the key. Model:
         // `publish_and_release`.
         unsafe { self.slot.key().read() }
     }

@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 pub(crate) struct Core<E> {
     pub(super) slots: Slots<E>,
     pub(super) bytes: Bytes,
-    /// Written once, when either end closes; read at every claim, from a line that nobody writes.
+    /// Written when an end closes; read at every claim, from a line that is not written before.
     closed: CachePadded<AtomicBool>,
     released: CachePadded<Released>,
 }
@@ -71,7 +71,7 @@ impl<E> Core<E> {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Where the consumer is known to be.
+    /// The consumer's released cursor.
     pub fn released_sequence(&self) -> u64 {
         // SYNC: release (Acquire); pairs with `Consumer::release`.
         self.released.sequence.load(Ordering::Acquire)
@@ -85,6 +85,8 @@ impl<E> Core<E> {
 
     pub(super) fn release(&self, sequence: u64, bytes: u64) {
         // SYNC: release (Release); pairs with `released_bytes` and `released_sequence`.
+        // The bytes first: a producer that waits for bytes sleeps until a sequence after the one that it has seen is
+        // released. If it saw the new sequence with the old bytes, it would wait for a release that never comes.
         self.released.bytes.store(bytes, Ordering::Release);
         self.released.sequence.store(sequence, Ordering::Release);
     }

@@ -23,14 +23,15 @@
 //!    and the consumer's from then until the released cursor passes it again. Never both.
 //! 2. Slots are always initialised: a factory fills them before the first event, and a claim hands out the old value.
 //!    There is no uninitialised memory, and nothing is dropped by the ring before the ring itself is.
-//! 3. Words are stored in order, so the consumer sees a prefix of what was claimed.
-//! 4. A claim that is not published changes nothing but the contents of a slot that was the producer's anyway: to
-//!    drop it, to panic while writing and to forget it are all the same.
+//! 3. The consumer sees a prefix of what was claimed. It waits for the word of one sequence after the other; single events
+//!    store theirs in order, a stage from its last to its first, so a stage shows whole or not at all.
+//! 4. A claim that is not published changes nothing but the contents of a slot that was the producer's anyway: it makes no
+//!    difference whether it is dropped, forgotten, or unwound by a panic.
 //! 5. Payload bytes are claimed and given back in the order of the slots (`payload`).
 //!
 //! # What it does not do
-//! It does not wait, count, route or time: that is the business of the floors above. It cannot be cloned: a second
-//! producer gets a ring of its own.
+//! It does not wait, count, route or measure time: the floors above do. It cannot be cloned: a second producer gets a ring of
+//! its own.
 
 pub(crate) mod payload;
 pub(crate) mod slots;

@@ -3,8 +3,7 @@
 //! # Mechanism
 //! A ring of bytes, a power of two long. Positions only grow; the byte of position `p` is `p mod length`. A claim of
 //! `n` bytes gets them in one piece: where they would cross the end of the ring, the claim starts at its beginning,
-//! and the bytes between are skipped. A slot's descriptor ([`Span`]) says where its payload starts and how long it
-//! is.
+//! and the bytes between are skipped. A slot's descriptor ([`Span`]) holds the start and the length of its payload.
 //!
 //! # Why no allocator
 //! A lane is first in, first out: payloads die in the order in which they were born. The consumer walks over the

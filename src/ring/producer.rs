@@ -1,15 +1,15 @@
 //! The producer's end: claim, write in place, publish.
 //!
 //! # Mechanism
-//! `tail` is the next sequence to publish; `staged` events after it are written and kept back. The consumer's released
-//! cursor is cached as a `limit`, and looked at again only when that is reached. A published slot needs one Release
-//! store; there is nothing else to tell.
+//! `tail` is the next sequence to publish; `staged` events after it are written and kept back. The producer caches the
+//! consumer's released cursor as a `limit`, and loads it again only when `tail` has come to that. A publish is one Release
+//! store of the slot's word; no cursor is stored.
 //!
-//! A claim in the usual case asks one question, whether `tail` has come to `granted`: that is the `limit`, or `tail`
-//! itself as long as anything is staged, so that whatever is unusual is found on the slow way alone.
+//! The usual claim makes one comparison: `tail == granted`? `granted` is the `limit`, or `tail` itself while events are
+//! staged, so every unusual case takes the slow path.
 //!
-//! Each claim asks for ownership of a slot some way ahead: its line was last read by the consumer, and to write it
-//! the producer would otherwise wait for the line to come over. Asked for early, it is there in time.
+//! Each claim asks the CPU for the line of a slot some way ahead. The consumer read that line last, and a store to it would
+//! otherwise wait until the line has come over.
 
 use super::core::Core;
 use super::shape::Refused;
@@ -114,8 +114,8 @@ impl<E> Producer<E> {
         self.claim_or(bytes, |ring| ring.room_slow(bytes))
     }
 
-    /// Claims the next slot; where that takes a look around, `find_room` is to take it, by [`Self::room_slow`], as often
-    /// as it likes, and says whether there is room now.
+    /// Claims the next slot. Where the cached cursor grants none, calls `find_room`, which looks for room by
+    /// [`Self::room_slow`] as often as it likes; the claim goes on if it returns `Ok`.
     #[inline(always)]
     pub(crate) fn claim_or<X>(
         &mut self,
@@ -138,7 +138,7 @@ impl<E> Producer<E> {
         }
     }
 
-    /// Where the payload of a claim at `tail` starts; `None` where it cannot be granted without a look around.
+    /// Where the payload of a claim at `tail` starts; `None` if the cached cursor does not grant the claim.
     #[inline(always)]
     fn seek(&mut self, bytes: usize) -> Option<u64> {
         if self.tail == self.granted || self.core.refuses_claims() {
@@ -192,7 +192,7 @@ impl<E> Producer<E> {
         self.staged
     }
 
-    /// Publishes what is staged; says how many that were.
+    /// Publishes what is staged; returns how many events that were.
     pub(crate) fn publish_staged(&mut self) -> u64 {
         let staged = self.staged;
         // From the last to the first: the consumer waits for the first, so it sees all of them or none.
@@ -207,7 +207,7 @@ impl<E> Producer<E> {
         staged
     }
 
-    /// Forgets what is staged; says how many that were.
+    /// Forgets what is staged; returns how many events that were.
     pub(crate) fn abort_staged(&mut self) -> u64 {
         self.bytes_next = self.bytes_tail;
         self.granted = self.limit;
@@ -233,7 +233,7 @@ impl<E> Producer<E> {
         Ok(())
     }
 
-    /// Finds room for `n` contiguous bytes; says at which position.
+    /// Finds room for `n` contiguous bytes; returns its position.
     #[inline]
     fn bytes_ready(&mut self, n: usize) -> Result<u64, Refused> {
         let max = self.core.bytes.payload_max();
@@ -246,7 +246,8 @@ impl<E> Producer<E> {
         let position = self.core.bytes.place(self.bytes_next, n as u64);
         // Possibly full, and after a second look really full?
         if !self.bytes_fit(position, n) {
-            // The cursor first: bytes that are seen later are then at least as new as the cursor that is waited on.
+            // In either order: a producer that waits looks once more after its announcement, and then sees the bytes of
+            // the sequence that it waits on.
             self.look_at_released();
             self.bytes_released = self.core.released_bytes();
             if !self.bytes_fit(position, n) {

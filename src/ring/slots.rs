@@ -4,7 +4,7 @@
 //! it has payloads), then `E`, rounded up to whole cache lines. Which fields there are is decided when the ring is
 //! made, so a field that a class does not use takes no room; the offsets are a few numbers that both halves keep.
 //!
-//! This file holds the raw pointers and the one place where a slot's fields are reached.
+//! This file holds the raw pointers, and the only code that reaches the fields of a slot.
 
 use super::payload::Span;
 use crate::memory::region::Part;
@@ -138,7 +138,7 @@ impl<E> Slots<E> {
             let sequence =
                 first_sequence.wrapping_add(i.wrapping_sub(first_sequence) & u64::from(capacity - 1));
             // SAFETY: slot `i` lies within the part (asserted above), is aligned for each field (the part for the
-            // slot, the layout for its fields), is not initialised yet and reached by nobody else.
+            // slot, the layout for its fields), is not initialised yet and reached by no other thread.
             unsafe {
                 let at = base.as_ptr().add(i as usize * layout.stride);
                 at.cast::<AtomicU64>().write(AtomicU64::new(sequence));
@@ -198,7 +198,7 @@ impl<E> View<E> {
     #[inline(always)]
     pub fn event(&self, slot: Slot<E>) -> *mut E {
         // SAFETY: the field is there in every layout and always initialised; a shared reference to the cell is fine
-        // whoever owns its contents at the moment.
+        // whichever end owns its contents.
         let cell = unsafe { &*slot.field::<Tracked<E>>(self.layout.event_at as usize) };
         cell.check();
         cell.get()
@@ -209,7 +209,7 @@ impl<E> Slot<E> {
     #[inline(always)]
     fn word(&self) -> &AtomicU64 {
         // SAFETY: every slot starts with its initialised word (`Slots::fill`), which is only ever used as an atomic,
-        // and whoever has a slot holds its ring.
+        // and the owner of a slot holds its ring.
         unsafe { self.at.cast::<AtomicU64>().as_ref() }
     }
 
@@ -256,7 +256,7 @@ struct Filling<E> {
 
 impl<E> Drop for Filling<E> {
     fn drop(&mut self) {
-        // SAFETY: exactly the first `filled` slots are initialised, and nobody else reaches them.
+        // SAFETY: exactly the first `filled` slots are initialised, and no other thread reaches them.
         unsafe { drop_slots::<E>(self.base, self.layout, self.filled) }
     }
 }
@@ -271,7 +271,7 @@ impl<E> Drop for Slots<E> {
 /// Drops each event once, also where dropping one panics: the others are dropped before the panic goes on.
 ///
 /// # Safety
-/// The first `count` slots from `base` are initialised and used by nobody, now or later.
+/// The first `count` slots from `base` are initialised, and nothing else uses them, now or later.
 unsafe fn drop_slots<E>(base: NonNull<u8>, layout: SlotLayout, count: usize) {
     if cfg!(not(loom)) && !std::mem::needs_drop::<E>() {
         return;

@@ -1,15 +1,15 @@
-//! The alarm of a thread that sleeps elsewhere: in a poll of the system's, beside its sockets.
+//! The alarm of a thread that sleeps elsewhere: in the system's `poll`, with its sockets.
 //!
 //! # Mechanism
-//! The sleeper arms the alarm, looks once more at what could have come meanwhile, and sleeps. Whoever has something for it
-//! brings that first, and then asks whether the alarm is armed. Both put a full fence between their store and their load, so
-//! one of them sees the other: the sleeper what was brought, or the other the alarm. It rings once for each time that it was
-//! armed, so many who bring something cost one system call.
+//! The sleeper arms the alarm, checks once more for work, and sleeps. A thread that brings work first stores it, and then
+//! checks whether the alarm is armed. Both put a full fence between their store and their load, so one of them sees the
+//! other's store: the sleeper the work, or the other thread the alarm. It rings once for each time that it was armed, so many
+//! threads that bring work cost one system call.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Whether somebody sleeps, and has to be woken.
+/// Whether a thread sleeps, and has to be woken.
 pub(crate) struct Alarm {
     armed: AtomicBool,
 }
@@ -19,21 +19,21 @@ impl Alarm {
         Alarm { armed: AtomicBool::new(false) }
     }
 
-    /// The sleeper is about to sleep: after it, look again.
+    /// Sleeper: is about to sleep. It must check for work after this.
     pub fn arm(&self) {
-        // The fences order it; who takes it off says nothing by that.
+        // Relaxed: the fences order it, and taking it off carries no data.
         self.armed.store(true, Ordering::Relaxed);
-        // SYNC: alarm: this fence and the one in `must_ring`: either what was brought shows to the look that follows, or
-        // the alarm to the one who brought it.
+        // SYNC: alarm: this fence and the one in `must_ring`: either the check that follows sees the work, or the thread that
+        // brought it sees the alarm.
         fence(Ordering::SeqCst);
     }
 
-    /// The sleeper is awake.
+    /// Sleeper: is awake.
     pub fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the sleeper has to be woken, by whoever asks this. To be asked after something was brought.
+    /// Whether the caller has to wake the sleeper. It calls this after it has stored the work.
     pub fn must_ring(&self) -> bool {
         // SYNC: alarm: see `arm`.
         fence(Ordering::SeqCst);

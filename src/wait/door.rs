@@ -1,23 +1,23 @@
-//! The doorbell: how the publishers of one lane set tell their shard that it is to look at their lanes again.
+//! The doorbell: how the publishers of one lane set make their shard look at their lanes again.
 //!
 //! # Mechanism
-//! A shard polls the lanes of sets that are *awake*. A set that has had nothing for long *dozes*: the shard looks at it
-//! no more, so a hundred idle producers cost it nothing. Each set has a doorbell for each shard, one word on a line of
-//! its own, which its publisher reads after each publish and which is written almost never.
+//! A shard polls the lanes of sets that are *awake*. A set without events for some time *dozes*: the shard stops looking at
+//! it. Each set has a doorbell for each shard, one word on a line of its own, which its publisher reads after each publish
+//! and which is rarely written.
 //!
 //! ```text
 //!   publisher                                  shard that lets a set doze, or goes to sleep itself
 //!   store the slot's word (Release)            set DOZING in the doorbell (of each set, if it goes to sleep)
 //!   fence_light             ◀── SYNC: doze ──▶ fence_heavy
 //!   load the doorbell: DOZING? then ring       look at the set's lanes once more: an event? then stay awake
-//!                                              look at the set no more until it rings
+//!                                              do not look at the set until it rings
 //! ```
 //!
 //! The two fences make one store-load barrier: at least one of the two sees the other's store. The shard pays for it
 //! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while its set is awake. To ring
-//! is to take `DOZING` off and to call for the shard's attention by its [`Bell`], which also wakes the shard.
+//! means to take `DOZING` off and to call the shard by its [`Bell`], which also wakes it.
 //!
-//! Sets doze from the start, before they have a publisher, so attaching and detaching need not tell the shard.
+//! Sets doze from the start, before they have a publisher, so the shard takes no part in attaching and detaching.
 #![forbid(unsafe_code)]
 
 use super::bell::{Bell, bit};
@@ -29,7 +29,7 @@ const DOZING: u32 = 1;
 /// The kernel has no process-wide barrier: each publish needs a fence of its own.
 const FENCED: u32 = 1 << 31;
 
-/// What a publisher looks at after each publish.
+/// The word that a publisher loads after each publish.
 pub(crate) struct Doorbell {
     word: CachePadded<AtomicU32>,
     bell: Arc<Bell>,
@@ -66,7 +66,7 @@ impl Doorbell {
     #[cold]
     #[inline(never)]
     fn ring_slow(&self) {
-        // Where the light half is not enough, the publisher pays for a whole one. The bit stands from the start.
+        // Where the light half is not enough, the publisher pays for a whole fence. The bit is set from the start.
         if self.word.load(Ordering::Relaxed) & FENCED != 0 {
             fence(Ordering::SeqCst);
         }
@@ -75,17 +75,17 @@ impl Doorbell {
         }
     }
 
-    /// Shard: will look at the set no more. A heavy fence and a last look must follow.
+    /// Shard: stops looking at the set. A heavy fence and a last look must follow.
     pub fn doze(&self) {
         self.word.fetch_or(DOZING, Ordering::Relaxed);
     }
 
-    /// Takes `DOZING` off; says whether it was on.
+    /// Takes `DOZING` off; returns whether it was on.
     pub fn answer(&self) -> bool {
         self.word.fetch_and(!DOZING, Ordering::Relaxed) & DOZING != 0
     }
 
-    /// Shard: whether nobody has rung since it dozed.
+    /// Shard: whether the set dozes and has not rung.
     pub fn is_dozing(&self) -> bool {
         self.word.load(Ordering::Relaxed) & DOZING != 0
     }

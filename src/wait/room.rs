@@ -15,15 +15,15 @@
 //!
 //! The producer pays no barrier. Raising is a read-modify-write of a word that the shard reads at every poll, so the shard
 //! sees it at one of its next polls, or in its last look before it sleeps. The shard then offers what it has released. If
-//! that is not enough, it offers again after each burst, until nobody waits.
+//! that is not enough, it offers again after each burst, as long as a producer waits.
 //!
 //! # Invariants
 //! - A producer that sleeps has raised `ROOM` after its announcement.
-//! - Every change of the word is a swap or a compare-and-swap, so each of two that change it sees what the earlier one has
-//!   done before. No fence is needed for that, neither here nor where a lane is closed: the one who closes sets the flag and
-//!   then swaps the word, a producer swaps the word and then looks at the flag. The later swap reads from the earlier one (or
-//!   from one after it), so either the producer sees the flag, or its announcement is seen and taken off.
-//! - Whoever takes an announcement off wakes the one who made it.
+//! - Every change of the word is a swap or a compare-and-swap, so of two threads that change it the later one sees what the
+//!   earlier one did before. No fence is needed for that, neither here nor for a lane that is closed: the thread that closes
+//!   it sets the flag and then swaps the word, the producer swaps the word and then looks at the flag. The later swap reads
+//!   from the earlier one (or from one after it), so either the producer sees the flag, or its announcement is taken off.
+//! - A thread that takes an announcement off wakes the producer that made it.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "async")]

@@ -1,10 +1,10 @@
-//! A task that waits for room: its waker, and how long it is patient.
+//! A task that waits for room: its waker, and its limit.
 //!
 //! # Mechanism
-//! The waker lies in a cell that nobody waits for. The producer finds it in use only while its last waker is being taken
-//! out to be woken, and then comes again. The shard finds it in use only while the producer puts a new waker in, and
-//! then leaves it: the producer will announce that waker, and its look after the announcement sees what the shard has
-//! released. Of all who would wake, the announcement (`RoomWait`'s word) lets one through.
+//! The waker lies in a cell whose users never wait for each other. The producer finds it in use only while its last waker is
+//! being taken out to be woken; it then polls again. The shard finds it in use only while the producer puts a new waker in; it
+//! then leaves it, since the producer will announce that waker, and its look after the announcement sees what the shard has
+//! released. Of several threads that would wake the task, the announcement (`RoomWait`'s word) lets one through.
 #![forbid(unsafe_code)]
 
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// No clock comes this far.
+    /// No clock gets this far.
     const FOREVER: u64 = u64::MAX;
 
     /// A wait that begins now.
@@ -42,7 +42,7 @@ pub(crate) struct TaskWait {
     since: AtomicU64,
     ticks: AtomicU64,
     clock: Clock,
-    /// Written by whoever wakes.
+    /// Written by the thread that wakes.
     panics: AtomicU64,
 }
 
@@ -57,22 +57,22 @@ impl TaskWait {
         }
     }
 
-    /// Puts the waker in; says whether the cell was to be had.
+    /// Puts the waker in; returns false if the cell was in use.
     pub fn set(&self, waker: &Waker, limit: Limit) -> bool {
         let mut waker = Some(waker.clone());
         let set = self.waker.try_with(|held| std::mem::swap(held, &mut waker)).is_some();
         self.since.store(limit.since, Ordering::Relaxed);
         self.ticks.store(limit.ticks, Ordering::Relaxed);
-        // The older waker is dropped here and not in the cell: that may run anybody's code.
+        // The older waker is dropped here and not in the cell: its drop may run code of any executor.
         set
     }
 
-    /// Takes the waker out, if it is there and the cell is to be had.
+    /// Takes the waker out, if it is there and the cell is not in use.
     pub fn take(&self) -> Option<Waker> {
         self.waker.try_with(Option::take).flatten()
     }
 
-    /// Wakes the task. This runs code of its executor, which may panic: that is counted, and costs the shard nothing.
+    /// Wakes the task. This runs code of its executor. A panic there is counted, and costs the caller nothing.
     pub fn wake(&self) {
         if let Some(waker) = self.take()
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| waker.wake()))
@@ -82,7 +82,7 @@ impl TaskWait {
         }
     }
 
-    /// Whether the task has waited for longer than it wanted to.
+    /// Whether the task has waited for longer than its limit.
     pub fn is_overdue(&self) -> bool {
         let (since, ticks) = (self.since.load(Ordering::Relaxed), self.ticks.load(Ordering::Relaxed));
         Limit { since, ticks }.is_over(&self.clock)
