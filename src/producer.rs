@@ -2,8 +2,8 @@
 //!
 //! # Mechanism
 //! All lanes are laid out before the first event. A *lane set* holds the writing ends that one producer needs: a lane
-//! for each shard and class. The `Registry` holds the sets that are free. To attach means to take one out, to detach to put
-//! it back; neither allocates.
+//! for each shard and class. The `Registry` holds the sets that are free. To attach means to take one out, to detach
+//! to put it back; neither allocates.
 //!
 //! # Invariants
 //! - A set is given out again only when its shards have released every event of its last user, so the order of one
@@ -162,8 +162,8 @@ impl<E> Gate<E> {
 ///
 /// Order: events of one producer, one key and one class are handled in the order in which they were published.
 ///
-/// Dropping the producer detaches it: what it published is still handled. In a child process (`fork`) dropping it does
-/// nothing.
+/// Dropping the producer detaches it: what it published is still handled. In a child process (`fork`) dropping it
+/// does nothing.
 ///
 /// # Panics
 /// All methods panic if the class is none of this engine's.
@@ -288,8 +288,8 @@ impl<E> Producer<E> {
         write(self.try_claim(class, key), |claim| fill(claim))
     }
 
-    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class: in a class that drops the newest
-    /// a lane that stays full is an error here, and not [`Outcome::Dropped`].
+    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class: in a class that drops the
+    /// newest a lane that stays full is an error here, and not [`Outcome::Dropped`].
     ///
     /// # Errors
     /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over. `fill` was not called then.
@@ -317,7 +317,8 @@ impl<E> Producer<E> {
         Returned::unless_sent(self.claim(class, key, 0), value)
     }
 
-    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event is.
+    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event
+    /// is.
     ///
     /// # Errors
     /// [`Refusal`]; a class that drops the newest says [`Rejection::DroppedNewest`].
@@ -333,8 +334,8 @@ impl<E> Producer<E> {
     }
 
     /// Claims by the policy of the class, but never waits: where a class that blocks would, it says
-    /// [`Unclaimed::Waits`], of which nothing is counted. For event loops that have something else to do meanwhile, and
-    /// come back.
+    /// [`Unclaimed::Waits`], of which nothing is counted. For event loops that have something else to do meanwhile,
+    /// and come back.
     ///
     /// # Errors
     /// [`Unclaimed`].
@@ -349,8 +350,8 @@ impl<E> Producer<E> {
         self.lane_of(class, key).claim_now(key, bytes)
     }
 
-    /// Claims a slot with at most `bytes` payload bytes, and waits for it for at most `limit`, whatever the policy of the
-    /// class. With a limit of zero it is what ends the waiting of [`Self::claim_now`], counted as `timed_out`.
+    /// Claims a slot with at most `bytes` payload bytes, and waits for it for at most `limit`, whatever the policy of
+    /// the class. With a limit of zero it is what ends the waiting of [`Self::claim_now`], counted as `timed_out`.
     ///
     /// # Errors
     /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over.
@@ -366,13 +367,13 @@ impl<E> Producer<E> {
         self.lane_of(class, key).claim_waiting(key, bytes, Some(limit))
     }
 
-    /// Whether a claim of so many payload bytes need not wait for room. Where it must, `context`'s waker is woken when it is
-    /// worth to come back: when half of what stood in the lane is released, or the lane is closed. For event loops that use
-    /// [`Self::claim_now`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
+    /// Whether a claim of so many payload bytes need not wait for room. Where it must, `context`'s waker is woken
+    /// when it is worth to come back: when half of what stood in the lane is released, or the lane is closed. For
+    /// event loops that use [`Self::claim_now`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
     ///
-    /// A lane remembers one waker, the last that was left. It is woken once: on the shard's thread between two bursts, or on
-    /// this producer's thread by a publish of its own that waits for room. It may be woken for nothing. Nothing is counted, and
-    /// no limit of the class is looked at.
+    /// A lane remembers one waker, the last that was left. It is woken once: on the shard's thread between two
+    /// bursts, or on this producer's thread by a publish of its own that waits for room. It may be woken for nothing.
+    /// Nothing is counted, and no limit of the class is looked at.
     #[cfg(feature = "async")]
     pub fn poll_room(
         &mut self,

@@ -1,24 +1,24 @@
 //! The facade over atomics, fences, cells and threads: `std` in a normal build, `loom` under `--cfg loom`.
 //!
 //! # Why a facade
-//! An algorithm that shares memory between threads without a lock is written against this file, so that loom can run the
-//! same code through the interleavings that the C++ memory model allows. x86 hides a missing acquire or release; loom does
-//! not. Atomics of `std` remain where one word is the whole message and nothing is read through it: the table of routes,
-//! flags of the control plane, and what lies outside the engine.
+//! An algorithm that shares memory between threads without a lock is written against this file, so that loom can run
+//! the same code through the interleavings that the C++ memory model allows. x86 hides a missing acquire or release;
+//! loom does not. Atomics of `std` remain where one word is the whole message and nothing is read through it: the
+//! table of routes, flags of the control plane, and what lies outside the engine.
 //!
 //! # The asymmetric pair of fences
-//! [`fence_light`] and [`fence_heavy`] are the two halves of one store-load barrier: if thread A does
-//! `store x; fence_light; load y` and thread B does `store y; fence_heavy; load x`, at least one of them sees the
-//! other's store. The light half is a compiler fence; the heavy half asks the kernel (`membarrier`, private
-//! expedited) to run a full barrier on every running thread of the process. Where the kernel has no such call,
-//! [`asymmetric_fences`] returns false, and the thread that uses the light half must add an ordinary `SeqCst` fence. Where
-//! the kernel refuses the call later (a filter of system calls that was installed meanwhile), [`fence_heavy`] returns false:
-//! there was no barrier, and its caller must not rely on one. Source: the kernel's `membarrier(2)`, and "asymmetric Dekker
-//! synchronization" as used in folly's `AsymmetricThreadFence`.
+//! [`fence_light`] and [`fence_heavy`] are the two halves of one store-load barrier: if thread A does `store x;
+//! fence_light; load y` and thread B does `store y; fence_heavy; load x`, at least one of them sees the other's
+//! store. The light half is a compiler fence; the heavy half asks the kernel (`membarrier`, private expedited) to run
+//! a full barrier on every running thread of the process. Where the kernel has no such call, [`asymmetric_fences`]
+//! returns false, and the thread that uses the light half must add an ordinary `SeqCst` fence. Where the kernel
+//! refuses the call later (a filter of system calls that was installed meanwhile), [`fence_heavy`] returns false:
+//! there was no barrier, and its caller must not rely on one. Source: the kernel's `membarrier(2)`, and "asymmetric
+//! Dekker synchronization" as used in folly's `AsymmetricThreadFence`.
 //!
-//! loom has no process-wide barrier. Its models choose what stands for it (`barrier`): two symmetric fences, a light half
-//! that is nothing while publishers pay for a fence of their own, or an interrupt that runs a fence at any point of the
-//! publisher. That the kernel's call is as good as the last stays an assumption.
+//! loom has no process-wide barrier. Its models choose what stands for it (`barrier`): two symmetric fences, a light
+//! half that is nothing while publishers pay for a fence of their own, or an interrupt that runs a fence at any point
+//! of the publisher. That the kernel's call is as good as the last stays an assumption.
 
 #[cfg(not(loom))]
 mod imp {
@@ -102,9 +102,9 @@ pub use imp::*;
 // loom's own `Arc` adds nothing here: the counts of `std`'s are trusted, and it can hold what is not sized.
 pub use std::sync::Arc;
 
-// SAFETY: `Tracked` is an `UnsafeCell` that gives out only a raw pointer. Sharing it is sound for `T: Send` as long as
-// code that dereferences that pointer has exclusive use, which the rings' sequence protocol gives; the loom models of
-// `ring` fail where it does not.
+// SAFETY: `Tracked` is an `UnsafeCell` that gives out only a raw pointer. Sharing it is sound for `T: Send` as long
+// as code that dereferences that pointer has exclusive use, which the rings' sequence protocol gives; the loom models
+// of `ring` fail where it does not.
 unsafe impl<T: Send> Sync for Tracked<T> {}
 
 /// A counter with exactly one writing thread and any number of readers.
@@ -172,8 +172,8 @@ impl<T> TryCell<T> {
     }
 }
 
-/// Drops what a panic left. It may be a value of any type, whose drop may panic in its turn: that costs nothing but the
-/// memory of the second panic's payload.
+/// Drops what a panic left. It may be a value of any type, whose drop may panic in its turn: that costs nothing but
+/// the memory of the second panic's payload.
 pub fn discard(panic: Box<dyn std::any::Any + Send>) {
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(panic)));
     std::mem::forget(dropped);
@@ -219,15 +219,16 @@ pub fn asymmetric_fences() -> bool {
     return membarrier::register();
     #[cfg(loom)]
     return barrier::is_asymmetric();
-    // Where there is no futex, no thread sleeps for long enough to be worth a fence at every publish; and no shard stops
-    // looking at a set without one (`may_stop_looking`).
+    // Where there is no futex, no thread sleeps for long enough to be worth a fence at every publish; and no shard
+    // stops looking at a set without one (`may_stop_looking`).
     #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
     true
 }
 
 /// Whether the two fences together are a barrier, so that a shard may stop looking at sets that will ring for it.
 ///
-/// False where the kernel has none and publishers pay for none: without the feature `park`, and on other systems than Linux.
+/// False where the kernel has none and publishers pay for none: without the feature `park`, and on other systems than
+/// Linux.
 pub const fn may_stop_looking() -> bool {
     cfg!(any(loom, all(feature = "park", target_os = "linux")))
 }
@@ -286,8 +287,8 @@ pub mod barrier {
     const SYMMETRIC: u32 = 0;
     /// The light half is nothing, and publishers are to pay for a fence of their own.
     pub const FENCED: u32 = 1;
-    /// The light half is nothing. The heavy half interrupts the publisher, which then runs a whole fence, at any of its
-    /// [`point`]s or when it has [`ended`].
+    /// The light half is nothing. The heavy half interrupts the publisher, which then runs a whole fence, at any of
+    /// its [`point`]s or when it has [`ended`].
     pub const INTERRUPTS: u32 = 2;
     /// As `SYMMETRIC`, where several shards take turns.
     pub const TURNS: u32 = 3;
@@ -411,8 +412,8 @@ pub fn prefetch_write(address: *const u8) {
     let _ = address;
 }
 
-/// Sleeping on a 32-bit word until another thread wakes it: the kernel's futex, with its one guarantee that comparing and
-/// falling asleep are a single step.
+/// Sleeping on a 32-bit word until another thread wakes it: the kernel's futex, with its one guarantee that comparing
+/// and falling asleep are a single step.
 pub mod futex {
     use super::AtomicU32;
     use std::time::Duration;

@@ -1,15 +1,16 @@
-//! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and why neither misses a wake-up.
+//! Waiting: how a shard with nothing to do sleeps, how a producer without room waits, and why neither misses a
+//! wake-up.
 //!
 //! # Sleep
-//! A shard sleeps on its [`Bell`]. Before, it lets all its lane sets doze (by their [`Doorbell`]s) and looks at everything
-//! once more, so a publisher that it has not seen rings. A publisher pays a load, a test and a branch for that; the sleeper
-//! pays the barrier.
+//! A shard sleeps on its `Bell`. Before, it lets all its lane sets doze (by their `Doorbell`s) and looks at
+//! everything once more, so a publisher that it has not seen rings. A publisher pays a load, a test and a branch for
+//! that; the sleeper pays the barrier.
 //!
 //! # Room
-//! A producer without room announces itself in the lane's [`RoomWait`] and raises `ROOM` in the bell. The shard wakes it
-//! when `enough <= released`. The producer is a thread, which sleeps on a word, or a task, which leaves its waker (`task`).
-//! A thread is also woken by a release in the middle of a burst; a task only between bursts, since waking it runs code of
-//! its executor.
+//! A producer without room announces itself in the lane's `RoomWait` and raises `ROOM` in the bell. The shard wakes
+//! it when `enough <= released`. The producer is a thread, which sleeps on a word, or a task, which leaves its waker
+//! (`task`). A thread is also woken by a release in the middle of a burst; a task only between bursts, since waking
+//! it runs code of its executor.
 //!
 //! # The words of this folder
 //! | call | by | what it does |
@@ -20,13 +21,13 @@
 //! | `Bell::raise` | anyone but a publisher with room | calls the shard, and wakes it |
 //! | `Bell::calls`, `Bell::take` | shard | reads, and takes, what it is called for |
 //! | `Bell::announce`, `Bell::sleep`, `Bell::stay_up` | shard | prepares a sleep, sleeps, ends it |
-//! | [`settle`] | shard | the heavy fence after sets were let doze |
+//! | `settle` | shard | the heavy fence after sets were let doze |
 //! | `RoomWait::announce`, `RoomWait::offer` | producer, shard | waits for room, wakes |
 //!
 //! # Bounded sleeps
-//! Every sleep ends after [`NAP`]. A sleeper that finds then something to do for which it was not woken sleeps on for
-//! another `NAP`, so that a publisher which was preempted on its way to the bell has time to ring. If nothing rings in all
-//! that time, it counts a *rescue*: a wake-up that was lost. Reports show the count.
+//! Every sleep ends after `NAP`. A sleeper that finds then something to do for which it was not woken sleeps on for
+//! another `NAP`, so that a publisher which was preempted on its way to the bell has time to ring. If nothing rings
+//! in all that time, it counts a *rescue*: a wake-up that was lost. Reports show the count.
 #![forbid(unsafe_code)]
 
 #[cfg(any(feature = "gateway", loom))]
@@ -63,8 +64,8 @@ impl Backoff {
 
     /// Waits a little; returns whether it is time to sleep instead.
     pub fn pause(&mut self) -> bool {
-        // The models sleep at once: loom runs a thread that yields only after all others, and would never see it asleep
-        // before they end.
+        // The models sleep at once: loom runs a thread that yields only after all others, and would never see it
+        // asleep before they end.
         if cfg!(loom) {
             return true;
         }
@@ -81,11 +82,11 @@ impl Backoff {
 }
 
 /// Whether this kernel has the process-wide barrier (`membarrier`) with which a shard that goes to sleep spares every
-/// publisher a fence. Without it each publish into an engine pays for one. True where no shard sleeps or lets lane sets doze
-/// (no feature `park`).
+/// publisher a fence. Without it each publish into an engine pays for one. True where no shard sleeps or lets lane
+/// sets doze (no feature `park`).
 ///
-/// A filter of system calls that is installed after an engine has started can refuse the barrier later. A shard then does not
-/// sleep: it polls on, at most every 100 µs, and publishers pay nothing.
+/// A filter of system calls that is installed after an engine has started can refuse the barrier later. A shard then
+/// does not sleep: it polls on, at most every 100 µs, and publishers pay nothing.
 pub fn asymmetric_barrier() -> bool {
     asymmetric_fences()
 }
@@ -104,8 +105,8 @@ pub enum Wait {
 /// Empty polls before [`Wait::Yield`] and [`Wait::Park`] give the CPU away.
 pub const SPIN_POLLS: u32 = 512;
 
-/// Idleness before [`Wait::Park`] sleeps. Each sleep is at least this long after the one before, so a shard sleeps at most
-/// 20,000 times a second.
+/// Idleness before [`Wait::Park`] sleeps. Each sleep is at least this long after the one before, so a shard sleeps at
+/// most 20,000 times a second.
 pub const PARK_AFTER: Duration = Duration::from_micros(50);
 
 impl std::str::FromStr for Wait {
@@ -145,10 +146,10 @@ impl std::fmt::Display for Wait {
 /// But a request and its reply would wait for nothing. So the pace is learnt, at each poll that finds nothing: if
 /// several events came since the last such poll there is a stream, and the pause doubles; otherwise it halves.
 ///
-/// How long the pause may become is a matter of taste: a long one saves transfers (a lane alone is some 15 % faster with
-/// 64 than with 4), and is waited for by every event that comes during it (at half load, an engine's median latency
-/// is that of a bare disruptor with 4, and several times that with 64, while its throughput is the same). Shards use
-/// the default.
+/// How long the pause may become is a matter of taste: a long one saves transfers (a lane alone is some 15 % faster
+/// with 64 than with 4), and is waited for by every event that comes during it (at half load, an engine's median
+/// latency is that of a bare disruptor with 4, and several times that with 64, while its throughput is the same).
+/// Shards use the default.
 pub struct Pacer {
     spins: u32,
     spins_max: u32,

@@ -1,9 +1,9 @@
 //! Questions to a running shard: its handler's state, its latencies.
 //!
 //! # Mechanism
-//! A question is a command in the shard's mailbox, carried out on the shard's thread between two polls. The shard puts its
-//! answer into a [`Response`], which the caller waits for. The shard never waits: not for a lock that the caller holds, nor
-//! for the caller to take the answer.
+//! A question is a command in the shard's mailbox, carried out on the shard's thread between two polls. The shard
+//! puts its answer into a [`Response`], which the caller waits for. The shard never waits: not for a lock that the
+//! caller holds, nor for the caller to take the answer.
 #![forbid(unsafe_code)]
 
 use super::lifecycle::Engine;
@@ -34,8 +34,8 @@ pub enum AskError {
     /// The question panicked. The shard goes on.
     #[error("the question to {0} panicked")]
     Panicked(ShardId),
-    /// The shard has stopped, or did not answer within [`ASK_LIMIT`]. A shard that still runs carries the question out
-    /// later, when it comes to its mailbox; its answer is dropped.
+    /// The shard has stopped, or did not answer within [`ASK_LIMIT`]. A shard that still runs carries the question
+    /// out later, when it comes to its mailbox; its answer is dropped.
     #[error("{0} did not answer")]
     NoAnswer(ShardId),
     /// A shard cannot wait for its own answer.
@@ -68,7 +68,8 @@ impl<T> Response<T> {
         Response(self.0.clone())
     }
 
-    /// Shard: gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word is `GIVEN`.
+    /// Shard: gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word is
+    /// `GIVEN`.
     pub fn give(&self, value: T) {
         let given = self.0.value.try_with(|place| *place = Some(value));
         debug_assert!(given.is_some(), "the answer is taken before it was given");
@@ -109,9 +110,9 @@ impl<E: Send + 'static> Engine<E> {
     /// Runs a question on a shard's thread, between two polls, with the shard's handler, and waits for its result.
     ///
     /// # Errors
-    /// [`AskError`]. After [`AskError::NoAnswer`] the question may still run: a shard that was only late carries it out when
-    /// it comes to it, and a shard that ends drops it unread. A host-driven shard must be polled by another thread
-    /// meanwhile.
+    /// [`AskError`]. After [`AskError::NoAnswer`] the question may still run: a shard that was only late carries it
+    /// out when it comes to it, and a shard that ends drops it unread. A host-driven shard must be polled by another
+    /// thread meanwhile.
     pub fn ask<H: Handler<E>, T: Send + 'static>(
         &self,
         shard: ShardId,
@@ -139,7 +140,8 @@ impl<E: Send + 'static> Engine<E> {
     /// polls.
     ///
     /// # Errors
-    /// [`AskError`]. The tallies of a shard that answers, in time or late, are kept for the next call and for the report.
+    /// [`AskError`]. The tallies of a shard that answers, in time or late, are kept for the next call and for the
+    /// report.
     #[cfg(feature = "latency")]
     pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
         let classes = self.core.plan.classes.len();

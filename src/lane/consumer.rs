@@ -55,8 +55,8 @@ impl<E> LaneConsumer<E> {
 
     /// Whether the producer is gone, or the lane was closed. Events that were published before can still be handled.
     ///
-    /// A loop that ends with its producer asks *before* it polls: a producer that is gone has published its last event by
-    /// then. The other order can miss the events that were published in between.
+    /// A loop that ends with its producer asks *before* it polls: a producer that is gone has published its last
+    /// event by then. The other order can miss the events that were published in between.
     ///
     /// ```
     /// # use pelton::{Class, lane::lane};
@@ -94,8 +94,8 @@ impl<E> LaneConsumer<E> {
         ring.peek().map(|item| Head { item, shared, put_off })
     }
 
-    /// Gives back the slots that were passed, and wakes a thread that waits for them: what the shard serves next may take
-    /// long.
+    /// Gives back the slots that were passed, and wakes a thread that waits for them: what the shard serves next may
+    /// take long.
     ///
     /// As in [`Head::leave`], a thread that begins to wait at this moment may be missed here. It has raised the bell.
     #[inline(always)]
@@ -183,9 +183,9 @@ impl<'a, E> Head<'a, E> {
         // Counted before its slot may go back.
         counter(&shared.ledger.consumer).add(1);
         let passed = item.sequence().wrapping_add(1);
-        // Where slots went back in the middle of a burst, a thread that waits is woken now: the burst may be slow. One that
-        // begins to wait at this moment may be missed, since nothing orders this look after the release; it has raised the
-        // bell, so the end of the burst finds it.
+        // Where slots went back in the middle of a burst, a thread that waits is woken now: the burst may be slow.
+        // One that begins to wait at this moment may be missed, since nothing orders this look after the release; it
+        // has raised the bell, so the end of the burst finds it.
         if item.pass() {
             shared.room.offer_to_thread(passed);
         }

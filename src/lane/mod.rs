@@ -1,9 +1,9 @@
 //! The lane: a ring with a policy and a ledger. One lane for each (producer, shard, class).
 //!
 //! # Mechanism
-//! The producer's end claims a slot in the ring. If the ring refuses, it acts by the policy of the class: it waits, returns a
-//! refusal, or drops the event. Each outcome goes into the ledger exactly once, when it is known. After a publish the
-//! producer rings the doorbell of its lane set, which is one load while the shard looks at that set.
+//! The producer's end claims a slot in the ring. If the ring refuses, it acts by the policy of the class: it waits,
+//! returns a refusal, or drops the event. Each outcome goes into the ledger exactly once, when it is known. After a
+//! publish the producer rings the doorbell of its lane set, which is one load while the shard looks at that set.
 //!
 //! The consumer's end gives out one event at a time and counts its outcome.
 //!
@@ -102,8 +102,8 @@ fn region_need<E>(shape: &Shape) -> usize {
     shape.slots_need(ring::event_layout::<E>()).saturating_add(shape.payload_need())
 }
 
-/// Bytes of memory that [`lane`] takes for a class: slots, payload ring, and what its two ends share. The ends themselves are
-/// not in it: they are where you put them.
+/// Bytes of memory that [`lane`] takes for a class: slots, payload ring, and what its two ends share. The ends
+/// themselves are not in it: they are where you put them.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! loom models of lanes: no wake-up is missed, whatever sleeps and whatever wakes it, and the ledger is possible at any
-//! moment. The models' futex has no time limit, so a missed wake-up is a deadlock, which loom reports.
+//! loom models of lanes: no wake-up is missed, whatever sleeps and whatever wakes it, and the ledger is possible at
+//! any moment. The models' futex has no time limit, so a missed wake-up is a deadlock, which loom reports.
 
 use super::{LaneConsumer, LaneId, LaneProducer, LaneSpec, Refusal, region_need, shape_of};
 use crate::class::{Class, ClassId, Stamp};
@@ -46,8 +46,8 @@ fn park(rx: &LaneConsumer<u64>, door: &Doorbell) {
     door.answer();
 }
 
-/// Polls as a shard does until `events` have come, each in its turn, in bursts of at most `burst`. It sleeps when there is
-/// nothing to do, so a producer without room must call for it.
+/// Polls as a shard does until `events` have come, each in its turn, in bursts of at most `burst`. It sleeps when
+/// there is nothing to do, so a producer without room must call for it.
 fn serve(rx: &mut LaneConsumer<u64>, door: &Doorbell, events: u64, burst: u64) {
     let mut seen = 0;
     while seen < events {
@@ -274,8 +274,8 @@ fn a_ledger_that_is_read_while_events_run_is_possible() {
     });
 }
 
-/// Tasks instead of threads: every wake-up is a waker's, and an executor without one sleeps for ever. It may also poll
-/// for no reason.
+/// Tasks instead of threads: every wake-up is a waker's, and an executor without one sleeps for ever. It may also
+/// poll for no reason.
 #[cfg(feature = "async")]
 mod tasks {
     use super::*;

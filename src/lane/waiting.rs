@@ -146,8 +146,8 @@ impl LaneSide {
 }
 
 impl<E> LaneProducer<E> {
-    /// Whether a claim of `bytes` need not wait. Otherwise the waker is woken when half of what is in the lane has been
-    /// released: the caller then finds room for many events, and the shard does not wake it for each.
+    /// Whether a claim of `bytes` need not wait. Otherwise the waker is woken when half of what is in the lane has
+    /// been released: the caller then finds room for many events, and the shard does not wake it for each.
     pub(crate) fn poll_room(&mut self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
         let LaneProducer { ring, side } = self;
         if !side.must_wait(ring, bytes) {

@@ -1,11 +1,11 @@
 //! Scratch: memory that a handler may use for the length of a batch.
 //!
-//! One bumpalo arena per shard, of a fixed size, touched at start and emptied after each batch. Scratch itself never makes it
-//! grow: a request that does not fit is refused and counted, so a handler that outgrows its scratch shows in the report and
-//! not in the allocator.
+//! One bumpalo arena per shard, of a fixed size, touched at start and emptied after each batch. Scratch itself never
+//! makes it grow: a request that does not fit is refused and counted, so a handler that outgrows its scratch shows in
+//! the report and not in the allocator.
 //!
-//! Requests take `&self`, so several slices can be held at once. They are all gone when the arena is emptied, which takes
-//! `&mut self`.
+//! Requests take `&self`, so several slices can be held at once. They are all gone when the arena is emptied, which
+//! takes `&mut self`.
 #![forbid(unsafe_code)]
 
 use bumpalo::Bump;
@@ -46,7 +46,6 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
-    #[expect(clippy::mut_from_ref, reason = "each call gives out memory of its own")]
     pub fn slice<T: Copy>(&self, len: usize, value: T) -> Result<&mut [T], ScratchFull> {
         let asked = len.saturating_mul(size_of::<T>());
         if asked > self.bytes {
@@ -59,7 +58,6 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
-    #[expect(clippy::mut_from_ref, reason = "each call gives out memory of its own")]
     pub fn copy(&self, bytes: &[u8]) -> Result<&mut [u8], ScratchFull> {
         self.arena.try_alloc_slice_copy(bytes).map_err(|_| self.refuse(bytes.len()))
     }

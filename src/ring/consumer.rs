@@ -1,10 +1,10 @@
 //! The consumer's end: poll the next slot, handle in place, release.
 //!
 //! # Mechanism
-//! `head` is the next sequence wanted. The consumer loads that slot's word and nothing else, so a look at an empty ring
-//! costs one load of a line that the producer will write anyway. The released cursor is stored at the end of a batch,
-//! and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch does not make the
-//! ring look full for its whole length.
+//! `head` is the next sequence wanted. The consumer loads that slot's word and nothing else, so a look at an empty
+//! ring costs one load of a line that the producer will write anyway. The released cursor is stored at the end of a
+//! batch, and within it after [`RELEASE_EVERY`] slots or half of the ring, whichever is less: a slow batch does not
+//! make the ring look full for its whole length.
 
 use super::core::Core;
 use super::slots::{Slot, View};
@@ -72,9 +72,9 @@ impl<E> Consumer<E> {
 
     /// Whether one of the ends is closed. Events that were published before can still be consumed.
     ///
-    /// A loop that ends with its producer asks *before* it looks for events: a producer that is gone has published its
-    /// last event by then, so a ring that is closed first and empty afterwards stays empty. The other order can miss the
-    /// events that were published in between.
+    /// A loop that ends with its producer asks *before* it looks for events: a producer that is gone has published
+    /// its last event by then, so a ring that is closed first and empty afterwards stays empty. The other order can
+    /// miss the events that were published in between.
     ///
     /// ```
     /// # use pelton::ring::{Shape, ring};
@@ -152,8 +152,9 @@ impl<E> Drop for Consumer<E> {
 
 /// Events one after the other; dropping it releases those that were taken.
 ///
-/// A batch that is forgotten (`mem::forget`) has not passed the event that it lent last: the next batch begins with that one.
-/// So the events of a consumer that forgets batches are seen *at least once*; of one that drops them, exactly once.
+/// A batch that is forgotten (`mem::forget`) has not passed the event that it lent last: the next batch begins with
+/// that one. So the events of a consumer that forgets batches are seen *at least once*; of one that drops them,
+/// exactly once.
 ///
 /// ```compile_fail
 /// # use pelton::ring::{Shape, ring};

@@ -57,15 +57,15 @@ impl<E> Core<E> {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// Whether the ring is closed, for the consumer. If the producer closed it, every event that the producer published
-    /// before is visible to a look that follows this one.
+    /// Whether the ring is closed, for the consumer. If the producer closed it, every event that the producer
+    /// published before is visible to a look that follows this one.
     pub fn is_closed(&self) -> bool {
         // SYNC: closed (Acquire); pairs with `Core::close`.
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether the ring is closed, for the producer. Relaxed: the flag is the whole message, and a claim that misses it
-    /// is like one that came before it.
+    /// Whether the ring is closed, for the producer. Relaxed: the flag is the whole message, and a claim that misses
+    /// it is like one that came before it.
     #[inline(always)]
     pub(super) fn refuses_claims(&self) -> bool {
         self.closed.load(Ordering::Relaxed)

@@ -30,8 +30,8 @@
 //! 5. Payload bytes are claimed and given back in the order of the slots (`payload`).
 //!
 //! # What it does not do
-//! It does not wait, count, route or measure time: the floors above do. It cannot be cloned: a second producer gets a ring of
-//! its own.
+//! It does not wait, count, route or measure time: the floors above do. It cannot be cloned: a second producer gets a
+//! ring of its own.
 
 pub(crate) mod payload;
 pub(crate) mod slots;

@@ -90,8 +90,8 @@ impl Bytes {
         if n > left { position.wrapping_add(left) } else { position }
     }
 
-    /// Asks for ownership of lines that will be written soon: as many bytes as the payload at `position` has, some way
-    /// behind it, as for slots. Of long payloads only the beginning: the CPU's own prefetch goes on from there.
+    /// Asks for ownership of lines that will be written soon: as many bytes as the payload at `position` has, some
+    /// way behind it, as for slots. Of long payloads only the beginning: the CPU's own prefetch goes on from there.
     #[inline(always)]
     pub fn prefetch_write(&self, position: u64, n: u64) {
         let mask = self.len().wrapping_sub(1);

@@ -1,15 +1,15 @@
 //! The producer's end: claim, write in place, publish.
 //!
 //! # Mechanism
-//! `tail` is the next sequence to publish; `staged` events after it are written and kept back. The producer caches the
-//! consumer's released cursor as a `limit`, and loads it again only when `tail` has come to that. A publish is one Release
-//! store of the slot's word; no cursor is stored.
+//! `tail` is the next sequence to publish; `staged` events after it are written and kept back. The producer caches
+//! the consumer's released cursor as a `limit`, and loads it again only when `tail` has come to that. A publish is
+//! one Release store of the slot's word; no cursor is stored.
 //!
-//! The usual claim makes one comparison: `tail == granted`? `granted` is the `limit`, or `tail` itself while events are
-//! staged, so every unusual case takes the slow path.
+//! The usual claim makes one comparison: `tail == granted`? `granted` is the `limit`, or `tail` itself while events
+//! are staged, so every unusual case takes the slow path.
 //!
-//! Each claim asks the CPU for the line of a slot some way ahead. The consumer read that line last, and a store to it would
-//! otherwise wait until the line has come over.
+//! Each claim asks the CPU for the line of a slot some way ahead. The consumer read that line last, and a store to it
+//! would otherwise wait until the line has come over.
 
 use super::core::Core;
 use super::shape::Refused;
@@ -31,7 +31,8 @@ pub struct Producer<E> {
     slots: View<E>,
     /// The next sequence to publish.
     tail: u64,
-    /// The first sequence that may not be claimed without a look around: `limit`, or `tail` while something is staged.
+    /// The first sequence that may not be claimed without a look around: `limit`, or `tail` while something is
+    /// staged.
     granted: u64,
     /// The first sequence that may not be claimed, going by the consumer's cursor when last looked at.
     limit: u64,
@@ -246,8 +247,8 @@ impl<E> Producer<E> {
         let position = self.core.bytes.place(self.bytes_next, n as u64);
         // Possibly full, and after a second look really full?
         if !self.bytes_fit(position, n) {
-            // In either order: a producer that waits looks once more after its announcement, and then sees the bytes of
-            // the sequence that it waits on.
+            // In either order: a producer that waits looks once more after its announcement, and then sees the bytes
+            // of the sequence that it waits on.
             self.look_at_released();
             self.bytes_released = self.core.released_bytes();
             if !self.bytes_fit(position, n) {
@@ -378,8 +379,8 @@ impl<E> Claim<'_, E> {
             // No skip before an empty payload: the position stays where the last payload ended.
             let start = if used == 0 { producer.bytes_next } else { self.position };
             producer.bytes_next = start.wrapping_add(used as u64);
-            // SAFETY: the slot is the producer's until its word is stored, and `&mut self` makes this the only access.
-            // Model: `payload_wraps_without_overlap`.
+            // SAFETY: the slot is the producer's until its word is stored, and `&mut self` makes this the only
+            // access. Model: `payload_wraps_without_overlap`.
             unsafe { span.write(producer.core.bytes.span(start, used)) }
         }
     }

@@ -74,8 +74,8 @@ pub(crate) struct Slots<E> {
     mask: u64,
     layout: SlotLayout,
     _part: Part,
-    // The cells that it holds, not the events: what can be written through a shared pointer is invariant in `E`, or one
-    // end could be given a shorter lifetime than the other.
+    // The cells that it holds, not the events: what can be written through a shared pointer is invariant in `E`, or
+    // one end could be given a shorter lifetime than the other.
     _owns: PhantomData<Tracked<E>>,
 }
 
@@ -105,8 +105,8 @@ pub(crate) struct Slot<E> {
 }
 
 // SAFETY: a slot is the address of one. What may be done with it is said where it is used: the guards that hold one
-// (`Claim`, `Item`) borrow the half of the ring that the slot belongs to, and go to another thread only with that borrow.
-// An event then moves between threads, hence `E: Send`.
+// (`Claim`, `Item`) borrow the half of the ring that the slot belongs to, and go to another thread only with that
+// borrow. An event then moves between threads, hence `E: Send`.
 unsafe impl<E: Send> Send for Slot<E> {}
 
 // Not derived: a slot is a pointer, whatever the event is.

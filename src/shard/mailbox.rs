@@ -2,8 +2,8 @@
 //!
 //! # Mechanism
 //! A sender adds its command to a list, under a lock, and then raises `MAIL` in the shard's bell. The shard opens the
-//! mailbox only when its bell says that there is a command. It never waits for the lock: if a sender holds it, the shard
-//! raises `MAIL` again itself and tries at its next poll.
+//! mailbox only when its bell says that there is a command. It never waits for the lock: if a sender holds it, the
+//! shard raises `MAIL` again itself and tries at its next poll.
 //!
 //! # Invariants
 //! - A shard that takes `MAIL` and opens the mailbox finds every command whose sender raised that `MAIL`.

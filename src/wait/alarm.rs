@@ -1,10 +1,10 @@
 //! The alarm of a thread that sleeps elsewhere: in the system's `poll`, with its sockets.
 //!
 //! # Mechanism
-//! The sleeper arms the alarm, checks once more for work, and sleeps. A thread that brings work first stores it, and then
-//! checks whether the alarm is armed. Both put a full fence between their store and their load, so one of them sees the
-//! other's store: the sleeper the work, or the other thread the alarm. It rings once for each time that it was armed, so many
-//! threads that bring work cost one system call.
+//! The sleeper arms the alarm, checks once more for work, and sleeps. A thread that brings work first stores it, and
+//! then checks whether the alarm is armed. Both put a full fence between their store and their load, so one of them
+//! sees the other's store: the sleeper the work, or the other thread the alarm. It rings once for each time that it
+//! was armed, so many threads that bring work cost one system call.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicBool, Ordering, fence};
@@ -23,8 +23,8 @@ impl Alarm {
     pub fn arm(&self) {
         // Relaxed: the fences order it, and taking it off carries no data.
         self.armed.store(true, Ordering::Relaxed);
-        // SYNC: alarm: this fence and the one in `must_ring`: either the check that follows sees the work, or the thread that
-        // brought it sees the alarm.
+        // SYNC: alarm: this fence and the one in `must_ring`: either the check that follows sees the work, or the
+        // thread that brought it sees the alarm.
         fence(Ordering::SeqCst);
     }
 

@@ -2,14 +2,14 @@
 //!
 //! # Mechanism
 //! A word of bits on a line of its own, which the shard reads at every poll. Bit 0 says that the shard is asleep, the
-//! others what it is called for. To call is a read-modify-write, so either the caller sees the sleep or the shard, which
-//! announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell, which rings it where
-//! the shard would not see an event by itself.
+//! others what it is called for. To call is a read-modify-write, so either the caller sees the sleep or the shard,
+//! which announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell, which
+//! rings it where the shard would not see an event by itself.
 //!
 //! # The barrier
-//! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers that pay for none:
-//! the kernel's process-wide one. As that interrupts every running thread of the process, one shard at a time may use
-//! it; the others poll on. So does a shard to which the kernel refuses it.
+//! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers that pay for
+//! none: the kernel's process-wide one. As that interrupts every running thread of the process, one shard at a time
+//! may use it; the others poll on. So does a shard to which the kernel refuses it.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU32, BARRIER_TURN, Counter, Ordering, fence_heavy, forks, futex};
@@ -85,9 +85,9 @@ impl Bell {
         self.word.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
-    /// Announces a sleep, for which `doze` lets the shard's lane sets doze. After it the caller looks at everything once
-    /// more and then either sleeps or stays up. Returns false if the caller must not sleep now: it is called, another shard
-    /// uses the barrier, or the kernel refuses it.
+    /// Announces a sleep, for which `doze` lets the shard's lane sets doze. After it the caller looks at everything
+    /// once more and then either sleeps or stays up. Returns false if the caller must not sleep now: it is called,
+    /// another shard uses the barrier, or the kernel refuses it.
     pub fn announce(&self, doze: impl FnOnce()) -> bool {
         // One barrier at a time, process-wide. The loser polls on: it is late by the length of a system call.
         let Some(_turn) = BarrierTurn::take() else { return false };
@@ -114,17 +114,17 @@ impl Bell {
     }
 }
 
-/// Makes sure that a publisher to a set that was let doze before this call sees that, or that a look at its lanes after
-/// this call sees the publisher's event. Returns false if there is no barrier now: another shard uses it, or the kernel
-/// refuses it.
+/// Makes sure that a publisher to a set that was let doze before this call sees that, or that a look at its lanes
+/// after this call sees the publisher's event. Returns false if there is no barrier now: another shard uses it, or
+/// the kernel refuses it.
 pub(crate) fn settle() -> bool {
     let Some(_turn) = BarrierTurn::take() else { return false };
     // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
     fence_heavy()
 }
 
-/// The right to use the heavy fence. `BARRIER_TURN` is 0 while no shard has it; otherwise one more than its process's count
-/// of forks, since a child inherits the turn of a thread that it does not have.
+/// The right to use the heavy fence. `BARRIER_TURN` is 0 while no shard has it; otherwise one more than its process's
+/// count of forks, since a child inherits the turn of a thread that it does not have.
 struct BarrierTurn;
 
 /// Only models with several shards take turns: in the others it would be steps without a question.

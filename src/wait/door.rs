@@ -1,9 +1,9 @@
 //! The doorbell: how the publishers of one lane set make their shard look at their lanes again.
 //!
 //! # Mechanism
-//! A shard polls the lanes of sets that are *awake*. A set without events for some time *dozes*: the shard stops looking at
-//! it. Each set has a doorbell for each shard, one word on a line of its own, which its publisher reads after each publish
-//! and which is rarely written.
+//! A shard polls the lanes of sets that are *awake*. A set without events for some time *dozes*: the shard stops
+//! looking at it. Each set has a doorbell for each shard, one word on a line of its own, which its publisher reads
+//! after each publish and which is rarely written.
 //!
 //! ```text
 //!   publisher                                  shard that lets a set doze, or goes to sleep itself
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The two fences make one store-load barrier: at least one of the two sees the other's store. The shard pays for it
-//! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while its set is awake. To ring
-//! means to take `DOZING` off and to call the shard by its [`Bell`], which also wakes it.
+//! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while its set is awake. To
+//! ring means to take `DOZING` off and to call the shard by its [`Bell`], which also wakes it.
 //!
 //! Sets doze from the start, before they have a publisher, so the shard takes no part in attaching and detaching.
 #![forbid(unsafe_code)]

@@ -78,7 +78,8 @@ fn sleeper_with_an_alarm_misses_nothing() {
         while !is_all() {
             alarm.arm();
             if !is_all() {
-                // A bringer that is still to come rings. If that were missed, this would wait forever, and loom would report it.
+                // A bringer that is still to come rings. If that were missed, this would wait forever, and loom would
+                // report it.
                 thread::park();
             }
             alarm.disarm();

@@ -1,9 +1,10 @@
 //! Where the producer of one lane waits for room.
 //!
 //! # Mechanism
-//! A producer without room *announces* that it waits: it stores the released cursor that is `enough` for it, and swaps the
-//! word from `NOBODY` to `THREAD` or `TASK`. Then it looks for room once more, raises `ROOM` in the shard's bell, and sleeps.
-//! The shard *offers* room: where a producer waits and `enough <= released`, it swaps the word back and wakes the producer.
+//! A producer without room *announces* that it waits: it stores the released cursor that is `enough` for it, and
+//! swaps the word from `NOBODY` to `THREAD` or `TASK`. Then it looks for room once more, raises `ROOM` in the shard's
+//! bell, and sleeps. The shard *offers* room: where a producer waits and `enough <= released`, it swaps the word back
+//! and wakes the producer.
 //!
 //! ```text
 //!   producer                                     shard
@@ -13,9 +14,9 @@
 //!   sleep while word == THREAD                   word != NOBODY and enough <= released? then wake
 //! ```
 //!
-//! The producer pays no barrier. Raising is a read-modify-write of a word that the shard reads at every poll, so the shard
-//! sees it at one of its next polls, or in its last look before it sleeps. The shard then offers what it has released. If
-//! that is not enough, it offers again after each burst, as long as a producer waits.
+//! The producer pays no barrier. Raising is a read-modify-write of a word that the shard reads at every poll, so the
+//! shard sees it at one of its next polls, or in its last look before it sleeps. The shard then offers what it has
+//! released. If that is not enough, it offers again after each burst, as long as a producer waits.
 //!
 //! # Invariants
 //! - A producer that sleeps has raised `ROOM` after its announcement.
@@ -69,8 +70,8 @@ impl RoomWait {
         }
     }
 
-    /// Producer: announces that its thread waits, having last seen the consumer at `released`. The caller must then look for
-    /// room once more, raise `ROOM` in the shard's bell, and sleep.
+    /// Producer: announces that its thread waits, having last seen the consumer at `released`. The caller must then
+    /// look for room once more, raise `ROOM` in the shard's bell, and sleep.
     pub fn announce(&self, released: u64) {
         let _before = self.announce_as(THREAD, released.wrapping_add(1));
         // A task of the same producer had left its waker. It is woken now: nothing would wake it later.
@@ -80,8 +81,8 @@ impl RoomWait {
         }
     }
 
-    /// Producer: announces that its task waits until the consumer's cursor has come to `enough`. Returns false if its last
-    /// waker is being woken at this moment, so that there is no place for another.
+    /// Producer: announces that its task waits until the consumer's cursor has come to `enough`. Returns false if its
+    /// last waker is being woken at this moment, so that there is no place for another.
     #[cfg(feature = "async")]
     pub fn announce_task(&self, enough: u64, waker: &Waker, limit: Limit) -> bool {
         let set = self.task.set(waker, limit);
@@ -94,9 +95,9 @@ impl RoomWait {
     /// Returns which kind of producer was announced before.
     fn announce_as(&self, who: u32, enough: u64) -> u32 {
         self.enough.store(enough, Ordering::Relaxed);
-        // SYNC: room (AcqRel); pairs with `RoomWait::wake`. Release for the waker. Acquire, since an earlier announcement may
-        // have been taken off before this producer looked: the look that follows must see what was released, or closed,
-        // before that.
+        // SYNC: room (AcqRel); pairs with `RoomWait::wake`. Release for the waker. Acquire, since an earlier
+        // announcement may have been taken off before this producer looked: the look that follows must see what was
+        // released, or closed, before that.
         self.word.swap(who, Ordering::AcqRel)
     }
 
@@ -107,8 +108,8 @@ impl RoomWait {
 
     /// Producer: no longer waits. Returns whether it had been woken.
     pub fn withdraw(&self) -> bool {
-        // Relaxed: a swap goes on with the release sequence of the swap that it reads from, so an announcement that comes
-        // later still acquires from that one.
+        // Relaxed: a swap goes on with the release sequence of the swap that it reads from, so an announcement that
+        // comes later still acquires from that one.
         self.word.swap(NOBODY, Ordering::Relaxed) == NOBODY
     }
 
@@ -125,12 +126,12 @@ impl RoomWait {
         self.word.load(Ordering::Relaxed) == THREAD
     }
 
-    /// Shard: wakes the producer if it waits and `released` is enough for it, or its limit is over. Returns whether it still
-    /// waits.
+    /// Shard: wakes the producer if it waits and `released` is enough for it, or its limit is over. Returns whether
+    /// it still waits.
     pub fn offer(&self, released: u64) -> bool {
         // Relaxed: an `enough` of an earlier wait wakes too early, which is harmless, or not at all. In that case the
-        // producer has not raised `ROOM` for this wait yet, or the shard has not taken it: the offer that follows the taking
-        // sees its `enough`.
+        // producer has not raised `ROOM` for this wait yet, or the shard has not taken it: the offer that follows the
+        // taking sees its `enough`.
         let who = self.word.load(Ordering::Relaxed);
         if who == NOBODY {
             return false;
@@ -142,8 +143,8 @@ impl RoomWait {
         false
     }
 
-    /// Shard, within a burst: the same for a thread. A task is left alone: to wake it runs code of its executor, which waits
-    /// until the burst is over.
+    /// Shard, within a burst: the same for a thread. A task is left alone: to wake it runs code of its executor,
+    /// which waits until the burst is over.
     #[inline(always)]
     pub fn offer_to_thread(&self, released: u64) {
         // Relaxed, as in `offer`.
@@ -155,8 +156,8 @@ impl RoomWait {
     #[cold]
     #[inline(never)]
     fn offer_to_thread_slow(&self, released: u64) {
-        // SYNC: room (AcqRel); pairs with `RoomWait::announce_as`. Compared, since the thread may have withdrawn by now, and
-        // left a waker.
+        // SYNC: room (AcqRel); pairs with `RoomWait::announce_as`. Compared, since the thread may have withdrawn by
+        // now, and left a waker.
         if self.is_enough(released)
             && self.word.compare_exchange(THREAD, NOBODY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
@@ -164,8 +165,8 @@ impl RoomWait {
         }
     }
 
-    /// Whether `released` is enough for the producer. Sequences: which of two comes first shows in their difference, also
-    /// after they have wrapped.
+    /// Whether `released` is enough for the producer. Sequences: which of two comes first shows in their difference,
+    /// also after they have wrapped.
     fn is_enough(&self, released: u64) -> bool {
         self.enough.load(Ordering::Relaxed).wrapping_sub(released) as i64 <= 0
     }

@@ -1,10 +1,11 @@
 //! A task that waits for room: its waker, and its limit.
 //!
 //! # Mechanism
-//! The waker lies in a cell whose users never wait for each other. The producer finds it in use only while its last waker is
-//! being taken out to be woken; it then polls again. The shard finds it in use only while the producer puts a new waker in; it
-//! then leaves it, since the producer will announce that waker, and its look after the announcement sees what the shard has
-//! released. Of several threads that would wake the task, the announcement (`RoomWait`'s word) lets one through.
+//! The waker lies in a cell whose users never wait for each other. The producer finds it in use only while its last
+//! waker is being taken out to be woken; it then polls again. The shard finds it in use only while the producer puts
+//! a new waker in; it then leaves it, since the producer will announce that waker, and its look after the
+//! announcement sees what the shard has released. Of several threads that would wake the task, the announcement
+//! (`RoomWait`'s word) lets one through.
 #![forbid(unsafe_code)]
 
 use crate::clock::Clock;
