@@ -54,15 +54,21 @@ pub fn many(n: u64, thing: &str) -> String {
     format!("{} {thing}{es}", count(n))
 }
 
-/// A text with its control characters, line separators and marks of direction escaped, so that no name or argument breaks a
-/// line, moves a terminal's cursor or reverses what follows it.
+/// Whether a character only shows itself: no control character, line separator or mark of direction.
+pub fn is_printable(c: char) -> bool {
+    let is_mark =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !is_mark
+}
+
+/// A text with what is not [printable](is_printable) escaped, so that no name or argument breaks a line, moves a terminal's
+/// cursor or reverses what follows it.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let is_mark = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match c.is_control() || is_mark {
-            true => shown.extend(c.escape_debug()),
-            false => shown.push(c),
+        match is_printable(c) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_debug()),
         }
     }
     shown

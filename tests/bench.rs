@@ -457,7 +457,14 @@ fn a_sweep_goes_through_rates_and_tells_where_the_knees_are() {
     }
     let cliff = ["cliff", "--json", "--rounds", "1", "--events", "1000", "--svg", path];
     answers(&cliff);
-    assert!(folder.path().join("cliff.svg").exists());
+    let chart = folder.path().join("cliff.svg");
+    fs::write(&chart, "precious").unwrap();
+    let done = bench(&cliff);
+    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{}", done.err);
+    assert!(done.err.contains("cliff.svg is there already; another name, or --force"), "{}", done.err);
+    assert_eq!(fs::read_to_string(&chart).unwrap(), "precious");
+    answers(&[&cliff[..], &["--force"]].concat());
+    assert_ne!(fs::read_to_string(&chart).unwrap(), "precious");
 }
 
 #[test]

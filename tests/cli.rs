@@ -272,7 +272,11 @@ fn a_generated_log_flows_through_a_pipe() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("made.log");
     let path = path.to_str().unwrap();
-    assert_eq!(run(&[&make[..], &["-o", path]].concat()).code, Some(0));
+    fs::write(path, "precious").unwrap();
+    let done = run(&[&make[..], &["-o", path]].concat());
+    assert_eq!((done.code, fs::read_to_string(path).unwrap().as_str()), (Some(2), "precious"));
+    assert!(done.err.contains("is there already; another name, or --force, would work"), "{}", done.err);
+    assert_eq!(run(&[&make[..], &["--force", "-o", path]].concat()).code, Some(0));
     let file = object(&run(&[&["replay", path, "--json"][..], &SMALL].concat()));
     assert_eq!(file["report"], json["report"]);
 }

@@ -327,11 +327,10 @@ fn the_script_has_all_commands_and_changes_nothing() {
     // What somebody has edited is not written over.
     let again = doctor(&[&format!("--fix-script={}", file.display())]);
     assert_eq!((again.code, again.out.as_str()), (Some(2), ""), "{}", again.err);
-    assert!(
-        again.err.contains("is there already") && again.err.contains("fix-2.sh would work"),
-        "{}",
-        again.err
-    );
+    assert!(again.err.contains("is there already; another name, or --force, would work"), "{}", again.err);
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
+    let forced = doctor(&["--no-measure", "--force", &format!("--fix-script={}", file.display())]);
+    assert!(forced.out.contains("written: "), "{}{}", forced.out, forced.err);
     let commands: Vec<&str> =
         printed.out.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let fixes =

@@ -67,7 +67,7 @@ pub use table::{About, Items, Listed, NAMED, Rows, Table};
 pub use write::{Notes, write};
 
 use crate::engine::Plan;
-use crate::host::Host;
+use crate::host::{Host, read_text};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -104,13 +104,12 @@ pub fn load(path: impl AsRef<Path>) -> Result<Plan, LoadError> {
 }
 
 impl Sources {
-    /// Reads a file.
+    /// Reads a file of at most 1 MiB.
     ///
     /// # Errors
     /// [`LoadError::Read`].
     pub fn with_file(mut self, path: &Path) -> Result<Self, LoadError> {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| LoadError::Read { path: path.to_path_buf(), error })?;
+        let text = read_text(path).map_err(|error| LoadError::Read { path: path.to_path_buf(), error })?;
         self.file = Some((path.display().to_string(), text));
         Ok(self)
     }

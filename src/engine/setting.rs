@@ -230,10 +230,10 @@ impl Kind {
             (Kind::Whole(range), Value::Word(word)) => range.word == Some(word),
             (Kind::OneOf(words), Value::Word(word)) => words.contains(&word.as_ref()),
             (Kind::OneOfOr(words, prefix, _), Value::Word(word)) => {
-                let rest = word.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('\0'));
+                let rest = word.strip_prefix(prefix).filter(|rest| !rest.is_empty() && is_line(rest));
                 rest.is_some() || words.contains(&word.as_ref())
             }
-            (Kind::Text(_), Value::Word(text)) => !text.contains('\0'),
+            (Kind::Text(_), Value::Word(text)) => is_line(text),
             (Kind::Cpus(known), Value::Word(word)) => known == word,
             (Kind::Texts, Value::Texts(texts)) => texts.iter().all(|text| is_of_list(text)),
             (Kind::Secret, Value::Secret(secret)) => !secret.reveal().contains('\0'),
@@ -250,7 +250,7 @@ impl Kind {
         }
         let limit = match (self, value) {
             // There is nothing else that such a text may not have.
-            (Kind::Text(what), Value::Word(_)) => format!("{what}, without NUL bytes"),
+            (Kind::Text(what), Value::Word(_)) => format!("{what}, without control characters"),
             _ => self.to_string(),
         };
         Err(Unfit { limit, works: self.example(&written) })
@@ -340,6 +340,12 @@ fn name_of<'a>(written: &Written<'a>, words: &[&str]) -> Option<&'a str> {
 pub(crate) fn likest<'a>(text: &str, words: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     let like = |word: &&str| word.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
     words.rev().max_by_key(like)
+}
+
+/// Whether a text is one line that any program can show: no control characters. One with a line break would forge lines of
+/// whatever lists it.
+fn is_line(text: &str) -> bool {
+    !text.contains(char::is_control)
 }
 
 /// Whether a text may stand in a list, as a file and as an option write it.
@@ -461,8 +467,8 @@ mod tests {
             assert_eq!(seconds.read(&Written::Bare(text)).unwrap_err().works, works, "{text}");
         }
         assert_eq!(
-            Kind::Text("a name").read(&Written::Text("a\0")).unwrap_err().limit,
-            "a name, without NUL bytes"
+            Kind::Text("a name").read(&Written::Text("a\r\nb:1")).unwrap_err().limit,
+            "a name, without control characters"
         );
         let spans = Kind::Whole(Range::new(1, u64::MAX).or_word("none"));
         assert_eq!(spans.read(&Written::Text("none")), Ok("none".into()));

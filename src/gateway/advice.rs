@@ -3,15 +3,25 @@
 
 use super::places::spares;
 use super::settings::{Options, named};
-use crate::engine::PlanError;
+use crate::engine::{PlanError, Secret};
 use crate::host::Host;
 use crate::views::Measure;
+use std::net::SocketAddr;
 
 /// Descriptors that a process has besides those of its gateway: its three streams, and a few of whatever it embeds.
 const OTHERS: u64 = 16;
 
 /// Descriptors of a gateway thread: its two polls, and what wakes it.
 const OF_THREAD: u64 = 3;
+
+/// Bytes of a password that is not guessed: each connection has a few tries, and there may be 10,000 connections and more a
+/// second. Twelve random letters and digits outlast that by billions of years.
+const PASSWORD_BYTES_USUAL: usize = 12;
+
+/// Whether an address is reached from other machines.
+pub(super) fn is_reached(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|address| !address.ip().to_canonical().is_loopback())
+}
 
 /// Bytes of an `XADD` around its fields.
 fn around_fields(stream: &str, args_max: u32) -> u64 {
@@ -55,7 +65,46 @@ impl Options {
                 found.push(PlanError::new(setting, max, limit, works).warning());
             }
         }
+        found.extend(self.advice_of_access());
         found
+    }
+
+    /// What gives access to more than is usually meant. With `exposed` it is meant.
+    fn advice_of_access(&self) -> Vec<PlanError> {
+        if self.exposed {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let has_password = self.password.is_some() || self.password_file.is_some();
+        for (key, list) in [("listen", &self.listen), ("listen_critical", &self.listen_critical)] {
+            for address in list.iter().filter(|address| has_password && is_reached(address)) {
+                let limit = "one of listen_tls or of loopback, as the password is sent to it unencrypted";
+                let works = "listen_tls, or exposed = true where that is meant,";
+                found.push(PlanError::new(named(key), format!("'{address}'"), limit, works).warning());
+            }
+        }
+        if self.unix_socket.is_some() && self.unix_mode & 0o007 != 0 && !has_password {
+            let mode = format!("'{:04o}'", self.unix_mode);
+            let limit = "'0600' or '0660' where there is neither a password nor exposed = true, as every user of this \
+                         machine may connect";
+            found.push(PlanError::new(named("unix_mode"), mode, limit, "'0660'").warning());
+        }
+        found.extend(
+            self.password.as_ref().and_then(|password| self.advice_of_password("password", password)),
+        );
+        found
+    }
+
+    /// Whether a password can be guessed where others may try.
+    pub(super) fn advice_of_password(&self, key: &str, password: &Secret) -> Option<PlanError> {
+        let mut all = self.listen.iter().chain(&self.listen_critical).chain(&self.listen_tls);
+        if password.reveal().len() >= PASSWORD_BYTES_USUAL || !all.any(|address| is_reached(address)) {
+            return None;
+        }
+        let limit = format!(
+            "{PASSWORD_BYTES_USUAL} bytes or more where others reach an address, as shorter passwords can be guessed"
+        );
+        Some(PlanError::new(named(key), "a short password", limit, "a longer one").warning())
     }
 
     /// Descriptors that a process takes with all of its gateway's connections.

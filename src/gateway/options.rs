@@ -55,7 +55,8 @@ pub struct Options {
     pub password: Option<Secret>,
     /// A file that has the password on its first line.
     pub password_file: Option<PathBuf>,
-    /// Whether addresses that others can reach may be listened at without a password.
+    /// Whether others are meant to reach addresses, or a Unix socket of mode 0666, without a password, or to send one
+    /// unencrypted.
     pub exposed: bool,
     /// Wrong passwords of a connection before it is closed, 1 or more.
     pub auth_tries_max: u32,

@@ -20,6 +20,9 @@
 //! | an address that others reach has a password, or is meant to be exposed |
 //! | encrypted addresses have a certificate and its key, in a build that can encrypt |
 //! | the password stands in one place |
+//! | a password is not sent unencrypted, unless that is meant |
+//! | a password that others may guess is not short |
+//! | a Unix socket for every user has a password, unless none is meant |
 //! | a Unix socket's path is one that the system takes |
 //! | only a Unix socket that there is can be critical |
 //! | the machine has the files that are named, and they hold what they should |
@@ -36,7 +39,7 @@ use super::tls::{Flaw, Terms};
 use crate::engine::rules::not_there;
 use crate::engine::setting::likest;
 use crate::engine::{PlanError, Secret};
-use crate::host::Host;
+use crate::host::{Host, read_text};
 use crate::views::ROOM_MAX;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -92,7 +95,13 @@ impl Options {
         let is_told = |flaw: &PlanError| unread.iter().any(|told| told.setting == flaw.setting);
         // A pipe gives what it has once, and that is for the start.
         let is_file = self.password_file.as_ref().is_some_and(|path| path.is_file());
-        let secret = if is_file { self.secret().err() } else { None };
+        let secret = match is_file.then(|| self.secret()) {
+            Some(Err(flaw)) => Some(flaw),
+            Some(Ok(password)) if !self.exposed => password
+                .and_then(|password| self.advice_of_password("password_file", &password))
+                .map(PlanError::here),
+            _ => None,
+        };
         let flaws: Vec<_> =
             self.flaw_of_terms().into_iter().chain(secret).filter(|flaw| !is_told(flaw)).collect();
         missing.into_iter().chain(unread).chain(flaws).chain(scarce).collect()
@@ -137,17 +146,17 @@ impl Options {
         })
     }
 
-    /// The password that clients must say: that of the settings, or the first line of the file. `None` where nobody asks
-    /// for one.
+    /// The password that clients must send: that of the settings, or the first line of the file. `None` where no password is
+    /// needed.
     ///
     /// # Errors
-    /// A file that cannot be read, or has no password on its first line.
+    /// A file that cannot be read, is larger than 1 MiB, or has no password on its first line.
     pub fn secret(&self) -> Result<Option<Secret>, PlanError> {
         let Some(path) = &self.password_file else { return Ok(self.password.clone()) };
         let refuse = |limit: String| {
             Err(PlanError::new(named("password_file"), quoted(path), limit, "the path of one").here())
         };
-        match std::fs::read_to_string(path) {
+        match read_text(path) {
             Err(error) => refuse(format!("a file that can be read, and here: {error}")),
             Ok(text) => match Secret::new(text.lines().next().unwrap_or_default()) {
                 secret if secret.is_set() => Ok(Some(secret)),

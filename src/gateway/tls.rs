@@ -12,18 +12,15 @@
 //! - Who sends what is no TLS is told so by an alert, once; nothing of it reaches the parser.
 #![forbid(unsafe_code)]
 
+use crate::host::{BYTES_MAX, read_bounded};
 use mio::net::TcpStream;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{Error, ServerConfig, ServerConnection};
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-
-/// The largest file of certificates or of a key, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What one read takes from the socket while nothing comes of it, in bytes: a whole handshake, or many empty records.
 const FRUITLESS_BYTES_MAX: usize = 64 << 10;
@@ -46,13 +43,13 @@ impl Terms {
     /// # Errors
     /// [`Flaw`].
     pub fn load(certificate: &Path, key: &Path) -> Result<Terms, Flaw> {
-        let text = read_bounded(certificate).map_err(Flaw::Certificate)?;
+        let text = read_pem(certificate).map_err(Flaw::Certificate)?;
         let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|error| Flaw::Certificate(of_pem(error, "a certificate")))?;
         if chain.is_empty() {
             return Err(Flaw::Certificate(of_pem(PemError::NoItemsFound, "a certificate")));
         }
-        let text = read_bounded(key).map_err(Flaw::Key)?;
+        let text = read_pem(key).map_err(Flaw::Key)?;
         let own = PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
             let kind = if text.windows(9).any(|word| word == b"ENCRYPTED") { "an unencrypted" } else { "a" };
             Flaw::Key(of_pem(error, &format!("{kind} private key")))
@@ -74,16 +71,11 @@ impl Terms {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text));
-    match read {
-        Err(error) => Err(format!("a file that can be read, and here: {error}")),
-        Ok(bytes) if bytes as u64 > FILE_BYTES_MAX => {
-            Err(format!("a PEM file of at most {FILE_BYTES_MAX} bytes"))
-        }
-        Ok(_) => Ok(text),
-    }
+fn read_pem(path: &Path) -> Result<Vec<u8>, String> {
+    read_bounded(path).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => format!("a PEM file of at most {BYTES_MAX} bytes"),
+        _ => format!("a file that can be read, and here: {error}"),
+    })
 }
 
 /// What a file must be that is no PEM file, or has not in it what it should.

@@ -3,11 +3,38 @@
 
 use std::fmt;
 use std::fs::File;
+#[cfg(any(feature = "config", feature = "gateway"))]
+use std::io;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-/// More than any of these files has, so that one which never ends is read to an end.
-const BYTES_MAX: u64 = 1 << 20;
+/// More bytes than any of these files has, or any file of settings needs: one that never ends is read to an end.
+pub(crate) const BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a file of at most [`BYTES_MAX`] bytes: settings, a password, a certificate.
+///
+/// # Errors
+/// What the system returns; [`ErrorKind::FileTooLarge`], as soon as that many bytes are read.
+#[cfg(any(feature = "config", feature = "gateway"))]
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        let what = format!("the file is larger than {BYTES_MAX} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
+}
+
+/// The same of a text.
+///
+/// # Errors
+/// As [`read_bounded`]; [`ErrorKind::InvalidData`] where it is not UTF-8.
+#[cfg(any(feature = "config", feature = "gateway"))]
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read_bounded(path)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
+}
 
 /// Why something is not known, in words that end a sentence: `/proc/meminfo is not there`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,6 +28,10 @@ mod group;
 #[cfg(feature = "affinity")]
 pub(crate) use cpus::mask;
 pub use cpus::{available, list, nameable, parse_list, siblings};
+#[cfg(any(feature = "config", feature = "gateway"))]
+pub(crate) use files::read_text;
+#[cfg(feature = "tls")]
+pub(crate) use files::{BYTES_MAX, read_bounded};
 pub use files::{Files, Seen, Unknown};
 pub use mounts::file_system;
 

@@ -29,10 +29,15 @@ pub fn any_value(kind: Kind, dice: &mut Dice) -> Value {
             0 => format!("{prefix}größer \\ \"kleiner\"").into(),
             _ => (*dice.pick(words)).into(),
         },
-        Kind::Text(_) => {
-            (*dice.pick(&["orders", "a \"quoted\" one", "tab\tand\u{7f}", "größer \\ kleiner", "#x", "x: y"]))
-                .into()
-        }
+        Kind::Text(_) => (*dice.pick(&[
+            "orders",
+            "a \"quoted\" one",
+            "wide\u{3000}and\u{a0}",
+            "größer \\ kleiner",
+            "#x",
+            "x: y",
+        ]))
+        .into(),
         Kind::Cpus(word) if dice.below(3) == 0 => word.into(),
         Kind::Texts => {
             let texts = ["127.0.0.1:0", "[::1]:6380", "a \"quoted\" one", "größer \\ kleiner"];

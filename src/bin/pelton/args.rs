@@ -209,6 +209,9 @@ pub struct GenerateArgs {
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `pelton bench`.
@@ -229,6 +232,9 @@ pub struct BenchArgs {
     /// With latency: write each contender's percentiles to this folder, as HdrHistogram's plotter reads them
     #[arg(long, value_name = "FOLDER")]
     pub hgrm: Option<PathBuf>,
+    /// Overwrite charts and percentiles that are there
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub settings: SettingArgs<OfBench>,
 }

@@ -3,6 +3,7 @@
 use crate::args::BenchArgs;
 use crate::config::Told;
 use crate::failure::Failure;
+use crate::files;
 use crate::format::{clean, count, cpus};
 use crate::page::{Page, Rows};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,7 +14,7 @@ use pelton::measure::rounds::{Estimate, Step};
 use pelton::measure::{Answer, Question};
 use serde::Serialize;
 use std::io::{IsTerminal, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The longest model of a CPU that is shown whole, in characters.
 const MODEL_CHARS_MAX: usize = 48;
@@ -27,6 +28,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let (questions, mut settings) = (args.questions(), args.start()?);
     // Before the first is asked: what cannot be should be told at once.
     let asked = Told::bench(&args.settings.sources()?, &mut settings)?.ask(&questions, &settings)?;
+    // A measurement takes long, so its files are looked for first.
+    for (question, ..) in &asked {
+        let name = question.name();
+        [&args.svg, &args.hgrm].into_iter().flatten().try_for_each(|folder| is_free(args, folder, name))?;
+    }
     let bar = bar();
     let mut page = Page::new();
     let mut root = Root { answers: Vec::new() };
@@ -52,6 +58,18 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     page.flush()
 }
 
+/// Whether a folder has no chart or percentiles of a question: what its files will be called is known with its answer.
+fn is_free(args: &BenchArgs, folder: &Path, question: &str) -> Result<(), Failure> {
+    let is_own = |path: &Path| {
+        let stem =
+            path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.strip_prefix(question));
+        let is_known = path.extension().is_some_and(|end| end == "svg" || end == "hgrm");
+        is_known && stem.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let mut paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.find(|path| is_own(path)).map_or(Ok(()), |path| files::check_is_free(&path, args.force))
+}
+
 /// Writes the files that were asked for; says which.
 fn write(args: &BenchArgs, answer: &Answer) -> Result<Vec<PathBuf>, Failure> {
     let charts = args.svg.iter().flat_map(|folder| {
@@ -67,12 +85,8 @@ fn write(args: &BenchArgs, answer: &Answer) -> Result<Vec<PathBuf>, Failure> {
     let mut written = Vec::new();
     for (path, text) in charts.chain(percentiles) {
         let folder = path.parent().unwrap_or(&path);
-        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, text)).map_err(|error| {
-            Failure::Run(format!(
-                "{} could not be written: {error}; name a folder that can be written to",
-                path.display()
-            ))
-        })?;
+        std::fs::create_dir_all(folder).map_err(|error| files::failed(&path, &error))?;
+        files::write(&path, args.force, &text)?;
         written.push(path);
     }
     Ok(written)

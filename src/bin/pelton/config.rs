@@ -13,6 +13,7 @@ use pelton::host::Host;
 use pelton::measure::{BENCH, MeasureError, Question, Settings, check};
 use pelton::weblog::feed::Entry;
 use pelton::weblog::{Options, REPLAY, ReplayError, configure};
+use pelton::words::printable;
 use std::alloc::Layout;
 use std::io::{Write, stderr};
 use std::path::Path;
@@ -143,7 +144,7 @@ impl Told {
             let text = self.plan().summary(self.event, Some(&self.host));
             for line in text.lines() {
                 let indent = &line[..line.len() - line.trim_start().len()];
-                for line in hanging(columns, indent, "    ", line) {
+                for line in hanging(columns, indent, "    ", &printable(line)) {
                     let _ = writeln!(err, "{line}");
                 }
             }
@@ -156,7 +157,7 @@ impl Told {
         let warnings = self.config.problems().of(Severity::Warning);
         for warning in warnings.filter(|warning| told.iter().all(|told| told.setting != warning.setting)) {
             let (first, others) = (format!("{indent}warning: "), format!("{indent}    "));
-            for line in hanging(columns, &first, &others, &warning.to_string()) {
+            for line in hanging(columns, &first, &others, &printable(&warning.to_string())) {
                 let _ = writeln!(err, "{line}");
             }
         }

@@ -26,7 +26,7 @@ pub struct InitArgs {
     /// Where to write it [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write over a file that is there
+    /// Overwrite a file that is there
     #[arg(long)]
     pub force: bool,
     /// Draft one for `pelton run`: [gateway], and a stream for each class. Events are records of 24 bytes, payloads the

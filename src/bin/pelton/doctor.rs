@@ -2,6 +2,7 @@
 
 use crate::args::number;
 use crate::failure::Failure;
+use crate::files;
 use crate::format::{bytes, clean, count, cpus, nanos};
 use crate::page::{Ink, Page, Rows};
 use crate::{config, machine};
@@ -9,8 +10,6 @@ use clap::Args;
 use pelton::doctor::{Doctor, Figures, Finding, GAP_NS_MIN, Report, Settings, State, Syncs, Topic};
 use pelton::words::wrap;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,10 +39,12 @@ pub struct DoctorArgs {
     /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
-    /// Write a script of what an administrator would run, to FILE, which must not be there yet; without FILE print it
-    /// alone, and measure nothing
+    /// Write a script of what an administrator would run, to FILE; without FILE print it alone, and measure nothing
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
     fix_script: Option<PathBuf>,
+    /// Overwrite a script that is there
+    #[arg(long, requires = "fix_script")]
+    force: bool,
 }
 
 impl DoctorArgs {
@@ -92,8 +93,9 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         ]));
     }
     // Before anybody waits for what is measured.
-    if let Some(file) = args.fix_script.as_deref().filter(|file| !prints_script && file.exists()) {
-        return Err(there_already(file));
+    let file = args.fix_script.as_deref().filter(|_| !prints_script);
+    if let Some(file) = file {
+        files::check_is_free(file, args.force)?;
     }
     let doctor = Doctor::new(&args.settings()?)?;
     let is_page = !args.json && !prints_script;
@@ -104,8 +106,8 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let measured = if prints_script { None } else { doctor.measure() };
     let report = doctor.report(findings, measured);
     let script = args.fix_script.as_ref().map(|_| report.fix_script()).unwrap_or_default();
-    if let Some(file) = args.fix_script.as_ref().filter(|_| !prints_script) {
-        write(file, &script)?;
+    if let Some(file) = file {
+        files::write(file, args.force, &script)?;
     }
     let written = shown.and_then(|()| {
         if prints_script {
@@ -135,30 +137,6 @@ fn show_begin(page: &mut Page, doctor: &Doctor, findings: &[Finding]) -> Result<
         page.title(&format!("Measuring for up to {} s", span.as_secs()))?;
     }
     page.flush()
-}
-
-fn write(file: &Path, script: &str) -> Result<(), Failure> {
-    let written = File::create_new(file).and_then(|mut file| file.write_all(script.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => there_already(file),
-        _ => {
-            Failure::Run(format!("{} could not be written: {error}; name a file that can be", file.display()))
-        }
-    })
-}
-
-/// An administrator may have edited it.
-fn there_already(file: &Path) -> Failure {
-    let [stem, end] =
-        [file.file_stem(), file.extension()].map(|part| part.map(|part| part.to_string_lossy()));
-    let (stem, end) = (stem.unwrap_or_default(), end.map_or(String::new(), |end| format!(".{end}")));
-    let other = (2..).map(|n| file.with_file_name(format!("{stem}-{n}{end}"))).find(|file| !file.exists());
-    let other = other.unwrap_or_default();
-    Failure::Settings(vec![format!(
-        "fix-script: {} is there already; {} would work",
-        file.display(),
-        other.display()
-    )])
 }
 
 fn verdict(report: &Report) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use pelton::engine::{Against, PlanError, PlanErrors, Severity, StartError};
 use pelton::gateway::{ListenError, ServeError};
 use pelton::measure::MeasureError;
 use pelton::weblog::ReplayError;
-use pelton::words::{many, wrap};
+use pelton::words::{many, printable, wrap};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -48,7 +48,7 @@ impl Failure {
         };
         let mut err = io::stderr().lock();
         let reads = err.is_terminal();
-        for sentence in sentences.iter().map(|sentence| format!("error: {sentence}")) {
+        for sentence in sentences.iter().map(|sentence| format!("error: {}", printable(sentence))) {
             // Programs find a sentence on each line. There is nobody left to tell if this fails.
             let lines = if reads { wrap(&sentence, page::width()) } else { vec![sentence] };
             lines.iter().for_each(|line| drop(writeln!(err, "{line}")));
@@ -143,7 +143,7 @@ fn tell(problems: &Problems, file: Option<(&str, &str)>) -> ExitCode {
     } else {
         for problem in &problems.0 {
             let weight = if problem.severity == Severity::Error { "error" } else { "warning" };
-            let _ = writeln!(err, "{weight}: {problem}");
+            let _ = writeln!(err, "{weight}: {}", printable(&problem.to_string()));
         }
     }
     ExitCode::from(problems::code(problems, false))

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use pelton::engine::Value;
 /// CPUs as the kernel lists them: `0-3,7`.
 pub use pelton::host::list as cpus;
-pub use pelton::words::{bytes, count, many, nanos};
+pub use pelton::words::{bytes, count, many, nanos, printable};
 
 /// The median, the 99th and the 99.9th percentile, and the greatest; all 0 where nothing was recorded.
 pub fn quantiles(histogram: &Histogram<u64>) -> [u64; 4] {
@@ -26,14 +26,9 @@ pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "–".into() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
 }
 
-/// Text of a log for a terminal: what would move the cursor or change colours is written out, what is too long is cut.
+/// Text of a log for a terminal: what would move the cursor or change colours is escaped, what is too long is cut.
 pub fn clean(text: &str, chars_max: usize) -> String {
-    let mut clean = String::new();
-    for c in text.chars() {
-        // The bidirectional marks are no control characters, but turn a line around.
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns { clean.extend(c.escape_default()) } else { clean.push(c) }
-    }
+    let clean = printable(text);
     if clean.chars().count() <= chars_max {
         return clean;
     }

@@ -2,9 +2,9 @@
 
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
+use crate::files;
 use pelton::weblog::generate::GENERATED_LINE_BYTES_MAX;
 use pelton::weblog::{Generator, Settings};
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 /// Large enough that system calls do not count.
@@ -23,13 +23,8 @@ pub fn run(args: &GenerateArgs) -> Result<(), Failure> {
     match &args.output {
         None => write(generator, io::stdout().lock()).map_err(Failure::output),
         Some(path) => {
-            let failed = |error: io::Error| {
-                let path = path.display();
-                Failure::Run(format!(
-                    "`{path}` could not be written: {error}; check its folder, its rights and the disk"
-                ))
-            };
-            write(generator, File::create(path).map_err(failed)?).map_err(failed)
+            let file = files::create(path, args.force)?;
+            write(generator, file).map_err(|error| files::failed(path, &error))
         }
     }
 }

@@ -2,24 +2,23 @@
 
 use crate::config_args::InitArgs;
 use crate::failure::Failure;
+use crate::files;
 use crate::format::clean;
 use crate::page::{self, Page, WIDTH};
 use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::{PlanError, PlanErrors, Setting, Written};
 use pelton::gateway;
 use pelton::host::Host;
-use pelton::words::wrap;
-use std::fs::File;
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Write};
-use std::path::Path;
+use pelton::words::{printable, wrap};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 /// How often a question is asked again before somebody who answers it like this is left alone.
 const TRIES_MAX: u32 = 5;
 
 pub fn run(args: &InitArgs) -> Result<(), Failure> {
     // Before anybody is asked: nobody answers for nothing.
-    if let Some(path) = args.output.as_deref().filter(|path| !args.force && path.exists()) {
-        return Err(there_already(path));
+    if let Some(path) = &args.output {
+        files::check_is_free(path, args.force)?;
     }
     let answers = answers(args)?;
     let host = (!args.no_host).then(Host::look);
@@ -38,12 +37,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
             page.flush()?;
         }
         Some(path) => {
-            let file = if args.force { File::create(path) } else { File::create_new(path) };
-            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-            written.map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => there_already(path),
-                _ => Failure::Run(format!("{} could not be written: {error}", path.display())),
-            })?;
+            files::write(path, args.force, &text)?;
             let file = path.display();
             let serves = if args.gateway {
                 format!("; `pelton run --config {file}` serves it")
@@ -59,16 +53,10 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn there_already(path: &Path) -> Failure {
-    Failure::Settings(vec![format!(
-        "{} is there already; another name, or --force, would work",
-        path.display()
-    )])
-}
-
 /// Says something beside the output, in as many lines as it takes where it is read.
 fn tell(text: &str) {
-    for line in wrap(text, page::width().min(WIDTH)) {
+    let text = text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
+    for line in wrap(&text, page::width().min(WIDTH)) {
         // There is nobody left to tell if this fails.
         let _ = writeln!(io::stderr(), "{line}");
     }

@@ -6,7 +6,7 @@
 
 use crate::failure::Failure;
 use comfy_table::{CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
-use pelton::words::wrap;
+use pelton::words::{printable, wrap};
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 
@@ -207,7 +207,7 @@ impl Page {
 
     /// A file that was written, whole, so that its name can be copied.
     pub fn written(&mut self, file: &Path) -> Result<(), Failure> {
-        self.line(Ink::Dim, &format!("  written: {}", file.display()))
+        self.line(Ink::Dim, &format!("  written: {}", printable(&file.display().to_string())))
     }
 
     /// Something to look at.

@@ -35,7 +35,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// A table's rows, with what they start from where the command knows that.
+    /// A table's rows, with what they start from where the command knows that. A secret has no option: every user of the
+    /// machine can read the arguments of a process.
     pub fn new<T>(
         heading: &'static str,
         table: &'static str,
@@ -43,7 +44,8 @@ impl Group {
         start: Option<&T>,
     ) -> Self {
         let value = |row: &Setting<T>| start.map(|start| (row.get)(start).to_string());
-        let rows = rows.iter().map(|row| (About::of(row), value(row))).collect();
+        let rows = rows.iter().filter(|row| row.kind != Kind::Secret);
+        let rows = rows.map(|row| (About::of(row), value(row))).collect();
         Group { heading, table, rows, lists: Vec::new() }
     }
 
@@ -83,10 +85,9 @@ fn option(id: String, row: &About, start: Option<&str>) -> Arg {
         Kind::OneOf(words) if words.concat().len() > 20 => ("WORD".to_string(), format!(", {kind}")),
         Kind::OneOf(words) => (words.join("|"), String::new()),
         Kind::OneOfOr(..) => ("WORD".to_string(), format!(", {kind}")),
-        Kind::Text(_) => ("TEXT".to_string(), String::new()),
+        Kind::Text(_) | Kind::Secret => ("TEXT".to_string(), String::new()),
         Kind::Cpus(_) => ("LIST".to_string(), ", as in 0-3,7".to_string()),
         Kind::Texts => ("TEXT,...".to_string(), String::new()),
-        Kind::Secret => ("TEXT".to_string(), String::new()),
     };
     let default = start.map_or(String::new(), |start| match start {
         "" => " [default: empty]".to_string(),
