@@ -98,11 +98,14 @@ pub enum Rejection {
     Forked,
     /// The shard named is none of the engine's, or a handler emits without a mesh.
     NoRoute,
+    /// The publish would wait for the thread that it is called on: the lane is full, and this thread polls its shard. A
+    /// handler has [`Context::emit`](crate::Context::emit), which never waits; a host polls, and tries again.
+    OnShardThread,
 }
 
 impl Rejection {
     /// Every reason, in the order in which ledgers print them.
-    pub const ALL: [Rejection; 8] = [
+    pub const ALL: [Rejection; 9] = [
         Rejection::SlotsFull,
         Rejection::BytesFull,
         Rejection::TimedOut,
@@ -111,6 +114,7 @@ impl Rejection {
         Rejection::Closed,
         Rejection::Forked,
         Rejection::NoRoute,
+        Rejection::OnShardThread,
     ];
 
     /// The reason's name in reports and metrics.
@@ -124,6 +128,7 @@ impl Rejection {
             Rejection::Closed => "closed",
             Rejection::Forked => "forked",
             Rejection::NoRoute => "no_route",
+            Rejection::OnShardThread => "on_shard_thread",
         }
     }
 }

@@ -363,6 +363,15 @@ pub mod barrier {
     }
 }
 
+/// A number that no other running thread of this process has. A thread that has ended may have had it before.
+///
+/// The address of a thread-local: an addition, where asking for the thread's id would be a call.
+#[inline(always)]
+pub fn thread_token() -> u64 {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here) as u64)
+}
+
 /// Which process this is, counted in forks: 0, and one more in each child. A relaxed load, where asking for the
 /// process's number would be a system call.
 ///

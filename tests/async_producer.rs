@@ -4,8 +4,11 @@
 
 mod support;
 
+use pelton::engine::AskError;
 use pelton::producer::Returned;
-use pelton::{AsyncProducer, Class, ClassId, Outcome, Producer, Refusal, Rejection, Verdict};
+use pelton::{
+    AsyncProducer, Class, ClassId, Event, Handler, Outcome, Producer, Refusal, Rejection, ShardId, Verdict,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -845,4 +848,96 @@ fn waker_of_a_loop_is_woken_by_a_publish_of_the_same_producer_that_waits() {
     let mut report = engine.stop(LONG).unwrap();
     let witnesses = report.outputs();
     assert_invariants(&report, &[source], &witnesses);
+}
+
+/// Counts its events, each of which waits at a door.
+struct Counting {
+    entered: Door,
+    door: Door,
+    handled: u64,
+}
+
+impl Handler<Proof> for Counting {
+    type Output = u64;
+    fn on_event(&mut self, _: &mut Event<'_, Proof>, _: &mut pelton::Context<'_, Proof>) -> Verdict {
+        self.entered.open();
+        self.door.wait();
+        self.handled += 1;
+        Verdict::Done
+    }
+    fn on_stop(self, _: &mut pelton::Context<'_, Proof>) -> u64 {
+        self.handled
+    }
+}
+
+#[test]
+fn awaited_question_is_answered_between_two_bursts_and_ends_with_its_shard() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(4).stamp(pelton::class::Stamp::Every).block());
+    let (entered, door) = (Door::default(), Door::default());
+    let doors = (entered.clone(), door.clone());
+    let engine = plan
+        .start(Proof::default, move |_| Counting {
+            entered: doors.0.clone(),
+            door: doors.1.clone(),
+            handled: 0,
+        })
+        .unwrap();
+    let mut tx = engine.attach().unwrap();
+    tx.publish(class, 1u64, |_| ()).unwrap();
+    entered.wait();
+    let waker = Arc::new(Counted::default());
+    let ask = || engine.ask_async(ShardId(0), |handler: &mut Counting| handler.handled);
+    let (mut first, mut given_up) = (Box::pin(ask()), Box::pin(ask()));
+    let mut latency = Box::pin(engine.latency_async());
+    assert!(poll(first.as_mut(), &waker).is_pending());
+    assert!(poll(given_up.as_mut(), &waker).is_pending());
+    assert!(poll(latency.as_mut(), &waker).is_pending());
+    drop(given_up);
+    door.open();
+    assert_eq!(block_on(first), Ok(1));
+    assert_eq!(block_on(latency).unwrap()[0].handling_ns.len(), 1);
+    let wrong = block_on(
+        engine.ask_async(ShardId(0), |_: &mut fn(&mut Event<'_, Proof>, &mut pelton::Context<'_, Proof>)| ()),
+    );
+    assert!(matches!(wrong, Err(AskError::WrongHandler(_))), "{wrong:?}");
+    assert_eq!(
+        block_on(engine.ask_async(ShardId(9), |_: &mut Counting| ())),
+        Err(AskError::NoShard(ShardId(9)))
+    );
+    let mut report = engine.stop(LONG).unwrap();
+    // The shard is gone: there is no answer, and none to wait for.
+    assert_eq!(block_on(ask()), Err(AskError::NoAnswer(ShardId(0))));
+    assert_eq!(report.outputs::<u64>(), [1]);
+    assert_closed(&report);
+}
+
+#[test]
+fn waker_of_a_question_that_panics_costs_its_shard_nothing() {
+    let _dog = watchdog();
+    quiet_panics();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(4).block());
+    let (entered, door) = (Door::default(), Door::default());
+    let doors = (entered.clone(), door.clone());
+    let engine = plan
+        .start(Proof::default, move |_| Counting {
+            entered: doors.0.clone(),
+            door: doors.1.clone(),
+            handled: 0,
+        })
+        .unwrap();
+    let mut tx = engine.attach().unwrap();
+    tx.publish(class, 1u64, |_| ()).unwrap();
+    entered.wait();
+    let bomb = Arc::new(Counted { bomb: true, ..Counted::default() });
+    let mut question = Box::pin(engine.ask_async(ShardId(0), |handler: &mut Counting| handler.handled));
+    let mut latency = Box::pin(engine.latency_async());
+    assert!(poll(question.as_mut(), &bomb).is_pending() && poll(latency.as_mut(), &bomb).is_pending());
+    door.open();
+    tx.publish(class, 1u64, |_| ()).unwrap();
+    let report = engine.stop(LONG).unwrap();
+    assert_eq!((report.drained, report.shards[0].stopped, bomb.woken()), (true, true, 2));
+    assert_closed(&report);
 }

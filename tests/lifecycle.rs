@@ -426,6 +426,31 @@ fn latencies_can_be_read_while_events_run_and_none_is_lost() {
 }
 
 #[test]
+fn last_latencies_are_there_while_a_shard_is_in_a_burst() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(4).stamp(pelton::class::Stamp::Every).block());
+    let (entered, door) = (Door::default(), Door::default());
+    let doors = (entered.clone(), door.clone());
+    let engine = plan.start(Proof::default, move |_| waiting_at(doors.0.clone(), doors.1.clone())).unwrap();
+    let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
+    source.publish(&mut tx, class, 1).unwrap();
+    entered.wait();
+    // The shard answers nothing before the door opens.
+    for _ in 0..100 {
+        assert_eq!(engine.latency_last()[0].handling_ns.len(), 0);
+    }
+    door.open();
+    while engine.latency_last()[0].handling_ns.is_empty() {
+        std::thread::yield_now();
+    }
+    let mut report = engine.stop(LONG).unwrap();
+    assert_eq!(engine.latency_last()[0].handling_ns.len(), 1);
+    let witnesses = report.outputs();
+    assert_invariants(&report, &[source], &witnesses);
+}
+
+#[test]
 fn the_ledger_of_a_running_engine_is_never_impossible() {
     let _dog = watchdog();
     let mut plan = plan().shards(2).mesh(true);

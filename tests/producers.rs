@@ -6,7 +6,7 @@ mod support;
 use pelton::engine::OnPanic;
 use pelton::lane::Unclaimed;
 use pelton::producer::{AttachError, Returned};
-use pelton::{Class, ClassId, Outcome, Rejection, ShardId, Verdict};
+use pelton::{Class, ClassId, Context, Event, Handler, Outcome, Producer, Rejection, ShardId, Verdict};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use support::*;
@@ -557,4 +557,80 @@ fn blocked_producer_resumes_when_payload_bytes_are_released_before_the_burst_end
 fn blocked_producer_resumes_when_slots_are_released_before_a_retried_event() {
     let class = Class::strict("only").capacity(4).block();
     blocked_producer_goes_on_within_the_burst(class, 0, 5, 1);
+}
+
+/// Publishes with a producer of its own engine, by the policy of the class.
+struct OwnProducer {
+    tx: Option<Producer<u64>>,
+    class: ClassId,
+    said: Vec<Result<Outcome, Rejection>>,
+}
+
+impl Handler<u64> for OwnProducer {
+    type Output = Vec<Result<Outcome, Rejection>>;
+
+    fn on_event(&mut self, event: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+        if **event == 1
+            && let Some(tx) = &mut self.tx
+        {
+            // One more than there is room for.
+            for _ in 0..3 {
+                let said = tx.publish(self.class, 1u64, |slot| *slot = 0);
+                self.said.push(said.map_err(|refusal| refusal.reason));
+            }
+        }
+        Verdict::Done
+    }
+
+    fn on_stop(self, _: &mut Context<'_, u64>) -> Self::Output {
+        self.said
+    }
+}
+
+#[test]
+fn publish_of_a_handler_that_would_wait_for_its_own_shard_is_refused() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(2).block());
+    let engine = plan.start(|| 0u64, move |_| OwnProducer { tx: None, class, said: Vec::new() }).unwrap();
+    let (mut tx, own) = (engine.attach().unwrap(), engine.attach().unwrap());
+    engine.ask(ShardId(0), |handler: &mut OwnProducer| handler.tx = Some(own)).unwrap();
+    tx.publish(class, 1u64, |slot| *slot = 1).unwrap();
+    assert!(engine.drain(Duration::from_secs(30)));
+    let mut report = engine.stop(Duration::from_secs(30)).unwrap();
+    let accepted = Ok(Outcome::Accepted);
+    let outputs = report.outputs::<Vec<Result<Outcome, Rejection>>>();
+    assert_eq!(outputs[0], [accepted, accepted, Err(Rejection::OnShardThread)]);
+    assert_eq!(report.ledger.total().rejected_for(Rejection::OnShardThread), 1);
+    assert_closed(&report);
+}
+
+#[test]
+fn host_that_polls_and_publishes_on_one_thread_is_refused_where_it_would_wait_for_itself() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(2).block());
+    let mut rig = rig(plan, |_| recording());
+    let (mut tx, mut source) = (rig.engine.attach().unwrap(), Source::new(0));
+    assert_eq!(rig.poll(), 0);
+    for _ in 0..2 {
+        source.publish(&mut tx, class, 1).unwrap();
+    }
+    assert_eq!(source.publish(&mut tx, class, 1).unwrap_err().reason, Rejection::OnShardThread);
+    // A wait of no length at all ends as it does elsewhere; a wait on another thread ends with room.
+    let late = tx.publish_within(Duration::ZERO, class, 1u64, |_| unreachable!());
+    assert_eq!(late.unwrap_err().reason, Rejection::TimedOut);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| source.publish(&mut tx, class, 1));
+        while !other.is_finished() {
+            rig.poll();
+        }
+        other.join().unwrap().unwrap();
+    });
+    let (report, ends) = rig.end();
+    let total = report.ledger.total();
+    assert_eq!((total.handled, total.rejected_total()), (3, 2), "{total:?}");
+    let witnesses = witnesses(ends);
+    assert!(witnesses[0].faults.is_empty());
+    assert_closed(&report);
 }

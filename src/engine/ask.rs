@@ -1,9 +1,9 @@
 //! Questions to a running shard: its handler's state, its latencies.
 //!
 //! # Mechanism
-//! A question is a command in the shard's mailbox, carried out on the shard's thread between two polls. The shard
-//! puts its answer into a [`Response`], which the caller waits for. The shard never waits: not for a lock that the
-//! caller holds, nor for the caller to take the answer.
+//! A question is a command in the shard's mailbox, carried out on the shard's thread between two polls. The shard gives
+//! its answer by a [`Reply`], and the caller waits for it by a [`Response`]: as a thread, or as a task. The shard never
+//! waits: not for a lock that the caller holds, nor for the caller to take the answer.
 #![forbid(unsafe_code)]
 
 use super::lifecycle::Engine;
@@ -13,7 +13,11 @@ use crate::latency::{ClassLatency, Recorder};
 use crate::shard::Handler;
 use crate::shard::parts::Command;
 use crate::sync::{Arc, AtomicU32, Ordering, TryCell, discard, futex};
+#[cfg(feature = "async")]
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "async")]
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How long [`Engine::ask`] and [`Engine::latency`] wait for a shard.
@@ -48,61 +52,116 @@ pub enum AskError {
 
 /// The answer is not there yet.
 const AWAITED: u32 = 0;
+/// The answer is there, or has been taken.
 const GIVEN: u32 = 1;
+/// The question was dropped unread: there will be no answer.
+const GONE: u32 = 2;
+/// A task has left its waker.
+#[cfg(feature = "async")]
+const TASK: u32 = 4;
 
-/// One answer, given by a shard at most once, and taken by the side that asked.
+/// One answer, as the side that asked sees it.
 pub(super) struct Response<T>(Arc<Given<T>>);
+
+/// One answer, as the shard sees it. Dropped without an answer, it says so.
+pub(super) struct Reply<T>(Arc<Given<T>>);
 
 struct Given<T> {
     word: AtomicU32,
     value: TryCell<Option<T>>,
+    #[cfg(feature = "async")]
+    waker: TryCell<Option<Waker>>,
+}
+
+impl<T> Reply<T> {
+    /// Gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word says so.
+    pub fn give(self, value: T) {
+        let given = self.0.value.try_with(|place| *place = Some(value));
+        debug_assert!(given.is_some(), "the answer is taken before it was given");
+        self.end(GIVEN);
+    }
+
+    fn end(&self, how: u32) {
+        // SYNC: answer (Release); pairs with `Response::take`. A read-modify-write, as is the announcement of a task: either
+        // this sees `TASK`, and with it the waker, or the task sees how this ended.
+        let word = self.0.word.fetch_or(how, Ordering::AcqRel);
+        futex::wake(&self.0.word);
+        #[cfg(feature = "async")]
+        if word & TASK != 0
+            && let Some(waker) = self.0.waker.try_with(Option::take).flatten()
+        {
+            // Code of an executor, on the shard's thread: its panic costs its own task.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake())).map_err(discard);
+        }
+        let _ = word;
+    }
+}
+
+impl<T> Drop for Reply<T> {
+    fn drop(&mut self) {
+        // Relaxed: this is the one that gives.
+        if self.0.word.load(Ordering::Relaxed) & GIVEN == 0 {
+            self.end(GONE);
+        }
+    }
 }
 
 impl<T> Response<T> {
-    pub fn new() -> Self {
-        Response(Arc::new(Given { word: AtomicU32::new(AWAITED), value: TryCell::new(None) }))
+    /// An answer that is still to be given, and what gives it.
+    pub fn new() -> (Self, Reply<T>) {
+        let given = Arc::new(Given {
+            word: AtomicU32::new(AWAITED),
+            value: TryCell::new(None),
+            #[cfg(feature = "async")]
+            waker: TryCell::new(None),
+        });
+        (Response(given.clone()), Reply(given))
     }
 
     /// Another handle of the same answer.
+    #[cfg(feature = "latency")]
     pub fn share(&self) -> Self {
         Response(self.0.clone())
     }
 
-    /// Shard: gives the answer. Waits for nothing: the cell is free, since nothing looks into it before the word is
-    /// `GIVEN`.
-    pub fn give(&self, value: T) {
-        let given = self.0.value.try_with(|place| *place = Some(value));
-        debug_assert!(given.is_some(), "the answer is taken before it was given");
-        // SYNC: answer (Release); pairs with `Response::take`.
-        self.0.word.store(GIVEN, Ordering::Release);
-        futex::wake(&self.0.word);
+    /// Whether the answer has been given, or never will be.
+    pub fn has_ended(&self) -> bool {
+        // SYNC: answer (Acquire); pairs with `Reply::end`.
+        self.0.word.load(Ordering::Acquire) & (GIVEN | GONE) != 0
     }
 
     /// Takes the answer, if it has been given and not taken yet.
     pub fn take(&self) -> Option<T> {
-        // SYNC: answer (Acquire); pairs with `Response::give`.
-        if self.0.word.load(Ordering::Acquire) == AWAITED {
+        // SYNC: answer (Acquire); pairs with `Reply::end`.
+        if self.0.word.load(Ordering::Acquire) & GIVEN == 0 {
             return None;
         }
         self.0.value.try_with(Option::take).flatten()
     }
 
-    /// Waits until the answer has been given, for `limit` at most, and as long as `alive` finds the shard running.
+    /// Waits until the answer has been given or never will be, for `limit` at most, and as long as `alive` finds the shard
+    /// running; returns whether it has been given.
     pub fn wait(&self, limit: Duration, alive: impl Fn() -> bool) -> bool {
         let begun = Instant::now();
-        while self.0.word.load(Ordering::Relaxed) == AWAITED {
-            if begun.elapsed() >= limit || !alive() {
-                return self.0.word.load(Ordering::Relaxed) == GIVEN;
-            }
+        while !self.has_ended() && begun.elapsed() < limit && alive() {
             futex::wait(&self.0.word, AWAITED, CHECK_EVERY);
         }
-        true
+        self.0.word.load(Ordering::Relaxed) & GIVEN != 0
     }
 
-    /// Whether this is the last handle, so that an answer that was not given never will be.
-    #[cfg(feature = "latency")]
-    pub fn is_abandoned(&mut self) -> bool {
-        Arc::get_mut(&mut self.0).is_some_and(|given| given.word.load(Ordering::Relaxed) == AWAITED)
+    /// Ready once the answer has been given or never will be. Until then `context`'s task is woken for either.
+    #[cfg(feature = "async")]
+    pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_ended() {
+            return Poll::Ready(());
+        }
+        // In use only while an older waker is taken out, after the end of the answer, which shows below.
+        self.0.waker.try_with(|waker| *waker = Some(context.waker().clone()));
+        // SYNC: answer (AcqRel); pairs with `Reply::end`.
+        match self.0.word.fetch_or(TASK, Ordering::AcqRel) & (GIVEN | GONE) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
     }
 }
 
@@ -119,63 +178,193 @@ impl<E: Send + 'static> Engine<E> {
         question: impl FnOnce(&mut H) -> T + Send + 'static,
     ) -> Result<T, AskError> {
         self.may_ask(shard)?;
-        let response = Response::new();
-        let reply = response.share();
+        let response = self.send_question(shard, question);
+        response.wait(ASK_LIMIT, || self.is_running(shard));
+        answer_of::<H, T>(shard, response.take())
+    }
+
+    /// [`ask`](Self::ask) for tasks: the question is sent at once, and the future awaits its result. It needs no thread and
+    /// no runtime, and has no limit of its own: it ends when the shard has come to the question, or has ended. Dropped
+    /// before that, it leaves the question to be carried out. The task is woken on the shard's thread, between two polls.
+    ///
+    /// # Errors
+    /// As for [`ask`](Self::ask).
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Context, Event, Handler, Plan, Profile, ShardId, Verdict};
+    /// struct Counting(u64);
+    /// impl Handler<u64> for Counting {
+    ///     type Output = ();
+    ///     fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+    ///         self.0 += 1;
+    ///         Verdict::Done
+    ///     }
+    ///     fn on_stop(self, _: &mut Context<'_, u64>) {}
+    /// }
+    /// let mut plan = Plan::new(Profile::Dev).announce(false);
+    /// plan.class(Class::strict("only"));
+    /// let engine = plan.start(|| 0u64, |_| Counting(0))?;
+    /// let count = engine.ask_async(ShardId(0), |handler: &mut Counting| handler.0);
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # let block_on = |future| runtime.block_on(future);
+    /// assert_eq!(block_on(count)?, 0);
+    /// # engine.stop(std::time::Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "async")]
+    pub fn ask_async<H, T, Q>(
+        &self,
+        shard: ShardId,
+        question: Q,
+    ) -> impl Future<Output = Result<T, AskError>> + Send + use<E, H, T, Q>
+    where
+        H: Handler<E>,
+        T: Send + 'static,
+        Q: FnOnce(&mut H) -> T + Send + 'static,
+    {
+        // A task may run on a shard's thread: it waits for nothing there.
+        let sent = self.has_shard(shard).map(|()| self.send_question::<H, T>(shard, question));
+        async move {
+            let response = sent?;
+            poll_fn(|context| response.poll_end(context)).await;
+            answer_of::<H, T>(shard, response.take())
+        }
+    }
+
+    fn send_question<H: Handler<E>, T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        question: impl FnOnce(&mut H) -> T + Send + 'static,
+    ) -> Response<Option<Result<T, ()>>> {
+        let (response, reply) = Response::new();
         let ask = move |handler: &mut dyn std::any::Any| {
             // A question that panics costs its answer, and not the shard that carries it out.
             let answer = |handler| catch_unwind(AssertUnwindSafe(|| question(handler))).map_err(discard);
             reply.give(handler.downcast_mut::<H>().map(answer));
         };
         self.core.send(shard, Command::Ask(Box::new(ask)));
-        response.wait(ASK_LIMIT, || self.is_running(shard));
-        match response.take() {
-            Some(Some(Ok(value))) => Ok(value),
-            Some(Some(Err(()))) => Err(AskError::Panicked(shard)),
-            Some(None) => Err(AskError::WrongHandler(std::any::type_name::<H>())),
-            None => Err(AskError::NoAnswer(shard)),
-        }
+        response
     }
 
-    /// Latencies by class, over all shards, since start. Stops nothing: each shard swaps its tallies between two
-    /// polls.
+    /// Latencies by class, over all shards, since start. Waits until every shard has handed its tallies over, between two
+    /// polls: for the length of a burst, up to [`ASK_LIMIT`]. [`latency_last`](Self::latency_last) does not wait.
     ///
     /// # Errors
     /// [`AskError`]. The tallies of a shard that answers, in time or late, are kept for the next call and for the
     /// report.
     #[cfg(feature = "latency")]
     pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
-        let classes = self.core.plan.classes.len();
         for shard in (0..self.core.plan.shards).map(ShardId) {
             self.may_ask(shard)?;
-            if !self.is_running(shard) {
-                continue;
-            }
-            let empty = self.core.plan.classes.iter().map(|_| Recorder::new()).collect();
-            let response = Response::new();
-            let reply = response.share();
-            // Kept by the engine, so that tallies that come after this call has given up are not lost.
-            self.core.state().owe_latency(response.share());
-            self.core.send(shard, Command::Latency(empty, Box::new(move |full| reply.give(full))));
+            let Some(response) = self.request_latency(shard) else { continue };
             if !response.wait(ASK_LIMIT, || self.is_running(shard)) && self.is_running(shard) {
                 return Err(AskError::NoAnswer(shard));
             }
         }
+        Ok(self.latency_so_far())
+    }
+
+    /// [`latency`](Self::latency) for tasks: asks all shards at once, and awaits their tallies. It has no limit of its own;
+    /// a shard that ends meanwhile has left its tallies to the engine.
+    ///
+    /// # Errors
+    /// [`AskError::Forked`].
+    #[cfg(all(feature = "async", feature = "latency"))]
+    pub async fn latency_async(&self) -> Result<Vec<ClassLatency>, AskError> {
+        self.has_shard(ShardId(0))?;
+        let shards = (0..self.core.plan.shards).map(ShardId);
+        let responses: Vec<_> = shards.filter_map(|shard| self.request_latency(shard)).collect();
+        for response in responses {
+            // The engine takes the tallies, maybe for another caller before this one looks.
+            poll_fn(|context| response.poll_end(context)).await;
+        }
+        Ok(self.latency_so_far())
+    }
+
+    /// Latencies by class, over all shards, as the shards handed them over last; asks the shards for newer ones, which a
+    /// later call returns. Never waits for a shard, so it suits a scrape every few seconds: its figures are those of the
+    /// scrape before, or older while a shard is in a long burst. The first call finds none.
+    ///
+    /// ```
+    /// # use pelton::{Class, Context, Event, Plan, Profile};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).announce(false);
+    /// # let class = plan.class(Class::strict("only").stamp(pelton::class::Stamp::Every));
+    /// # let engine = plan.start(|| 0u64, |_| |_: &mut Event<'_, u64>, _: &mut Context<'_, u64>| ())?;
+    /// let mut tx = engine.attach()?;
+    /// tx.publish(class, 7, |event| *event = 1)?;
+    /// assert!(engine.drain(Duration::from_secs(10)));
+    /// while engine.latency_last()[0].handling_ns.is_empty() {
+    ///     std::thread::sleep(Duration::from_millis(1));
+    /// }
+    /// # engine.stop(Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "latency")]
+    #[must_use]
+    pub fn latency_last(&self) -> Vec<ClassLatency> {
+        if self.is_forked() {
+            return self.core.plan.classes.iter().map(|_| ClassLatency::default()).collect();
+        }
+        let last = self.latency_so_far();
+        // One request at a time: a shard that is late would get a heap of them.
+        if !self.core.state().is_owed_latency() {
+            (0..self.core.plan.shards).for_each(|shard| drop(self.request_latency(ShardId(shard))));
+        }
+        last
+    }
+
+    /// Asks a shard for its tallies, which the engine adds up when they come; `None` if the shard has ended.
+    #[cfg(feature = "latency")]
+    fn request_latency(&self, shard: ShardId) -> Option<Response<Vec<Recorder>>> {
+        if !self.is_running(shard) {
+            return None;
+        }
+        let empty = self.core.plan.classes.iter().map(|_| Recorder::new()).collect();
+        let (response, reply) = Response::new();
+        // Kept by the engine, so that tallies that come after the caller has given up are not lost.
+        self.core.state().owe_latency(response.share());
+        self.core.send(shard, Command::Latency(empty, Box::new(move |full| reply.give(full))));
+        Some(response)
+    }
+
+    /// The tallies that shards have handed over, and those of shards that have ended.
+    #[cfg(feature = "latency")]
+    fn latency_so_far(&self) -> Vec<ClassLatency> {
+        let classes = self.core.plan.classes.len();
         // A shard that has ended left its last tallies with its end, until the report takes them.
         let mut state = self.core.state();
         let mut sum = state.latency(classes).to_vec();
         for end in state.ends.iter().flatten().flatten() {
             sum.iter_mut().zip(&end.latency).for_each(|(sum, more)| sum.add(more));
         }
-        Ok(sum)
+        sum
     }
 
-    pub(super) fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
+    fn has_shard(&self, shard: ShardId) -> Result<(), AskError> {
         if self.is_forked() {
             return Err(AskError::Forked);
         }
         if shard.index() >= usize::from(self.core.plan.shards) {
             return Err(AskError::NoShard(shard));
         }
+        Ok(())
+    }
+
+    /// Whether the calling thread may wait for a shard.
+    pub(super) fn may_ask(&self, shard: ShardId) -> Result<(), AskError> {
+        self.has_shard(shard)?;
         self.own_shard().map_or(Ok(()), |own| Err(AskError::OnShardThread(own)))
+    }
+}
+
+/// What a question came to.
+fn answer_of<H, T>(shard: ShardId, answer: Option<Option<Result<T, ()>>>) -> Result<T, AskError> {
+    match answer {
+        Some(Some(Ok(value))) => Ok(value),
+        Some(Some(Err(()))) => Err(AskError::Panicked(shard)),
+        Some(None) => Err(AskError::WrongHandler(std::any::type_name::<H>())),
+        None => Err(AskError::NoAnswer(shard)),
     }
 }

@@ -207,8 +207,8 @@ impl<E> State<E> {
         let State { latency, latency_owed, .. } = self;
         latency_owed.retain_mut(|response| {
             // Asked first: an answer that comes between the two is found by the next call.
-            let is_abandoned = response.is_abandoned();
-            let Some(recorders) = response.take() else { return !is_abandoned };
+            let has_ended = response.has_ended();
+            let Some(recorders) = response.take() else { return !has_ended };
             latency.iter_mut().zip(&recorders).for_each(|(sum, recorder)| sum.absorb(recorder));
             false
         });
@@ -218,6 +218,11 @@ impl<E> State<E> {
     /// Adds tallies to the sums as soon as their shard gives them.
     pub fn owe_latency(&mut self, response: Response<Vec<Recorder>>) {
         self.latency_owed.push(response);
+    }
+
+    /// Whether a shard has not given tallies yet that it was asked for.
+    pub fn is_owed_latency(&self) -> bool {
+        !self.latency_owed.is_empty()
     }
 
     /// Adds the latencies of a shard that has ended.

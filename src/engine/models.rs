@@ -11,8 +11,7 @@ use std::time::Duration;
 #[test]
 fn answer_of_a_shard_reaches_its_caller() {
     loom::model(|| {
-        let response = Response::new();
-        let reply = response.share();
+        let (response, reply) = Response::new();
         let shard = thread::spawn(move || reply.give(Box::new(7)));
         let early = response.take();
         let value = early.or_else(|| {

@@ -48,8 +48,7 @@ impl<E: Send + 'static> Engine<E> {
         let mut answers = Vec::new();
         for shard in shards {
             self.may_ask(shard)?;
-            let response = Response::new();
-            let reply = response.share();
+            let (response, reply) = Response::new();
             self.core.send(shard, Command::Seal(mode, Box::new(move |sealed| reply.give(sealed))));
             answers.push((shard, response));
         }

@@ -38,6 +38,13 @@ fn class_line(class: &Class) -> String {
     format!("{}: {share}, {slots}{payloads}, {overflow}{ttl}, {measured}", class.name)
 }
 
+/// What a program gives up that is built to abort at a panic.
+fn panic_notice(unwinds: bool) -> Option<&'static str> {
+    let notice = "built with panic = \"abort\": a panic in a handler ends the process, and is neither counted nor reported \
+        (expected panic = \"unwind\")";
+    (!unwinds).then_some(notice)
+}
+
 impl Plan {
     /// The plan in a few lines, for events of a layout: what it starts, where it is not as its profile has it, and all
     /// advice.
@@ -74,6 +81,9 @@ impl Plan {
         );
         for class in &self.classes {
             let _ = write!(text, "\n  {}", printable(&class_line(class)));
+        }
+        if let Some(notice) = panic_notice(cfg!(panic = "unwind")) {
+            let _ = write!(text, "\n  warning: {notice}");
         }
         let others = self.unlike_its_profile();
         if !others.is_empty() {
@@ -124,6 +134,12 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("\n  warning: class 'b\\n  warning: "), "{text}");
+    }
+
+    #[test]
+    fn start_of_a_program_that_aborts_at_panics_is_warned_of() {
+        assert_eq!(panic_notice(true), None);
+        assert!(panic_notice(false).unwrap().contains("panic = \"abort\""));
     }
 
     #[test]

@@ -111,6 +111,9 @@ impl LaneSide {
             if left.is_zero() {
                 return Err(self.time_out());
             }
+            if self.door.bell().is_polled_here() {
+                return Err(self.reject(Rejection::OnShardThread));
+            }
             if backoff.pause() && cfg!(feature = "park") {
                 self.sleep_for_room(ring, bytes, left.min(NAP));
             }
@@ -126,8 +129,13 @@ impl LaneSide {
 
     /// Counts and describes a wait that was too long.
     pub fn time_out(&self) -> Refusal {
-        self.shared.ledger.producer.reject(Rejection::TimedOut);
-        Refusal { reason: Rejection::TimedOut, ..self.shared.closed() }
+        self.reject(Rejection::TimedOut)
+    }
+
+    /// Counts and describes a refusal.
+    fn reject(&self, reason: Rejection) -> Refusal {
+        self.shared.ledger.producer.reject(reason);
+        Refusal { reason, ..self.shared.closed() }
     }
 
     /// One sleep: says that it waits, looks once more, sleeps. See `wait` for why no wake-up is missed.
@@ -155,9 +163,7 @@ impl LaneSide {
     /// Counts a refusal of the ring.
     #[cold]
     pub fn refuse_slow(&self, refused: Refused) -> Refusal {
-        let refusal = self.describe_slow(refused);
-        self.shared.ledger.producer.reject(refusal.reason);
-        refusal
+        self.reject(self.describe_slow(refused).reason)
     }
 
     /// What a refusal of the ring means under the class's policy. Counts nothing.

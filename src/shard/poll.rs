@@ -17,7 +17,7 @@ use crate::lane::LaneConsumer;
 use crate::latency::ClassLatency;
 use crate::memory;
 use crate::memory::seal::Seal;
-use crate::sync::discard;
+use crate::sync::{discard, thread_token};
 use crate::wait::bit;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +47,8 @@ struct Work<E, H> {
     /// How many events had left the shard's lanes when the handler last held nothing back.
     drained_at: Option<u64>,
     quarantine: Quarantine,
+    /// The thread that polled the shard last, as a token.
+    polled_by: u64,
     /// The thread that started the shard, and its allocations so far.
     allocations_at_start: Option<(ThreadId, u64)>,
     /// Seals that were asked for, each by a caller that waits for its answer, until the handler has started.
@@ -65,6 +67,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             draining: false,
             drained_at: None,
             quarantine: Quarantine::new(),
+            polled_by: 0,
             allocations_at_start: None,
             seals_wanted: Vec::new(),
             seal: None,
@@ -97,6 +100,11 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     /// returns 0.
     pub fn poll(&mut self) -> u64 {
         let Shard { schedule, work } = self;
+        let here = thread_token();
+        if work.polled_by != here {
+            work.polled_by = here;
+            work.parts.bell.polled_by(here);
+        }
         if work.parts.bell.calls() != 0 {
             work.attend_slow();
         }

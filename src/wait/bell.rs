@@ -12,7 +12,9 @@
 //! may use it; the others poll on. So does a shard to which the kernel refuses it.
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicU32, BARRIER_TURN, Counter, Ordering, fence_heavy, forks, futex};
+use crate::sync::{
+    AtomicU32, AtomicU64, BARRIER_TURN, Counter, Ordering, fence_heavy, forks, futex, thread_token,
+};
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub(crate) struct Bell {
     /// One more than the number of events that had left the shard's lanes when its handler last held nothing back; 0 before
     /// it was asked. Written by the shard alone.
     pub drained: Counter,
+    /// The thread that polled the shard last, as a [`thread_token`]; 0 before the first poll.
+    poller: AtomicU64,
 }
 
 impl Bell {
@@ -54,7 +58,20 @@ impl Bell {
             parks: Counter::default(),
             rescues: Counter::default(),
             drained: Counter::default(),
+            poller: AtomicU64::new(0),
         }
+    }
+
+    /// The shard is polled by the thread with this token from now on.
+    pub fn polled_by(&self, token: u64) {
+        // Relaxed: a thread compares the token with its own, and sees what it has stored itself. That another thread polls
+        // since then may show late, to a producer whose lane has been full for a while.
+        self.poller.store(token, Ordering::Relaxed);
+    }
+
+    /// Whether the calling thread is the one that polls the shard, so that waiting for the shard would never end.
+    pub fn is_polled_here(&self) -> bool {
+        self.poller.load(Ordering::Relaxed) == thread_token()
     }
 
     #[cold]

@@ -388,7 +388,7 @@ fn publish(
 #[cold]
 fn refused_slow(counts: &mut FeedCounts, refusal: Refusal, payload_bytes: usize) -> Result<(), Refusal> {
     match refusal.reason {
-        Rejection::Closed | Rejection::Forked | Rejection::NoRoute => Err(refusal),
+        Rejection::Closed | Rejection::Forked | Rejection::NoRoute | Rejection::OnShardThread => Err(refusal),
         Rejection::TooLarge => {
             counts.too_large += 1;
             if counts.passes == 0 {
