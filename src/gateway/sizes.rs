@@ -10,7 +10,8 @@
 //! - each of them a request that is not all there (`frame_max_bytes` and `read_budget_bytes` at most), a transaction (the requests
 //!   between `MULTI` and `EXEC`: `frame_max_bytes` at most, in a buffer that becomes that of its requests at `EXEC`), answers
 //!   that it has not taken (`output_max_bytes` and one answer), messages that it has not taken (`subscriber_max_bytes`), its
-//!   subscriptions, and its encryption;
+//!   subscriptions (1,024 names of at most 1,024 bytes, and 4,096 pairs of a name and a channel, of some 50 bytes each), and its
+//!   encryption;
 //! - of these, a connection that has not authenticated takes 20 KiB of a request in a buffer of 32 KiB, and 4 KiB of answers; it
 //!   has no transaction, no messages and no subscriptions;
 //! - spare buffers that a thread keeps for them, 64 MiB at most, a quarter of a MiB at start;
