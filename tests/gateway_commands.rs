@@ -364,6 +364,14 @@ fn turn_of_expensive_requests_ends_before_all_of_them_are_carried_out() {
     // Each turn writes once.
     let turns = site.server.counts().writes - before;
     assert!(turns > 5, "{turns} turns");
+    // Errors are longer than the shortest requests.
+    let before = site.server.counts().writes;
+    client.send("XADD x * a b\r\n".repeat(50 * REQUESTS).as_bytes());
+    for _ in 0..50 * REQUESTS {
+        assert!(client.read().is_error("NOSTREAM "));
+    }
+    let turns = site.server.counts().writes - before;
+    assert!(turns > 5, "{turns} turns");
     site.settle(&Tally::default());
 }
 

@@ -109,6 +109,10 @@ fn find(commands: &'static [Command], name: &[u8]) -> Option<&'static Command> {
 fn add(desk: &mut Desk, call: &mut Call<'_>) -> Next {
     match desk.publisher.add(call.parser, call.input, call.waited, &mut call.reply) {
         Added::Answered => Next::Goes,
+        Added::Refused => {
+            desk.is_over = desk.is_turn_over();
+            Next::Goes
+        }
         Added::Waits(room) => Next::Waits(room),
     }
 }

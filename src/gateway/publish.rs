@@ -115,8 +115,10 @@ impl Waiting {
 
 /// What became of an `XADD`.
 pub(super) enum Added {
-    /// It is answered.
+    /// It is accepted, and answered.
     Answered,
+    /// It is answered with an error, which costs several times as much.
+    Refused,
     /// It has to wait for room.
     Waits(Room),
 }
@@ -160,11 +162,11 @@ impl Publisher {
         let Publisher { producer, ids, waiting, granted, shared, thread, turns, last, last_id } = self;
         if parser.len() < 5 {
             reply.error(NO_FIELDS);
-            return Added::Answered;
+            return Added::Refused;
         }
         let Some(stream) = stream_of(shared, last, parser.arg(input, 1)) else {
             no_stream_slow(parser.arg(input, 1), reply);
-            return Added::Answered;
+            return Added::Refused;
         };
         let (served, counts) = (&shared.streams[stream], &shared.threads[*thread].streams[stream]);
         let first = match first_field(parser, input) {
@@ -261,7 +263,7 @@ fn key_of(from: &KeyFrom, turn: &mut u64, parser: &Parser, input: &[u8], first: 
 fn refuse_slow(counts: &StreamCounter, why: &str, reply: &mut Reply<'_>) -> Added {
     counts.refused.add(1);
     reply.error(why);
-    Added::Answered
+    Added::Refused
 }
 
 /// Answers one that was offered and not accepted; the ledger has it.
@@ -290,7 +292,7 @@ fn unaccepted_slow(
             reply.error(format_args!("ERR not accepted by class '{class}': {why}, {payload}"));
         }
     }
-    Added::Answered
+    Added::Refused
 }
 
 /// Where the fields begin: behind the options and the `*`.
@@ -426,7 +428,7 @@ mod tests {
         let mut add = |publisher: &mut Publisher, waited: Option<Waited>| {
             let added = publisher.add(&parser, XADD, waited, &mut Reply::new(&mut out, Version::Resp2));
             match added {
-                Added::Answered => None,
+                Added::Answered | Added::Refused => None,
                 Added::Waits(room) => Some(Waited { room, is_too_long: false }),
             }
         };

@@ -5,9 +5,9 @@
 //! until a read has emptied its socket. In its turn it is read once, at most `read_budget_bytes`, into the thread's own
 //! buffer; its requests are carried out there, and the answers written with one call. Then comes the next.
 //!
-//! A turn is bounded by work too: it ends with the first request other than a plain `XADD` that is finished after
-//! [`TURN`], and the rest of what was read waits for the next turn. (What an `XADD` costs is bounded by its bytes.) Requests
-//! that take longer than a turn are carried out in pieces ([`Next::Again`]).
+//! A turn is bounded by work too: it ends with the first request that is finished after [`TURN`], and the rest of what was
+//! read waits for the next turn. The clock is not read for an `XADD` that is accepted, as its bytes bound what it costs.
+//! Requests that take longer than a turn are carried out in pieces ([`Next::Again`]).
 //!
 //! Connections that have not finished their handshake have a queue of their own, of which a round serves a few: a signature
 //! takes long, and a flood of handshakes must not keep all others waiting.
