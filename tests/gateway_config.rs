@@ -12,12 +12,12 @@ use cases::Case;
 use configs::{Dice, any_value};
 use pelton::Profile;
 use pelton::config::{Answers, Config, Diff, Notes, Origin, Rows, Scope, Sources, write};
-use pelton::engine::{Against, CLASS, Secret, Setting};
+use pelton::engine::{Against, CLASS, Secret, Setting, Severity};
 use pelton::gateway::{
     EVENT, GATEWAY, KeyFrom, Options, STREAM, Stream, answers, configure, draft, streams, views,
 };
 use pelton::host::Host;
-use pelton::views::{VIEW, View};
+use pelton::views::{PastKeys, VIEW, View};
 use std::collections::BTreeSet;
 
 fn of_text(text: &str) -> Sources {
@@ -418,4 +418,30 @@ fn a_gateway_made_by_code_keeps_to_the_same_rules() {
             "gateway: stop_deadline_ms is 0, but must be from 1 to 3600000; 1 would work",
         ]
     );
+}
+
+#[test]
+fn a_view_whose_windows_no_subscriber_could_be_sent_is_advised_against() {
+    let advice = |view: View, subscriber_bytes_max| {
+        let mut plan = Options::base(Profile::Dev).shards(2);
+        plan.class(pelton::Class::strict("orders").payload_bytes(4_096));
+        let mut options = Options { subscriber_bytes_max, ..Options::new(plan) };
+        options.streams.push(Stream::new("orders", "orders"));
+        options.views.push(view.over("orders"));
+        options.findings()
+    };
+    let second = std::time::Duration::from_secs(1);
+    let by_user = |keys| View::count("users").by("user").keys(keys, PastKeys::Other).tumbling(second);
+    let found = advice(by_user(50_000), 1 << 20);
+    assert_eq!((found.len(), found[0].setting.as_str()), (1, "view 'users': keys_max"));
+    assert_eq!(found[0].severity, Severity::Warning);
+    // Either of what is said to work does.
+    let (fits, rest) = found[0].works.split_once(", or subscriber_max_bytes = ").unwrap();
+    assert_eq!(advice(by_user(fits.parse().unwrap()), 1 << 20), []);
+    assert_eq!(advice(by_user(50_000), rest.trim_end_matches(',').parse().unwrap()), []);
+    // Without windows nothing is sent; a single row fits, unless it is a long one.
+    assert_eq!(advice(View { window_ms: None, ..by_user(50_000) }, 1 << 20), []);
+    assert_eq!(advice(View::count("all").tumbling(second), 1 << 10), []);
+    let found = advice(View::top_of("pages", "page").top(5_000).tumbling(second), 1 << 17);
+    assert_eq!((found.len(), found[0].setting.as_str()), (1, "view 'pages': top"));
 }

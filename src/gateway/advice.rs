@@ -5,7 +5,7 @@ use super::places::spares;
 use super::settings::{Options, named};
 use crate::engine::{PlanError, Secret};
 use crate::host::Host;
-use crate::views::Measure;
+use crate::views::{Measure, View};
 use std::net::SocketAddr;
 
 /// Descriptors that a process has besides those of its gateway: its three streams, and a few of whatever it embeds.
@@ -13,6 +13,9 @@ const OTHERS: u64 = 16;
 
 /// Descriptors of a gateway thread: its two polls, and what wakes it.
 const OF_THREAD: u64 = 3;
+
+/// The most that `subscriber_max_bytes` can be.
+const SUBSCRIBER_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of a password that is not guessed: each connection has a few tries, and there may be 10,000 connections and more a
 /// second. Twelve random letters and digits outlast that by billions of years.
@@ -28,7 +31,50 @@ fn around_fields(stream: &str, args_max: u32) -> u64 {
     format!("*{args_max}\r\n$4\r\nXADD\r\n${}\r\n{stream}\r\n$1\r\n*\r\n", stream.len()).len() as u64
 }
 
+/// Bytes of the message of a window, with so many rows of the longest key and value that the view keeps, and of the same
+/// without any row. Bytes that JSON escapes take more.
+fn window_bytes(view: &View, rows: u64) -> (u64, u64) {
+    const AROUND: u64 = 300;
+    const NUMBER: u64 = 24;
+    const QUANTILES: u64 = 180;
+    let value = view.value_max_bytes as u64 + NUMBER;
+    let row = match view.measure {
+        Measure::Quantiles => QUANTILES,
+        Measure::Top => (view.top as u64).saturating_mul(value) + NUMBER,
+        Measure::Last => value,
+        _ => NUMBER,
+    } + if view.by.is_some() { view.key_max_bytes as u64 } else { 0 };
+    let around = AROUND + view.name.len() as u64;
+    (around.saturating_add(rows.saturating_mul(row)), around)
+}
+
 impl Options {
+    /// A window that its subscribers can never be sent, as it takes more than they may have pending.
+    fn advice_of_windows(&self, view: &View) -> Option<PlanError> {
+        let (bytes_max, shards) = (u64::from(self.subscriber_bytes_max), u64::from(self.plan.shards.max(1)));
+        let (key, count) = match view.by {
+            Some(_) => ("keys_max", view.keys_max as u64),
+            None => ("top", view.top as u64),
+        };
+        let rows = if view.by.is_some() { count.saturating_mul(shards) } else { 1 };
+        let (bytes, around) = window_bytes(view, rows);
+        let is_sent = view.pane_ms().is_none() || bytes <= bytes_max;
+        if is_sent || (view.by.is_none() && view.measure != Measure::Top) {
+            return None;
+        }
+        let share = bytes_max.saturating_sub(around + 24) as f64 / (bytes - around) as f64;
+        let fits = ((count as f64 * share) as u64).max(1);
+        let limit = format!(
+            "at most {fits} where windows are subscribed to: with all its rows one may take {bytes} bytes, and a \
+             subscriber may have {bytes_max} pending"
+        );
+        let works = match bytes {
+            ..=SUBSCRIBER_BYTES_MAX => format!("{fits}, or subscriber_max_bytes = {bytes},"),
+            _ => fits.to_string(),
+        };
+        Some(PlanError::new(format!("view '{}': {key}", view.name), count, limit, works).warning())
+    }
+
     /// What does not fit together on any machine.
     pub(super) fn advice(&self) -> Vec<PlanError> {
         let mut found: Vec<_> = self.views.iter().flat_map(|view| view.advice()).collect();
@@ -42,6 +88,7 @@ impl Options {
                 found.push(PlanError::new(setting, view.top, limit, works).warning());
             }
         }
+        found.extend(self.views.iter().filter_map(|view| self.advice_of_windows(view)));
         for stream in &self.streams {
             let class = self.plan.classes().iter().find(|class| class.name() == stream.class);
             // Half of a ring is nobody's word.

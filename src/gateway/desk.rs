@@ -6,12 +6,12 @@ use super::conn::{ConnKey, Room, Session, Waited};
 use super::counts::End;
 use super::mail::Mail;
 use super::publish::Publisher;
+use super::questions::Asker;
 use super::record::Record;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
 use crate::engine::Engine;
-use crate::resp::{Parser, Reply, Version};
-use crate::views::Which;
+use crate::resp::{Parser, Reply};
 use crate::words::printable;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};
@@ -24,7 +24,8 @@ pub(super) struct Desk {
     pub listeners: Listeners,
     /// Weak: the engine ends with its server.
     pub engine: Weak<Engine<Record>>,
-    pub notes: Sender<Note>,
+    /// The way to ask the thread that reads views.
+    pub questions: Asker,
     pub closed: Arc<Closed>,
     /// The mailboxes of all threads.
     pub mail: Vec<Sender<Mail>>,
@@ -42,27 +43,6 @@ impl Desk {
     }
 }
 
-/// What the thread that reads views is brought.
-pub(super) enum Note {
-    Question(Question),
-    /// A thread has its first listener of a view, and this was the end of the last window that was closed then.
-    Listens {
-        view: usize,
-        closed_ms: u64,
-    },
-}
-
-/// What a view is asked.
-pub(super) struct Question {
-    pub thread: usize,
-    pub key: ConnKey,
-    pub version: Version,
-    pub view: usize,
-    pub which: Which,
-    pub row: Option<Vec<u8>>,
-    pub top: Option<usize>,
-}
-
 /// One request, and who makes it.
 pub(super) struct Call<'a> {
     pub parser: &'a Parser,
@@ -71,6 +51,7 @@ pub(super) struct Call<'a> {
     pub request: &'a [u8],
     pub session: &'a mut Session,
     pub key: ConnKey,
+    pub is_critical: bool,
     pub reply: Reply<'a>,
     /// How this request has waited for room, if it has.
     pub waited: Option<Waited>,

@@ -123,6 +123,8 @@ impl Worker {
         }
         if let Hold::Room(room) = conn.hold {
             self.desk.publisher.waiting.remove(room.lane, at);
+        } else if !matches!(conn.hold, Hold::No) {
+            self.desk.questions.withdraw(conn.session.id);
         }
         let budget = Budget::of(conn.is_critical);
         if let Some(ticket) = conn.stranger {
@@ -181,6 +183,7 @@ impl Worker {
         let Some(conn) = conns.get_mut(at) else { return };
         conn.hold = Hold::No;
         conn.ending = Some(End::Stalled);
+        desk.questions.withdraw(conn.session.id);
         let text = format!("-ERR the view was not read within {ANSWER_MAX_S} s\r\n");
         match conn.send(text.as_bytes(), pool, &desk.shared.threads[desk.thread]) {
             Ok(()) => self.settle(at),

@@ -32,7 +32,7 @@ pub(super) enum Mail {
     /// A connection that was accepted for it.
     Conn(Arrival),
     /// What a view said, for a connection that waits for it.
-    Answer { key: ConnKey, bytes: Vec<u8> },
+    Answer { key: ConnKey, bytes: Arc<[u8]> },
     /// The connections with these ids, in ascending order, are to be closed.
     Kill { ids: Vec<u64> },
     /// A message for the listeners of a channel.

@@ -16,7 +16,7 @@
 use super::channel::{ChannelId, Chosen, Name, SUBSCRIPTIONS_MAX};
 use super::closed::settled_ms;
 use super::conn::{Begun, Session};
-use super::desk::{Call, Desk, Next, Note};
+use super::desk::{Call, Desk, Next};
 use super::glob::Pattern;
 use super::shared::Shared;
 use super::subscriptions::Listeners;
@@ -156,8 +156,7 @@ fn no_messages(desk: &Desk, name: &str, channel: ChannelId) -> String {
 fn listens(desk: &Desk, channel: ChannelId) {
     let Some((at, view)) = view_of(&desk.shared, channel) else { return };
     if let Some(closed_ms) = desk.closed.end_ms(at, view, settled_ms()) {
-        // It fails only where the server stops, and then there are no more messages.
-        let _ = desk.notes.send(Note::Listens { view: at, closed_ms });
+        desk.questions.listens(at, closed_ms);
     }
 }
 

@@ -23,7 +23,8 @@ use super::guard::{Guard, Watch};
 use super::handler::{Ends, Front, nothing};
 use super::listen::{Kind, ListenError, Listener};
 use super::publish::Publisher;
-use super::query::Reader;
+use super::questions::Questions;
+use super::reader::Reader;
 use super::record::Record;
 use super::rules::LISTENERS_MAX;
 use super::settings::Options;
@@ -186,7 +187,7 @@ impl Server {
         let plan = shared.options.reserve(shared.options.plan.clone());
         let engine = Arc::new(plan.start(Record::default, front)?);
         let (senders, mails): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel()).unzip();
-        let (notes, brought) = channel();
+        let questions = Questions::new(shared.options.views.len());
         let mut server = Server {
             engine,
             shared,
@@ -197,7 +198,7 @@ impl Server {
             ends,
             stopped: false,
             #[cfg(test)]
-            hooks: Some((senders.clone(), notes.clone())),
+            hooks: Some((senders.clone(), questions.asker())),
         };
         let mut entrance = Some(Entrance::new(listeners, senders.clone()));
         for (at, (mail, poll)) in mails.into_iter().zip(polls.drain(..)).enumerate() {
@@ -209,7 +210,7 @@ impl Server {
                     shared.options.subscriber_bytes_max as usize,
                 ),
                 engine: Arc::downgrade(&server.engine),
-                notes: notes.clone(),
+                questions: questions.asker(),
                 closed: closed.clone(),
                 mail: senders.clone(),
                 shared,
@@ -231,7 +232,7 @@ impl Server {
             };
             server.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
-        let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, closed, brought);
+        let reader = Reader::<H>::new(server.shared.clone(), &server.engine, senders, closed, questions);
         let guard = Guard { shared: server.shared.clone(), name: "pelton-views".into(), gate: None };
         let run = move || {
             let _guard = guard;
@@ -393,14 +394,17 @@ mod tests {
     use crate::engine::{Plan, Profile};
     use crate::gateway::Stream;
     use crate::gateway::channel::ChannelId;
-    use crate::gateway::desk::Note;
+    use crate::gateway::conn::ConnKey;
     use crate::gateway::mail::Mail;
+    use crate::gateway::questions::{Asker, Question};
+    use crate::resp::Version;
+    use crate::views::{View, Which};
     use std::io::Read;
     use std::net::TcpStream;
     use std::sync::mpsc::Sender;
 
-    /// The mailboxes of the gateway threads, and of the thread that reads views.
-    pub(super) type Hooks = (Vec<Sender<Mail>>, Sender<Note>);
+    /// The mailboxes of the gateway threads, and the way to ask the thread that reads views.
+    pub(super) type Hooks = (Vec<Sender<Mail>>, Asker);
 
     fn server() -> Server {
         let mut plan = Plan::new(Profile::Dev).unpinned().overcommitted(true).announce(false);
@@ -410,20 +414,26 @@ mod tests {
         options.threads = 2;
         options.listen = vec!["127.0.0.1:0".into()];
         options.streams.push(Stream::new("events", "bulk"));
+        options.views.push(View::count("all").over("events"));
         Server::start(options).unwrap()
     }
 
     #[test]
     fn lost_thread_stops_its_server_and_is_in_the_report() {
-        // A channel, and a view, that there is not.
+        // A message for a channel, and an answer for a thread, that do not exist.
         let gate = |at: usize| {
             move |(mail, _): &Hooks| {
                 let text: Arc<[u8]> = Arc::from(*b"x");
                 mail[at].send(Mail::Message { channel: ChannelId(u16::MAX), text }).unwrap();
             }
         };
-        let views =
-            |(_, notes): &Hooks| notes.send(Note::Listens { view: usize::MAX, closed_ms: 0 }).unwrap();
+        let views = |(_, asker): &Hooks| {
+            let (key, version) = (ConnKey { at: 0, id: u64::MAX }, Version::Resp2);
+            let (thread, which) = (usize::MAX, Which::Open);
+            let question =
+                Question { thread, key, is_critical: false, version, view: 0, which, row: None, top: None };
+            assert!(asker.ask(question));
+        };
         let victims: [(&str, Box<dyn Fn(&Hooks)>); 3] = [
             ("pelton-gate-0", Box::new(gate(0))),
             ("pelton-gate-1", Box::new(gate(1))),

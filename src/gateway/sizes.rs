@@ -15,7 +15,10 @@
 //! - of these, a connection that has not authenticated takes 20 KiB of a request in a buffer of 32 KiB, and 4 KiB of answers; it
 //!   has no transaction, no messages and no subscriptions;
 //! - spare buffers that a thread keeps for them, 64 MiB at most, a quarter of a MiB at start;
-//! - the arguments of a request that is being read, and the answer of a view, while it is on its way.
+//! - the arguments of a request that is being read;
+//! - what the thread that reads views takes while it reads one: 32 bytes for each row of each pane that a window is made of,
+//!   40 for each value of a top, the lines of the reading, and the answers that are on their way (equal ones once). Where it
+//!   does not fit, the question is answered with an error.
 #![forbid(unsafe_code)]
 
 use super::conn::Conn;

@@ -286,6 +286,7 @@ impl Worker {
                         request: &input[..bytes],
                         key: ConnKey { at, id: conn.session.id },
                         session: &mut conn.session,
+                        is_critical: conn.is_critical,
                         reply: Reply::new(out, version),
                         waited: conn.waited.take(),
                     };

@@ -108,7 +108,8 @@ pub struct View {
     pub time: Option<String>,
     /// How long a window of event time stays open behind the newest event, in ms.
     pub lateness_ms: u64,
-    /// How far an event's time may be ahead of the clock, in ms.
+    /// How far an event's time may be ahead of the clock, in ms. The newest event is the clock of event time: one that is
+    /// as far ahead closes windows so much too early for all other publishers, whose events are then late.
     pub ahead_ms: u64,
     /// The most keys in a pane.
     pub keys_max: usize,
@@ -146,7 +147,7 @@ impl Default for View {
             slide_ms: None,
             time: None,
             lateness_ms: 0,
-            ahead_ms: 60_000,
+            ahead_ms: 5_000,
             keys_max: 1_000,
             past_keys: PastKeys::Other,
             key_max_bytes: 64,
