@@ -532,8 +532,8 @@ impl Handler<u64> for Starter {
 /// `PELTON_SOAK_STARTS` says how many engines are started; five hundred without it.
 #[test]
 fn every_handler_starts_though_nothing_is_published() {
-    let _dog = watchdog_for(Duration::from_secs(600));
-    let starts = std::env::var("PELTON_SOAK_STARTS").map_or(500, |starts| starts.parse().unwrap());
+    let starts: u32 = std::env::var("PELTON_SOAK_STARTS").map_or(500, |starts| starts.parse().unwrap());
+    let _dog = watchdog_for(Duration::from_secs(60) + starts * Duration::from_millis(50));
     let clock = pelton::clock::Clock::virtual_time().0;
     for start in 0..starts {
         let mut plan = plan().shards(2).mesh(true).wait(Wait::Spin).producers_max(1).clock(clock.clone());

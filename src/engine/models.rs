@@ -4,6 +4,7 @@ use super::ask::Response;
 use super::assembly::{LaneView, are_empty};
 use crate::class::{Class, Stamp};
 use crate::lane::lane;
+use crate::sync::{barrier, fence_heavy, yield_now};
 use loom::thread;
 use std::time::Duration;
 
@@ -47,4 +48,40 @@ fn an_engine_is_not_quiet_while_an_event_is_on_its_way_between_shards() {
         drop(shards.join().unwrap());
         assert!(are_empty(&lanes));
     });
+}
+
+fn a_stop_knows_of_every_accepted_event(kind: Option<u32>) {
+    loom::model(move || {
+        kind.into_iter().for_each(barrier::choose);
+        let class = Class::strict("a").capacity(1).reject().stamp(Stamp::Never);
+        let (mut tx, rx) = lane(&class, || 0u64).unwrap();
+        let view = LaneView::of(&tx);
+        let producer = thread::spawn(move || {
+            barrier::point();
+            let said = tx.publish(1, |event| *event = 1);
+            barrier::ended();
+            (tx, u64::from(said.is_ok()))
+        });
+        view.close();
+        assert!(fence_heavy());
+        while !view.is_settled() {
+            yield_now();
+        }
+        let known = view.accepted();
+        let (tx, accepted) = producer.join().unwrap();
+        assert_eq!(known, accepted, "accepted after the stop has counted");
+        assert!(view.counts().counts.is_closed());
+        drop((tx, rx));
+    });
+}
+
+#[test]
+fn an_event_is_accepted_before_a_stop_counts_or_not_at_all() {
+    a_stop_knows_of_every_accepted_event(None);
+}
+
+/// The publisher has no fence, and is interrupted by the kernel's barrier at any point.
+#[test]
+fn an_event_whose_publisher_is_interrupted_is_accepted_before_a_stop_counts_or_not_at_all() {
+    a_stop_knows_of_every_accepted_event(Some(barrier::INTERRUPTS));
 }

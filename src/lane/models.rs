@@ -211,7 +211,7 @@ fn a_producer_that_waits_for_payload_bytes_is_released_by_them() {
             for value in 1..=3 {
                 let mut claim = tx.claim_by_policy(value, 32).unwrap();
                 *claim = value;
-                claim.publish();
+                claim.publish().unwrap();
             }
             tx
         });
