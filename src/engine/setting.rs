@@ -333,7 +333,7 @@ fn name_of<'a>(written: &Written<'a>, words: &[&str]) -> Option<&'a str> {
         None if words.iter().any(is_like) => return None,
         None => text,
     };
-    (!name.is_empty() && !name.contains('\0')).then_some(name)
+    (!name.is_empty() && is_line(name)).then_some(name)
 }
 
 /// The word that begins most like a text.

@@ -136,6 +136,7 @@ mod guard;
 mod tap;
 mod sizes;
 mod closed;
+#[cfg(feature = "config")]
 mod costs;
 mod handler;
 mod publish;
