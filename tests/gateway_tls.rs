@@ -45,7 +45,7 @@ mod with_tls {
     use super::dice::Dice;
     use super::needs::{self, Need};
     use super::options;
-    use super::support::{watchdog, watchdog_for};
+    use super::support::{in_a_process_of_its_own, resident, watchdog, watchdog_for};
     use pelton::gateway::{Counts, End, Options, Record, Server, ServerReport};
     use pelton::host::Host;
     use pelton::resp::pair;
@@ -604,6 +604,98 @@ mod with_tls {
         // Silence after the handshake is nobody's business.
         other.ping();
         assert_eq!(stop(server, 0).gateway.ended(End::Tls), 4);
+    }
+
+    #[test]
+    fn handshake_that_goes_on_and_on_is_ended() {
+        let _watchdog = watchdog();
+        let certificate = Certificate::new();
+        let server =
+            Server::start(Options { stall: Duration::from_secs(600), ..certificate.options() }).unwrap();
+        let mut tcp = TcpStream::connect(address(&server)).unwrap();
+        tcp.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        // A greeting of 64 KiB, as far as it says, in records of 8 KiB.
+        let mut record = vec![22, 3, 1, 0x20, 0];
+        record.extend([&[1, 0, 0xff, 0xff, 3, 3][..], &[0; 8_186]].concat());
+        let more = [&[22, 3, 1, 0x20, 0][..], &[0; 8_192]].concat();
+        tcp.write_all(&record).unwrap();
+        tcp.write_all(&more).unwrap();
+        // It may be closed while this is written.
+        let _ = tcp.write_all(&more);
+        raw_answer(&tcp);
+        until_counted(&server, |counts| counts.ended(End::Tls) == 1);
+        stop(server, 0);
+    }
+
+    #[test]
+    fn newcomer_takes_the_place_of_an_unfinished_handshake() {
+        let _watchdog = watchdog();
+        let certificate = Certificate::new();
+        let server = Server::start(Options { connections_max: 4, ..certificate.options() }).unwrap();
+        let hello = hello(&certificate);
+        // One says nothing, the others half or all of a greeting.
+        let unfinished: Vec<_> = [0, hello.len() / 2, hello.len(), hello.len()]
+            .into_iter()
+            .map(|len| {
+                let mut tcp = TcpStream::connect(address(&server)).unwrap();
+                tcp.write_all(&hello[..len]).unwrap();
+                tcp
+            })
+            .collect();
+        until_counted(&server, |counts| (counts.connections(), counts.strangers) == (4, 4));
+        let mut inside: Vec<_> = (0..4)
+            .map(|_| {
+                let mut client = Client::new(&address(&server), certificate.trust(&version::TLS13));
+                client.ping();
+                client
+            })
+            .collect();
+        until_counted(&server, |counts| (counts.ended(End::Displaced), counts.strangers) == (4, 0));
+        inside.iter_mut().for_each(Client::ping);
+        drop(unfinished);
+        stop(server, 0);
+    }
+
+    #[test]
+    fn unfinished_handshakes_take_little_memory() {
+        const ALONE: &str = "PELTON_TEST_HANDSHAKES_ALONE";
+        const EACH_BYTES: usize = 64 << 10;
+        // What other tests take would be counted here.
+        if std::env::var_os(ALONE).is_none() {
+            let own = "with_tls::unfinished_handshakes_take_little_memory";
+            print!("{}", in_a_process_of_its_own(own, ALONE, &[]));
+            return;
+        }
+        let _watchdog = watchdog_for(Duration::from_secs(150));
+        let strangers = std::env::var("PELTON_SOAK_STRANGERS").map_or(300, |n| n.parse().unwrap());
+        let certificate = Certificate::new();
+        let server =
+            Server::start(Options { stall: Duration::from_secs(600), ..certificate.options() }).unwrap();
+        let hello = hello(&certificate);
+        let begin = |at: usize| {
+            let mut tcp = TcpStream::connect(address(&server)).unwrap();
+            let bytes = match at % 3 {
+                0 => hello[..hello.len() - 1].to_vec(),
+                1 => hello.clone(),
+                // As much of a greeting as is kept.
+                _ => [&[22, 3, 1, 0x3c, 0, 1, 0, 0xff, 0xff, 3, 3][..], &[0; 15_300]].concat(),
+            };
+            tcp.write_all(&bytes).unwrap();
+            tcp
+        };
+        let warm: Vec<_> = (0..9).map(begin).collect();
+        until_counted(&server, |counts| counts.connected == 9);
+        let before = resident();
+        let all: Vec<_> = (0..strangers).map(begin).collect();
+        until_counted(&server, |counts| counts.connected == 9 + strangers as u64);
+        // Each has been read when one that comes later is answered.
+        Client::new(&address(&server), certificate.trust(&version::TLS13)).ping();
+        let counts = server.counts();
+        let each = resident().saturating_sub(before) / strangers;
+        println!("{strangers} handshakes, {} still there: {each} bytes each", counts.strangers);
+        assert!(each <= EACH_BYTES && counts.strangers >= strangers as u64, "{each} bytes each, {counts:?}");
+        drop((warm, all));
+        stop(server, 0);
     }
 
     #[test]

@@ -160,8 +160,9 @@ pub(super) struct Part {
 /// off sends some 550 bytes a second, with the usual `stall_s`.
 const PART_BYTES_MIN: usize = 16 << 10;
 
-/// How long a view may take to be read for a connection, in seconds: a shard that does not answer is given up before.
-pub(super) const ANSWER_MAX_S: u32 = 2 * ASK_LIMIT.as_secs() as u32;
+/// How long a view may take to be read for a connection, in seconds. A shard that does not answer is given up long before; this
+/// is for when nothing answers.
+pub(super) const ANSWER_MAX_S: u32 = 12 * ASK_LIMIT.as_secs() as u32;
 
 /// How long connections may take, in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -340,5 +341,81 @@ impl Conn {
             }
         }
         Ok(sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::net::UnixStream;
+
+    const LIMITS: Limits = Limits { idle_s: u64::MAX, stall_s: 30 };
+
+    fn conn(is_known: bool) -> (Conn, UnixStream) {
+        let (own, other) = UnixStream::pair().unwrap();
+        let session = Session {
+            id: 1,
+            version: Version::Resp2,
+            is_known,
+            stranger_since_s: 100,
+            strange_requests: 0,
+            wrong_passwords: 0,
+            name: None,
+            subscriptions: None,
+            transaction: None,
+            exec_left: 0,
+            begun: None,
+        };
+        let mut conn = Conn::new(Socket::Unix(own), session, false, 100);
+        conn.stranger = (!is_known).then_some(0);
+        (conn, other)
+    }
+
+    #[test]
+    fn stranger_with_answers_pending_has_no_more_time_than_others() {
+        for is_known in [false, true] {
+            let (mut conn, _other) = conn(is_known);
+            conn.output = vec![0; 4_000];
+            // It takes a byte each second.
+            for now_s in 100..200 {
+                conn.active_s = now_s;
+                let is_over = !is_known && now_s > 130;
+                let expected = if is_over { Overdue::Ends(End::Auth) } else { Overdue::No };
+                assert_eq!(conn.overdue(now_s, LIMITS), expected, "{now_s}");
+            }
+        }
+    }
+
+    #[test]
+    fn connection_does_not_wait_for_a_view_without_end() {
+        let (mut conn, _other) = conn(true);
+        conn.hold = Hold::Answer { since_s: 100 };
+        assert_eq!(conn.overdue(100 + ANSWER_MAX_S, LIMITS), Overdue::No);
+        assert_eq!(conn.overdue(101 + ANSWER_MAX_S, LIMITS), Overdue::Answer);
+    }
+
+    #[test]
+    fn request_does_not_age_while_answers_are_pending() {
+        let (mut conn, _other) = conn(true);
+        conn.rest = vec![b'*'; 10];
+        conn.note_part(true, 100);
+        conn.rest.push(b'1');
+        conn.note_part(false, 120);
+        assert_eq!(
+            (conn.overdue(130, LIMITS), conn.overdue(131, LIMITS)),
+            (Overdue::No, Overdue::Ends(End::Stalled))
+        );
+        conn.output = vec![0; 10];
+        conn.active_s = 131;
+        assert_eq!(conn.overdue(131, LIMITS), Overdue::No);
+        conn.output.clear();
+        assert_eq!(
+            (conn.overdue(161, LIMITS), conn.overdue(162, LIMITS)),
+            (Overdue::No, Overdue::Ends(End::Stalled))
+        );
+        // Enough of it has come.
+        conn.rest.resize(11 + PART_BYTES_MIN, b'x');
+        conn.note_part(false, 162);
+        assert_eq!(conn.overdue(192, LIMITS), Overdue::No);
     }
 }

@@ -82,22 +82,38 @@
 //! Requests of a connection are carried out and answered in their order. Its events of one stream and one key are handled in
 //! that order. Between connections there is none.
 //!
-//! # What a client that does not behave costs
-//! Itself. What is no request ends its connection; answers that it does not read stop it from being read, and end it after
-//! `stall_s`; a message that a subscriber has no room for is lost to it alone, counted, and told (`{"lost":N}`). Each end has a
-//! counted reason ([`End`]). An idle connection holds no buffer. Of each connection one question to a view waits at most, and
-//! goes with it; gatherings for all of them take a tenth of a shard's time at most.
+//! # What a client that misbehaves costs
+//! Itself. What is not a request ends its connection; answers that it does not read stop it from being read, and end it after
+//! `stall_s`, and so does a request that it began and does not go on with (16 KiB within `stall_s` are enough); a message that a
+//! subscriber has no room for is lost to it alone, counted, and reported to it (`{"lost":N}`). Each end has a counted reason
+//! ([`End`]). An idle connection holds no buffer. Of each connection one question to a view waits at most, and goes with it;
+//! gatherings for all of them take a tenth of a shard's time at most.
+//!
+//! # Strangers
+//! A connection that has not authenticated, or not finished its TLS handshake, has narrow bounds: 20 KiB of a request, 4 KiB of
+//! answers that are pending, 16 requests without the right password, and `stall_s` in all. Everything but `AUTH`, `HELLO`, `QUIT`
+//! and `RESET` is answered with the same `-NOAUTH`. When all places are taken, the oldest stranger is closed for a newcomer
+//! ([`End::Displaced`]). Critical connections have places of their own, and descriptors that are kept back for them. The README's
+//! threat model has the rest.
+//!
+//! # Threads that are lost
+//! A thread of the gateway that panics makes the server stop: its listeners close and its connections end. [`Server::watch`] waits
+//! for that; [`Server::stop`] reports it ([`ServerReport::lost`]).
+//!
+//! # Time
+//! Ids and windows have the system's time, but for its jumps: a step of more than a second is followed when it has lasted for 30 s.
+//! After a step back time goes on at half its pace until both agree.
 //!
 //! # Encryption
 //! With the feature `tls`, `listen_tls` takes connections under TLS 1.3 or 1.2, by rustls; without it, it is refused. The
-//! certificate and its key are read at start, and again at the next; clients are asked for none. What is no TLS, or has not come
-//! to terms within `stall_s`, ends as [`End::Tls`], and nothing of it is taken for a request.
+//! certificate and its key are read at start, and again at the next; clients are asked for none. A handshake that fails, is not
+//! finished within `stall_s`, or takes more than 16 KiB of the client ends as [`End::Tls`]; nothing of it is taken for a request.
 //!
 //! What it costs: some 8 KiB for an idle connection, where one in the clear takes less than one; up to 64 KiB more of answers
 //! that it does not read; allocations for what is decrypted and encrypted, which connections in the clear have not. A handshake
 //! holds its thread up, with all its connections, for as long as a signature takes, and a lock for as long as the session is
-//! noted, of which the last 256 can be resumed. Keys of ECDSA sign many times faster than those of RSA. Who comes beyond
-//! `connections_max` is closed without a word, since a word would need a handshake.
+//! noted, of which the last 256 can be resumed. A round of turns has four handshakes at most. Keys of ECDSA sign many times faster
+//! than those of RSA. A connection that is turned away gets no error, since that would need a handshake.
 //!
 //! # What it does not do
 //! `MULTI` … `EXEC` carries the requests between them out one after the other, or none of them if one is not valid; those of

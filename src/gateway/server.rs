@@ -434,7 +434,8 @@ mod tests {
                 Question { thread, key, is_critical: false, version, view: 0, which, row: None, top: None };
             assert!(asker.ask(question));
         };
-        let victims: [(&str, Box<dyn Fn(&Hooks)>); 3] = [
+        type Kill = Box<dyn Fn(&Hooks)>;
+        let victims: [(&str, Kill); 3] = [
             ("pelton-gate-0", Box::new(gate(0))),
             ("pelton-gate-1", Box::new(gate(1))),
             ("pelton-views", Box::new(views)),

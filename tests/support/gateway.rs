@@ -348,12 +348,6 @@ pub fn narrow(address: &str) -> TcpStream {
     socket.into()
 }
 
-/// The resident memory of this process, in bytes.
-pub fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
-}
-
 /// Ends a connection so that the other side is told that it was reset.
 pub fn reset(tcp: TcpStream) {
     socket2::SockRef::from(&tcp).set_linger(Some(Duration::ZERO)).unwrap();

@@ -582,3 +582,9 @@ pub fn in_a_process_of_its_own(test: &str, marker: &str, wrap: &[&str]) -> Strin
     assert!(output.status.success(), "{test} failed in a process of its own:\n{text}");
     text
 }
+
+/// The resident memory of this process, in bytes.
+pub fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+}
