@@ -305,6 +305,7 @@ impl<V: Copy + Default> Names<V> {
     }
 
     /// The bytes that the names in the table take.
+    #[cfg(any(test, feature = "weblog"))]
     pub fn name_bytes(&self) -> usize {
         self.names.len()
     }
