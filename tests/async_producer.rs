@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 use support::*;
@@ -940,4 +940,77 @@ fn waker_of_a_question_that_panics_costs_its_shard_nothing() {
     let report = engine.stop(LONG).unwrap();
     assert_eq!((report.drained, report.shards[0].stopped, bomb.woken()), (true, true, 2));
     assert_closed(&report);
+}
+
+/// A waker whose clone waits until the engine is closed, and whose wake looks into the engine.
+struct Reentrant {
+    engine: Arc<pelton::Engine<Proof>>,
+    woken: AtomicU64,
+}
+
+impl Reentrant {
+    fn waker(self: &Arc<Self>) -> Waker {
+        // SAFETY: the table keeps the contract of `RawWaker`: each pointer is an `Arc` that its clone or drop accounts for.
+        unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(self.clone()).cast(), &REENTRANT)) }
+    }
+}
+
+static REENTRANT: RawWakerVTable = RawWakerVTable::new(
+    |own| {
+        // SAFETY: see `Reentrant::waker`.
+        let own = unsafe { Arc::from_raw(own.cast::<Reentrant>()) };
+        while own.engine.attach().is_ok() {
+            std::thread::yield_now();
+        }
+        // The lanes are closed an instant after the engine is.
+        std::thread::sleep(Duration::from_millis(20));
+        let copy = Arc::into_raw(own.clone()).cast();
+        std::mem::forget(own);
+        RawWaker::new(copy, &REENTRANT)
+    },
+    |own| {
+        // SAFETY: see `Reentrant::waker`.
+        let own = unsafe { Arc::from_raw(own.cast::<Reentrant>()) };
+        own.woken.fetch_add(1, Ordering::SeqCst);
+        let _ = own.engine.placements();
+    },
+    |_| unreachable!("a waker is woken by value"),
+    |own| {
+        // SAFETY: see `Reentrant::waker`.
+        drop(unsafe { Arc::from_raw(own.cast::<Reentrant>()) })
+    },
+);
+
+#[test]
+fn waker_left_while_the_engine_stops_does_not_meet_a_lock_of_the_engine() {
+    let _dog = watchdog();
+    let mut plan = plan();
+    let class = plan.class(Class::strict("only").capacity(1).block());
+    let (entered, door) = (Door::default(), Door::default());
+    let doors = (entered.clone(), door.clone());
+    let engine = plan.start(Proof::default, move |_| Counting {
+        entered: doors.0.clone(),
+        door: doors.1.clone(),
+        handled: 0,
+    });
+    let engine = Arc::new(engine.unwrap());
+    let mut tx = engine.attach().unwrap();
+    tx.publish(class, 1u64, |_| ()).unwrap();
+    entered.wait();
+    let reentrant = Arc::new(Reentrant { engine: engine.clone(), woken: AtomicU64::new(0) });
+    let report = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let waker = reentrant.waker();
+            // The lane is found full, and closed by the time at which the waker has been left.
+            tx.poll_room(class, 1u64, 0, &mut Context::from_waker(&waker))
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        let stop = scope.spawn(|| engine.stop(Duration::from_millis(300)).unwrap());
+        assert!(waits.join().unwrap().is_ready());
+        let report = stop.join().unwrap();
+        door.open();
+        report
+    });
+    assert!(!report.shards[0].stopped || report.ledger.is_closed());
+    assert_eq!(Arc::strong_count(&reentrant), 1, "the lane has kept the waker");
 }
