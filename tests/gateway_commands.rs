@@ -38,8 +38,8 @@ fn speaking(site: &Site, version: &str) -> Client {
 /// Text after `name:` in an answer of `INFO`.
 #[track_caller]
 fn line<'a>(info: &'a str, name: &str) -> &'a str {
-    let lines = info.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    lines.last().unwrap_or_else(|| panic!("no {name}: {info}"))
+    let mut lines = info.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    lines.next_back().unwrap_or_else(|| panic!("no {name}: {info}"))
 }
 
 #[test]
