@@ -61,6 +61,8 @@
 //! It does not persist, replicate or cross a machine's border; a process that dies takes its events along. The README
 //! says more about when not to use it.
 
+#[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+mod membarrier;
 pub(crate) mod sync;
 
 pub mod class;

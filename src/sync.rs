@@ -195,7 +195,7 @@ pub fn fence_heavy() -> bool {
     #[cfg(loom)]
     return barrier::heavy();
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
-    return membarrier::barrier();
+    return crate::membarrier::barrier();
     #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
     {
         fence(Ordering::SeqCst);
@@ -206,7 +206,7 @@ pub fn fence_heavy() -> bool {
 /// Whether the kernel has refused the barrier after it had agreed to it at first.
 pub fn barrier_is_refused() -> bool {
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
-    return membarrier::is_refused();
+    return crate::membarrier::is_refused();
     #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
     false
 }
@@ -216,7 +216,7 @@ pub fn barrier_is_refused() -> bool {
 /// Registers the process with the kernel when first called; engines call it before their first event.
 pub fn asymmetric_fences() -> bool {
     #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
-    return membarrier::register();
+    return crate::membarrier::register();
     #[cfg(loom)]
     return barrier::is_asymmetric();
     // Where there is no futex, no thread sleeps for long enough to be worth a fence at every publish; and no shard
@@ -231,42 +231,6 @@ pub fn asymmetric_fences() -> bool {
 /// Linux.
 pub const fn may_stop_looking() -> bool {
     cfg!(any(loom, all(feature = "park", target_os = "linux")))
-}
-
-#[cfg(all(not(loom), feature = "park", target_os = "linux"))]
-mod membarrier {
-    use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, Ordering, fence};
-
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    static REFUSED: AtomicBool = AtomicBool::new(false);
-
-    pub fn register() -> bool {
-        *AVAILABLE.get_or_init(|| {
-            membarrier_query()
-                .contains(MembarrierQuery::PRIVATE_EXPEDITED | MembarrierQuery::REGISTER_PRIVATE_EXPEDITED)
-                && membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
-        })
-    }
-
-    pub fn barrier() -> bool {
-        // Without the kernel's barrier this fence is one half, and the publishers' own the other.
-        fence(Ordering::SeqCst);
-        if !register() {
-            return true;
-        }
-        let done = membarrier(MembarrierCommand::PrivateExpedited).is_ok();
-        fence(Ordering::SeqCst);
-        if !done {
-            REFUSED.store(true, Ordering::Relaxed);
-        }
-        done
-    }
-
-    pub fn is_refused() -> bool {
-        REFUSED.load(Ordering::Relaxed)
-    }
 }
 
 /// Which process holds the turn to use the heavy fence; see `wait::bell`.

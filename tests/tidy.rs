@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Floors from the ground up; on each its rooms, each with its files in their order.
 const HOUSE: &[&[(&str, &[&str])]] = &[
-    &[("sync", &[])],
+    &[("membarrier", &[]), ("sync", &[])],
     &[("clock", &[]), ("event", &[]), ("class", &[]), ("words", &[])],
     &[
         ("host", &["files", "cpus", "mounts", "group"]),
@@ -22,7 +22,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
     ],
     &[
         ("ring", &["payload", "slots", "shape", "core", "producer", "stage", "consumer"]),
-        ("wait", &["alarm", "bell", "door", "task"]),
+        ("wait", &["alarm", "bell", "door", "task", "room"]),
     ],
     &[("lane", &["spec", "side", "claim", "producer", "waiting", "returned", "consumer"])],
     &[("producer", &[]), ("async_producer", &[])],
@@ -36,6 +36,7 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "lanes",
             "nap",
             "quarantine",
+            "mailbox",
             "parts",
             "burst",
             "poll",
@@ -52,12 +53,15 @@ const HOUSE: &[&[(&str, &[&str])]] = &[
             "table",
             "class_table",
             "report",
+            "response",
+            "lane_view",
             "assembly",
             "sizes",
             "rules",
             "advice",
             "summary",
             "lifecycle",
+            "ask",
             "sealing",
             "builder",
         ],

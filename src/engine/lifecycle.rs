@@ -11,7 +11,8 @@
 //! 5. The ledger is counted for the last time: events that are left in lanes are `in flight`.
 #![forbid(unsafe_code)]
 
-use super::assembly::{Core, LaneView, are_empty};
+use super::assembly::Core;
+use super::lane_view::{LaneView, are_empty};
 use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;

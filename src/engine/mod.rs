@@ -17,6 +17,8 @@ pub(crate) mod plan;
 pub(crate) mod table;
 pub(crate) mod class_table;
 pub(crate) mod report;
+mod response;
+mod lane_view;
 pub(crate) mod assembly;
 pub(crate) mod sizes;
 pub(crate) mod rules;

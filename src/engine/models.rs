@@ -1,7 +1,7 @@
 //! loom models of the control plane beside running shards.
 
-use super::ask::Response;
-use super::assembly::{LaneView, are_empty};
+use super::lane_view::{LaneView, are_empty};
+use super::response::Response;
 use crate::class::{Class, Stamp};
 use crate::lane::lane;
 use crate::sync::{barrier, fence_heavy, yield_now};

@@ -5,13 +5,14 @@
 //! handler's `on_stop`. What it noted meanwhile stands in the report.
 #![forbid(unsafe_code)]
 
-use super::ask::{ASK_LIMIT, AskError, Response};
+use super::ask::{ASK_LIMIT, AskError};
 use super::lifecycle::Engine;
 use super::report::Report;
+use super::response::Response;
 use crate::event::ShardId;
 use crate::memory;
 use crate::memory::seal::{NotCounted, Seal, Sealed};
-use crate::shard::parts::Command;
+use crate::shard::mailbox::Command;
 
 /// Why an engine could not be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -11,11 +11,38 @@
 //!   cannot keep alive what it captured (an `Arc` of its own engine, say).
 #![forbid(unsafe_code)]
 
-use super::parts::Command;
+use crate::lane::LaneProducer;
+#[cfg(feature = "latency")]
+use crate::latency::Recorder;
+use crate::memory::seal::{NotCounted, Seal};
 use crate::sync::{Arc, Mutex, discard};
 use crate::wait::{Bell, bit};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, TryLockError};
+
+/// A look at the handler, whose type the question knows.
+pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
+
+/// Where the tallies go.
+#[cfg(feature = "latency")]
+pub(crate) type Reply = Box<dyn FnOnce(Vec<Recorder>) + Send>;
+
+/// Where it goes whether a shard could be sealed.
+pub(crate) type SealReply = Box<dyn FnOnce(Result<(), NotCounted>) + Send>;
+
+/// What the control plane asks of a shard; carried out between two polls.
+pub(crate) enum Command<E> {
+    /// Look at the handler.
+    Ask(Question),
+    /// Swap the tallies for the empty ones that are given, and hand the full ones over.
+    #[cfg(feature = "latency")]
+    Latency(Vec<Recorder>, Reply),
+    /// The writing ends of the mesh.
+    Mesh(Box<[LaneProducer<E>]>),
+    /// Seal the thread, once the handler has started.
+    Seal(Seal, SealReply),
+}
 
 /// The commands that one shard has not read yet; `None` after the shard's end.
 pub(crate) struct Mailbox<E>(Mutex<Option<Vec<Command<E>>>>);

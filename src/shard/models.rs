@@ -3,9 +3,9 @@
 
 use super::handler::{Context, Event, Handler};
 use super::lanes::Lanes;
-use super::mailbox::{Inbox, Mailbox};
+use super::mailbox::{Command, Inbox, Mailbox};
 use super::nap::Nap;
-use super::parts::{Command, Parts};
+use super::parts::Parts;
 use super::poll::Shard;
 use super::schedule::Schedule;
 use crate::class::{Class, ClassId, Stamp};

@@ -1,4 +1,4 @@
-//! What a shard is made of, what it can be told, and what is left of it.
+//! The parts of a shard, and what is left of it after its end.
 #![forbid(unsafe_code)]
 
 use super::lanes::Lanes;
@@ -7,39 +7,15 @@ use super::quarantine::Quarantine;
 use crate::class::Sample;
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
-use crate::lane::LaneProducer;
 #[cfg(feature = "latency")]
 use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::memory::scratch::Scratch;
-use crate::memory::seal::{NotCounted, Seal, Sealed};
+use crate::memory::seal::Sealed;
 use crate::producer::Gate;
 use crate::wait::Bell;
 use std::any::Any;
 use std::sync::Arc;
-
-/// A look at the handler, whose type the question knows.
-pub(crate) type Question = Box<dyn FnOnce(&mut dyn Any) + Send>;
-
-/// Where the tallies go.
-#[cfg(feature = "latency")]
-pub(crate) type Reply = Box<dyn FnOnce(Vec<Recorder>) + Send>;
-
-/// Where it goes whether a shard could be sealed.
-pub(crate) type SealReply = Box<dyn FnOnce(Result<(), NotCounted>) + Send>;
-
-/// What the control plane asks of a shard; carried out between two polls.
-pub(crate) enum Command<E> {
-    /// Look at the handler.
-    Ask(Question),
-    /// Swap the tallies for the empty ones that are given, and hand the full ones over.
-    #[cfg(feature = "latency")]
-    Latency(Vec<Recorder>, Reply),
-    /// The writing ends of the mesh.
-    Mesh(Box<[LaneProducer<E>]>),
-    /// Seal the thread, once the handler has started.
-    Seal(Seal, SealReply),
-}
 
 /// How one class is treated by the shard.
 pub(crate) struct ClassRule {

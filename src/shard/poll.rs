@@ -6,9 +6,10 @@
 
 use super::burst::{Burst, may_go_on_slow, serve_lane};
 use super::handler::{Context, Handler};
+use super::mailbox::Command;
 use super::mesh::Mesh;
 use super::nap::Nap;
-use super::parts::{Command, Parts, ShardEnd};
+use super::parts::{Parts, ShardEnd};
 use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId};
