@@ -50,7 +50,9 @@ fn hosted() -> Duration {
             }
             shard.finish()
         });
-        while !is_ready.load(Ordering::Acquire) {}
+        while !is_ready.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
         std::thread::sleep(REST);
         let begun = Instant::now();
         let mut report = engine.stop(Duration::from_secs(1)).expect("it is stopped once");
