@@ -94,15 +94,17 @@ impl<E> LaneConsumer<E> {
         ring.peek().map(|item| Head { item, shared, put_off })
     }
 
-    /// Gives back the slots that were passed, and wakes a thread that waits for them: what the shard serves next may
-    /// take long.
-    ///
-    /// As in [`Head::leave`], a thread that begins to wait at this moment may be missed here. It has raised the bell.
+    /// Gives back the slots that were passed.
     #[inline(always)]
     pub(crate) fn release(&mut self) {
-        if self.ring.release() {
-            self.shared.room.offer_to_thread(self.ring.released_sequence());
-        }
+        self.ring.release();
+    }
+
+    /// Wakes a thread that waits for room in the lane, if there is some. As in [`Head::leave`], one that begins to wait at
+    /// this moment may be missed: it has raised the bell.
+    #[inline(always)]
+    pub(crate) fn offer_room_to_thread(&mut self) {
+        self.shared.room.offer_to_thread(self.ring.released_sequence());
     }
 
     /// Wakes the lane's producer if it waits and there may be room; returns whether it still waits.

@@ -19,8 +19,9 @@ pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
     let mut pacer = Pacer::default();
     let mut empty_polls = 0u32;
     let mut idle_since = None;
+    shard.note_thread();
     while !shard.is_stopping() {
-        let served = shard.poll();
+        let served = shard.poll_here();
         pacer.after(served);
         if served > 0 {
             empty_polls = 0;

@@ -99,13 +99,25 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
     ///
     /// Calls the handler's `on_idle` if no event left its lane. A shard that has been stopped serves nothing more and
     /// returns 0.
+    #[inline]
     pub fn poll(&mut self) -> u64 {
-        let Shard { schedule, work } = self;
+        self.note_thread();
+        self.poll_here()
+    }
+
+    /// The calling thread polls the shard from now on.
+    #[inline(always)]
+    pub(super) fn note_thread(&mut self) {
         let here = thread_token();
-        if work.polled_by != here {
-            work.polled_by = here;
-            work.parts.bell.polled_by(here);
+        if self.work.polled_by != here {
+            self.work.polled_by = here;
+            self.work.parts.bell.polled_by(here);
         }
+    }
+
+    /// [`poll`](Self::poll) on the thread that was noted.
+    pub(super) fn poll_here(&mut self) -> u64 {
+        let Shard { schedule, work } = self;
         if work.parts.bell.calls() != 0 {
             work.attend_slow();
         }
@@ -232,6 +244,10 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                 if lane.blocked().is_none() || may_go_on_slow(lane, rule, *retry_limit, context) {
                     serve_lane(lane, rule, recorder, *retry_limit, handler, context, &mut burst.left);
                     lane.release();
+                    if burst.places > 1 {
+                        // Other lanes follow, and may take long. After the last one the bell is looked at.
+                        lane.offer_room_to_thread();
+                    }
                 }
             }
             if burst.served() == 0 {
