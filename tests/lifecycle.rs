@@ -425,6 +425,7 @@ fn latencies_can_be_read_while_events_run_and_none_is_lost() {
     );
 }
 
+#[cfg(feature = "latency")]
 #[test]
 fn last_latencies_are_there_while_a_shard_is_in_a_burst() {
     let _dog = watchdog();

@@ -10,9 +10,9 @@
 #![forbid(unsafe_code)]
 
 use super::config::{OnPanic, PlanErrors};
-#[cfg(feature = "latency")]
 use super::lane_view::LaneView;
 use super::plan::Plan;
+#[cfg(feature = "latency")]
 use super::response::Response;
 use crate::class::{ClassId, Sample};
 use crate::clock::Clock;

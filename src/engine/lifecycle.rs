@@ -5,7 +5,8 @@
 //!    with it.
 //! 2. Publishes that are under way end, accepted or refused (see `ledger`): no event is accepted after that.
 //! 3. Shards go on until every accepted event has left its lane and every handler has handed over what it held back
-//!    ([`Handler::on_drain`]), or the deadline is over. The mesh stays open meanwhile, so handlers may still emit.
+//!    ([`Handler::on_drain`](crate::Handler::on_drain)), or the deadline is over. The mesh stays open meanwhile, so
+//!    handlers may still emit.
 //! 4. The shards are stopped, and get a little more time to end. A shard that is stuck in its handler is reported, and
 //!    keeps its thread and its memory.
 //! 5. The ledger is counted for the last time: events that are left in lanes are `in flight`.
@@ -157,7 +158,7 @@ impl<E: Send + 'static> Engine<E> {
     }
 
     /// Refuses all further events from producers, wakes those that wait, and asks handlers to hand over what they hold back
-    /// ([`Handler::on_drain`]). The first step of a stop.
+    /// ([`Handler::on_drain`](crate::Handler::on_drain)). The first step of a stop.
     pub fn close(&self) {
         // The lanes of a child are copies, but the executors that it would wake share files with the parent.
         if self.is_forked() {

@@ -134,7 +134,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         // Such a class is refused, so its advice is of no use; that of a name in order is there.
-        assert!(plan.check().is_err());
+        assert!(plan.check_for::<u64>(Threads::Engine).is_err());
         plan.classes[0].name = "b".into();
         let text = plan.summary(Layout::new::<u64>(), None);
         assert!(text.contains("\n  warning: class 'b': "), "{text}");

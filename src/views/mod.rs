@@ -76,6 +76,7 @@ pub use decimal::{Decimal, Read};
 pub use merge::Progress;
 pub use pane::Counters;
 pub use reading::{Answer, Line, QUANTILES, ReadError, Reading, Totals, Which};
+#[cfg(feature = "gateway")]
 pub(crate) use table::ROOM_MAX;
 pub use table::VIEW;
 #[cfg(feature = "gateway")]
