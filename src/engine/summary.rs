@@ -133,8 +133,9 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
-        // Such a class is refused, so its advice is of no use; that of a name in order is there.
+        // Such names are refused, so advice would be of no use; with names in order it is there.
         assert!(plan.check_for::<u64>(Threads::Engine).is_err());
+        let mut plan = plan.thread_name("a");
         plan.classes[0].name = "b".into();
         let text = plan.summary(Layout::new::<u64>(), None);
         assert!(text.contains("\n  warning: class 'b': "), "{text}");

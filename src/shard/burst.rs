@@ -9,25 +9,30 @@
 #![forbid(unsafe_code)]
 
 use super::handler::{Context, Event, Handler};
+use super::mesh::Mesh;
 use super::parts::ClassRule;
+use crate::clock::Clock;
 use crate::event::{Failure, Verdict};
 use crate::lane::LaneConsumer;
 use crate::latency::Recorder;
 
 /// Whether the event at the head of a lane, which was put off because a lane of the mesh was full, is to be given to the
 /// handler again: that lane has room, or the event fails now.
+///
+/// It takes parts of the context, so that the context itself can stay in registers.
 #[cold]
 pub(super) fn may_go_on_slow<E>(
     lane: &mut LaneConsumer<E>,
     rule: &ClassRule,
     retry_limit: u64,
-    context: &mut Context<'_, E>,
+    clock: &Clock,
+    mesh: &mut Mesh<E>,
 ) -> bool {
     let (Some(blocked), Some(head)) = (lane.blocked(), lane.head()) else { return true };
-    let now = context.clock.ticks();
+    let now = clock.ticks();
     let is_late = rule.stamped.has(head.item.sequence())
         && rule.lateness(now.saturating_sub(head.item.stamp())).is_some();
-    let goes_on = is_late || head.put_off_for(now) >= retry_limit || context.mesh.is_unblocked(blocked);
+    let goes_on = is_late || head.put_off_for(now) >= retry_limit || mesh.is_unblocked(blocked);
     if goes_on {
         lane.unblock();
     }

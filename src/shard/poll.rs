@@ -241,7 +241,9 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
             let (lane, busy) = lanes.at(burst.class, burst.place);
             if lane.is_ready() {
                 *busy = true;
-                if lane.blocked().is_none() || may_go_on_slow(lane, rule, *retry_limit, context) {
+                if lane.blocked().is_none()
+                    || may_go_on_slow(lane, rule, *retry_limit, context.clock, context.mesh)
+                {
                     serve_lane(lane, rule, recorder, *retry_limit, handler, context, &mut burst.left);
                     lane.release();
                     if burst.places > 1 {
