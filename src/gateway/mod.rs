@@ -55,7 +55,8 @@
 //! | `-ERR not accepted …` | too large for its class, or the server stops | `rejected(too_large, closed)` |
 //! | another error | it was no event: a stream that is none, a key that is missing | – |
 //!
-//! An id is given to what is accepted and to nothing else, is unique in its stream, and increases on each connection.
+//! An id is given to what is accepted and to nothing else, is unique in its stream for as long as the server runs, and
+//! increases on each connection. After a restart with a clock that was set back, an id may come again.
 //! `MAXLEN` and `MINID` are taken and trim nothing, since nothing is kept: `XLEN` counts what was accepted since start.
 //!
 //! # Messages
