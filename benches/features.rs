@@ -1,8 +1,8 @@
 //! What does an event cost in a build of just these features?
 //!
 //! One start is one run: `perf/features` builds this with each feature on and off, and lets the programs take turns.
-//! The engine is that of the bench `engine`. Nothing of the feature `measure` is used, as its histograms and pins
-//! would bring `latency` and `affinity` into every build.
+//! The engine is that of the bench `engine`. Nothing of `pelton-bench` is used, as it would bring `latency` and `affinity` into
+//! every build.
 //!
 //! ```sh
 //! cargo bench --bench features                                        # one run of each setting
@@ -10,14 +10,10 @@
 //! ```
 //! A run prints nanoseconds an event, and the allocations of both threads meanwhile (`-` where nobody counts).
 
-#[path = "../src/measure/event.rs"]
-#[allow(dead_code, unused_imports, reason = "not all of it is needed here")]
-mod event;
-
-use event::{Body, Checker, KEYS, per_event_ns, work};
 use pelton::class::Stamp;
 use pelton::wait::Wait;
 use pelton::{Class, Context, Event, Handler, Plan, Profile, Verdict};
+use pelton_testkit::event::{Body, Checker, KEYS, per_event_ns, work};
 use std::time::{Duration, Instant};
 
 #[cfg(all(feature = "audit", not(feature = "mimalloc")))]
@@ -53,10 +49,14 @@ impl Handler<Body> for Checkers {
 fn run(events: u64, stamp: Stamp, multiplications: u64, wait: Wait) -> (f64, Option<u64>) {
     // The harness pins by itself, so that the producer has its CPU in every build.
     let cpus = core_affinity::get_core_ids().filter(|cpus| cpus.len() > 1).expect("two CPUs");
-    let mut plan =
-        Plan::new(Profile::Latency).announce(false).producers_max(1).cpus([cpus[1].id]).wait(wait).burst(64);
+    let mut plan = Plan::new(Profile::Latency)
+        .with_announce(false)
+        .with_producers_max(1)
+        .with_cpus([cpus[1].id])
+        .with_wait(wait)
+        .with_burst(64);
     let classes = [Class::strict("a"), Class::weighted("b", 1), Class::weighted("c", 1)]
-        .map(|class| plan.class(class.capacity(1_024).stamp(stamp)));
+        .map(|class| plan.class(class.with_capacity(1_024).with_stamp(stamp)));
     let checkers = |_| Checkers([0, 1, 2].map(|class| Checker::every(class, 3)));
     let engine = plan.start(Body::default, checkers).expect("the plan is sound");
     // The shard's thread is there already, and has not inherited this.

@@ -20,15 +20,5 @@ mod budgets;
 mod suite;
 
 fn main() -> std::process::ExitCode {
-    // The runner starts this program again, under callgrind, for each count.
-    if std::env::args().nth(1).is_some_and(|arg| arg == "--gungraun-run") {
-        suite::run();
-        return std::process::ExitCode::SUCCESS;
-    }
-    // And this is how the runner itself is started; its output is what the parent reads.
-    if std::env::var_os(budgets::COUNTING).is_some() {
-        suite::run();
-        return std::process::ExitCode::SUCCESS;
-    }
-    budgets::count_and_compare()
+    budgets::SUITE.run(suite::run)
 }

@@ -14,8 +14,8 @@ const ENGINES: usize = 400;
 const REST: Duration = Duration::from_millis(2);
 
 fn plan(wait: Wait) -> Plan {
-    let mut plan = Plan::new(Profile::Dev).wait(wait).announce(false);
-    plan.class(Class::strict("only").capacity(64).block());
+    let mut plan = Plan::new(Profile::Dev).with_wait(wait).with_announce(false);
+    plan.class(Class::strict("only").with_capacity(64).block());
     plan
 }
 

@@ -48,7 +48,8 @@ cargo_profiling() {
     cargo "$@" --manifest-path "$root/Cargo.toml" --profile profiling
 }
 
-# Sets `command` to what is to be run, and builds it: `pelton ...` is the program, `bench NAME ...` a bench, anything
+# Sets `command` to what is to be run, and builds it: `pelton ...` is the program, `pelton-bench ...` its measurements,
+# `bench NAME ...` a bench, anything
 # else is run as it stands. `shown` is the same in the user's words.
 prepare() {
   case ${1:-} in
@@ -60,22 +61,29 @@ prepare() {
   pelton)
     shift
     say "building the program with frame pointers and symbols"
-    cargo_profiling build -q --features cli --bin pelton
+    cargo_profiling build -q -p pelton-cli --bin pelton
     command=("$target/profiling/profiling/pelton" "$@")
     ;;
+  pelton-bench)
+    shift
+    say "building the measurements with frame pointers and symbols"
+    cargo_profiling build -q -p pelton-bench --bin pelton-bench
+    command=("$target/profiling/profiling/pelton-bench" "$@")
+    ;;
   bench)
-    [ $# -ge 2 ] || fail "which bench? $(basename -s .rs "$root"/benches/*.rs | paste -sd ' ')"
-    local bench=$2
+    [ $# -ge 2 ] || fail "which bench? $(basename -s .rs "$root"/benches/*.rs "$root"/crates/*/benches/*.rs | sort -u | paste -sd ' ')"
+    local bench=$2 package=pelton-bench
+    [ ! -f "$root/benches/$bench.rs" ] || package=pelton
     shift 2
     say "building the bench '$bench' with frame pointers and symbols"
     local binary
-    binary=$(cargo_profiling bench -q --no-run --features cli --bench "$bench" --message-format=json |
+    binary=$(cargo_profiling bench -q --no-run -p "$package" --bench "$bench" --message-format=json |
       sed -n "/\"kind\":\[\"bench\"\]/s/.*\"executable\":\"\([^\"]*\)\".*/\1/p")
     [ -x "$binary" ] || fail "the bench '$bench' was not built"
     command=("$binary" --bench "$@")
     ;;
   *)
-    command -v "$1" >/dev/null || fail "'$1' is neither a program here, nor 'pelton', nor 'bench'"
+    command -v "$1" >/dev/null || fail "'$1' is neither a program here, nor 'pelton', 'pelton-bench' or 'bench'"
     command=("$@")
     ;;
   esac

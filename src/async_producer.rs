@@ -5,7 +5,7 @@
 //! use std::time::Duration;
 //!
 //! let mut plan = Plan::new(Profile::Dev);
-//! let ticks = plan.class(Class::strict("ticks").capacity(1_024).block());
+//! let ticks = plan.class(Class::strict("ticks").with_capacity(1_024).block());
 //! let engine = plan.start(|| 0u64, |_| |_: &mut Event<'_, u64>, _: &mut Context<'_, u64>| ())?;
 //!
 //! let mut tx = AsyncProducer::from(engine.attach()?);
@@ -13,7 +13,7 @@
 //!     for i in 0..10_000 {
 //!         tx.publish(ticks, 42, |tick| *tick = i).await?;      // waits where the lane is full, and blocks no thread
 //!     }
-//!     Ok::<(), pelton::Refusal>(())
+//!     Ok::<(), pelton::PublishError>(())
 //! };
 //! # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
 //! # let block_on = |future| runtime.block_on(future);
@@ -37,7 +37,7 @@
 //! Every future may be dropped at any time. It publishes in its last poll or not at all: dropped before that poll it has
 //! published nothing, has not called its closure, and has dropped what it was given; if it had begun to wait, the ledger
 //! counts it as `aborted`. Once it has said [`Outcome::Accepted`] the event is published, exactly once. There is
-//! nothing in between. To keep a value that may not get lost with its future, await [`AsyncProducer::claim`] and
+//! nothing in between. To keep a value that may not get lost with its future, await a [claim](AsyncProducer::claim) and
 //! fill the claim. A future that is forgotten (`mem::forget`) publishes nothing either, and holds nothing up.
 //!
 //! # Limits
@@ -48,12 +48,11 @@
 //! - A publish that finds room never yields. A task that publishes without end and never waits for anything else
 //!   lets no other task of its thread run; yield now and then, as with every future that is always ready.
 //! - In a child process (`fork`) a full lane refuses with [`crate::Rejection::Forked`] at the next poll.
-#![forbid(unsafe_code)]
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ShardId};
-use crate::lane::{LaneClaim, Refusal, Waiting, WhenClaimed, write, write_bytes};
-use crate::producer::{Producer, Returned};
+use crate::lane::{LaneClaim, LaneProducer, PublishError, Waiting, WhenClaimed, write, write_bytes};
+use crate::producer::{Producer, SendError};
 use std::future::poll_fn;
 
 /// A [`Producer`] whose publish is awaited. `Send`, and so are its futures (if what they carry is); not `Sync`.
@@ -72,18 +71,24 @@ pub struct AsyncProducer<E> {
     producer: Producer<E>,
 }
 
+impl<E> std::fmt::Debug for AsyncProducer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncProducer").field("id", &self.producer.id()).finish_non_exhaustive()
+    }
+}
+
 impl<E> AsyncProducer<E> {
     /// Publishes to the key's shard, by the policy of the class: a blocking class waits.
     ///
     /// # Errors
-    /// [`Refusal`]; `fill` was not called then.
+    /// [`PublishError`]; `fill` was not called then.
     #[inline(always)]
     pub fn publish(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
-    ) -> impl Future<Output = Result<Outcome, Refusal>> {
+    ) -> impl Future<Output = Result<Outcome, PublishError>> {
         let key = key.into();
         let lane = self.producer.lane_of(class, key);
         WhenClaimed::new(lane, key, 0, |claimed| write(claimed, |claim| fill(claim)))
@@ -92,15 +97,15 @@ impl<E> AsyncProducer<E> {
     /// Publishes with a payload, which is copied into the slot's payload bytes; by the policy of the class.
     ///
     /// # Errors
-    /// [`Refusal`]; `fill` was not called then.
+    /// [`PublishError`]; `fill` was not called then.
     #[inline]
-    pub fn publish_bytes(
+    pub fn publish_payload(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> impl Future<Output = Result<Outcome, Refusal>> {
+    ) -> impl Future<Output = Result<Outcome, PublishError>> {
         let key = key.into();
         let lane = self.producer.lane_of(class, key);
         WhenClaimed::new(lane, key, payload.len(), move |claimed| write_bytes(claimed, payload, fill))
@@ -112,7 +117,7 @@ impl<E> AsyncProducer<E> {
     /// [`publish`](Self::publish) and some by this, are in no order with each other.
     ///
     /// # Errors
-    /// [`Refusal`]; with [`crate::Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
+    /// [`PublishError`]; with [`crate::Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
     #[inline]
     pub async fn publish_to(
         &mut self,
@@ -120,7 +125,7 @@ impl<E> AsyncProducer<E> {
         class: ClassId,
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         let (lane, key) = (self.producer.lane_at(shard, class)?, key.into());
         WhenClaimed::new(lane, key, 0, |claimed| write(claimed, |claim| fill(claim))).await
     }
@@ -129,43 +134,81 @@ impl<E> AsyncProducer<E> {
     /// future that is dropped takes the value along.
     ///
     /// # Errors
-    /// [`Returned`] gives the value back, with the reason.
+    /// [`SendError`] gives the value back, with the reason.
     #[inline]
     pub fn send(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         value: E,
-    ) -> impl Future<Output = Result<Outcome, Returned<E>>> {
+    ) -> impl Future<Output = Result<Outcome, SendError<E>>> {
         let key = key.into();
         let lane = self.producer.lane_of(class, key);
-        WhenClaimed::new(lane, key, 0, |claimed| Returned::unless_sent(claimed, value))
+        WhenClaimed::new(lane, key, 0, |claimed| SendError::unless_sent(claimed, value))
     }
 
-    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event is, so
-    /// it may be held over an `.await`; it holds its lane up until it is published or dropped.
-    ///
-    /// # Errors
-    /// [`Refusal`]; a class that drops the newest says [`crate::Rejection::DroppedNewest`].
+    /// Asks for a slot on the shard that owns `key`, to be written step by step. The [`AsyncClaimRequest`] says how many
+    /// payload bytes it needs.
     #[inline]
-    pub async fn claim(
-        &mut self,
-        class: ClassId,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
+    pub fn claim(&mut self, class: ClassId, key: impl Into<Key>) -> AsyncClaimRequest<'_, E> {
         let key = key.into();
-        let lane = self.producer.lane_of(class, key);
-        let mut waiting = Waiting::new(lane, bytes);
-        poll_fn(|context| waiting.poll_room(context)).await?;
-        drop(waiting);
-        lane.try_claim(key, bytes)
+        AsyncClaimRequest { lane: self.producer.lane_of(class, key), key, payload: 0 }
     }
 
     /// The producer itself: for what never waits, and for who it is.
     #[inline]
     pub fn producer(&mut self) -> &mut Producer<E> {
         &mut self.producer
+    }
+}
+
+/// A request for a slot, made by [`AsyncProducer::claim`].
+///
+/// ```
+/// use pelton::{AsyncProducer, ClassId, PublishError};
+/// async fn publish(tx: &mut AsyncProducer<u64>, class: ClassId, text: &[u8]) -> Result<(), PublishError> {
+///     let mut claim = tx.claim(class, 7).with_payload(text.len()).acquire().await?;
+///     *claim = 42;
+///     claim.payload_mut().copy_from_slice(text);
+///     claim.publish()
+/// }
+/// ```
+#[must_use = "a request claims nothing until it is asked to"]
+pub struct AsyncClaimRequest<'a, E> {
+    lane: &'a mut LaneProducer<E>,
+    key: Key,
+    payload: usize,
+}
+
+impl<E> std::fmt::Debug for AsyncClaimRequest<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncClaimRequest")
+            .field("key", &self.key)
+            .field("payload_bytes", &self.payload)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, E> AsyncClaimRequest<'a, E> {
+    /// Asks for `len` payload bytes as well; the event may be published with fewer.
+    #[inline]
+    pub fn with_payload(mut self, len: usize) -> Self {
+        self.payload = len;
+        self
+    }
+
+    /// Claims a slot. Waits while the lane is full if the class [blocks](crate::Class::block). The claim is `Send` if the
+    /// event is, so it may be held over an `.await`; it holds up its lane until it is published or dropped.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the reason is [`crate::Rejection::DroppedNewest`] where the class drops the newest event.
+    #[inline]
+    pub async fn acquire(self) -> Result<LaneClaim<'a, E>, PublishError> {
+        let AsyncClaimRequest { lane, key, payload } = self;
+        let mut waiting = Waiting::new(lane, payload);
+        poll_fn(|context| waiting.poll_room(context)).await?;
+        drop(waiting);
+        lane.claim(key).with_payload(payload).try_acquire()
     }
 }
 

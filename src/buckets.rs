@@ -6,25 +6,24 @@
 //! takes 60. Nothing is lost on the way: a histogram filled from such an array equals one that was filled directly.
 //!
 //! Values below 2^`exact_bits` have a bucket each; above it, each power of two has half as many buckets.
-#![forbid(unsafe_code)]
 
 use hdrhistogram::Histogram;
 
 /// The bits of the values that have a bucket each, for so many significant digits: 1 to 5.
-pub(crate) const fn exact_bits(digits: u8) -> u32 {
+pub const fn exact_bits(digits: u8) -> u32 {
     (2 * 10u64.pow(digits as u32)).next_power_of_two().ilog2()
 }
 
 /// The bucket of a value.
 #[inline(always)]
-pub(crate) const fn bucket(value: u64, exact_bits: u32) -> usize {
+pub const fn bucket(value: u64, exact_bits: u32) -> usize {
     let exact = 1 << exact_bits;
     let shift = ((exact - 1) | value).ilog2() + 1 - exact_bits;
     ((shift as u64) * (exact / 2) + (value >> shift)) as usize
 }
 
 /// The smallest value of a bucket.
-pub(crate) const fn value(bucket: usize, exact_bits: u32) -> u64 {
+pub const fn value(bucket: usize, exact_bits: u32) -> u64 {
     let half = 1 << (exact_bits - 1);
     let bucket = bucket as u64;
     let shift = (bucket / half).saturating_sub(1);
@@ -32,13 +31,13 @@ pub(crate) const fn value(bucket: usize, exact_bits: u32) -> u64 {
 }
 
 /// Adds what was counted to a histogram with the same digits.
-pub(crate) fn add_to(histogram: &mut Histogram<u64>, counts: &[u64], exact_bits: u32) {
+pub fn add_to(histogram: &mut Histogram<u64>, counts: &[u64], exact_bits: u32) {
     for (bucket, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         histogram.saturating_record_n(value(bucket, exact_bits), *count);
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -2,7 +2,6 @@
 //!
 //! Classes never share a ring, so a full bulk class takes nothing from a critical one. Priority is the order of
 //! declaration among strict classes; all weighted classes together form one tier below every strict class.
-#![forbid(unsafe_code)]
 
 use std::time::Duration;
 
@@ -27,6 +26,12 @@ impl ClassId {
     #[inline(always)]
     pub fn index(self) -> usize {
         usize::from(self.0)
+    }
+}
+
+impl std::fmt::Display for ClassId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "class {}", self.0)
     }
 }
 
@@ -85,6 +90,7 @@ pub enum Stamp {
 /// Every setting has its value from the start and is checked when the plan is: 1,024 slots, no payload, `block`
 /// without a limit, no time to live, a stamp on one event in 64.
 #[derive(Clone, Debug, PartialEq)]
+#[must_use = "a class has no effect until a plan takes it"]
 pub struct Class {
     pub(crate) name: String,
     pub(crate) share: Share,
@@ -121,21 +127,21 @@ impl Class {
     }
 
     /// Slots per lane: a power of two, 1 to 2^26. There is a lane for each producer and shard.
-    pub fn capacity(mut self, slots: u32) -> Self {
+    pub fn with_capacity(mut self, slots: u32) -> Self {
         self.capacity = slots;
         self
     }
 
     /// Bytes of each lane's payload ring: 0 (no payloads) or a power of two, 64 to 2^30. One payload takes at most
     /// half of it.
-    pub fn payload_bytes(mut self, bytes: u32) -> Self {
+    pub fn with_payload_bytes(mut self, bytes: u32) -> Self {
         self.payload_bytes = bytes;
         self
     }
 
     /// Bytes of the largest payload: at most half of the payload ring, which it is where nothing is said. A larger one is
     /// rejected as `too_large`.
-    pub fn payload_max(mut self, bytes: u32) -> Self {
+    pub fn with_payload_max(mut self, bytes: u32) -> Self {
         self.payload_max = Some(bytes);
         self
     }
@@ -165,13 +171,13 @@ impl Class {
     }
 
     /// Expire, instead of handling, what has waited longer than `span`. Stamps every event of the class.
-    pub fn ttl(mut self, span: Duration) -> Self {
+    pub fn with_ttl(mut self, span: Duration) -> Self {
         self.ttl = Some(span);
         self
     }
 
     /// Which events are measured.
-    pub fn stamp(mut self, stamp: Stamp) -> Self {
+    pub fn with_stamp(mut self, stamp: Stamp) -> Self {
         self.stamp = stamp;
         self
     }
@@ -179,6 +185,41 @@ impl Class {
     /// The class's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How the class is served among the others.
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
+    /// Slots of each lane.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Bytes of each lane's payload ring.
+    pub fn payload_bytes(&self) -> u32 {
+        self.payload_bytes
+    }
+
+    /// Bytes of the largest payload, where the class names them.
+    pub fn payload_max(&self) -> Option<u32> {
+        self.payload_max
+    }
+
+    /// What happens when a lane is full.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// How long an event may wait before it expires.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl
+    }
+
+    /// Which events are measured.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// Whether the stamp is one that can be: every, never, or one in a power of two.

@@ -1,5 +1,4 @@
 //! The plain words of the field: keys, identities, reasons and verdicts.
-#![forbid(unsafe_code)]
 
 use std::fmt;
 
@@ -78,6 +77,7 @@ impl fmt::Display for ProducerId {
 }
 
 /// Why an event was not accepted. In the ledger every rejected event stands under exactly one of these.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Rejection {
@@ -134,6 +134,7 @@ impl Rejection {
 }
 
 /// Why an accepted event was not handled.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Failure {
@@ -163,7 +164,7 @@ pub enum Verdict {
     Done,
     /// Not now: what the handler emitted is dropped; the event stays at the head of its lane, which rests for this poll,
     /// and is given to the handler again. If a lane was full to which the handler emitted, the event waits until there is
-    /// room. The plan's [`retry_limit`](crate::Plan::retry_limit) bounds how long an event is retried.
+    /// room. The plan's [`retry_limit`](crate::Plan::with_retry_limit) bounds how long an event is retried.
     Retry,
 }
 
@@ -180,6 +181,33 @@ pub enum Outcome {
     Accepted,
     /// The lane was full, and the class drops the newest. The ledger has it as `rejected(dropped_newest)`.
     Dropped,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Dropped => "dropped",
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@
 //! # Limits
 //! Two significant digits, 1 ns to 60 s; what lies outside is recorded at the bound (saturating). A stamp is read on
 //! the producer's CPU and compared on the shard's: on machines whose counters differ between sockets, so do these.
-#![forbid(unsafe_code)]
 
 #[cfg(feature = "latency")]
 pub use measured::*;
@@ -140,7 +139,7 @@ mod measured {
         }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(pelton_loom)))]
     mod tests {
         use super::*;
         use proptest::prelude::*;

@@ -24,11 +24,10 @@
 //! publishes it if it is accepted. So while `offered` is greater than `accepted + rejected`, a publish is under way. A
 //! stop closes the lane, runs the heavy half of a barrier whose light half is between the producer's count and its look,
 //! and waits until the two sides are equal: every event that was ever accepted is then known, and none will be.
-#![forbid(unsafe_code)]
 
 use crate::class::ClassId;
 use crate::event::{Failure, ProducerId, Rejection, ShardId};
-use crate::sync::Counter;
+pub use crate::sync::Counter;
 use crossbeam_utils::CachePadded;
 
 /// The counters of one lane, as they run.
@@ -246,7 +245,7 @@ impl Ledger {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

@@ -27,14 +27,14 @@
 //!     fn on_stop(self, _: &mut Context<'_, Tick>) -> u64 { self.turnover }
 //! }
 //!
-//! let mut plan = Plan::new(Profile::Dev).shards(1).producers_max(4);
-//! let orders = plan.class(Class::strict("orders").capacity(1_024).block());
-//! let ticks = plan.class(Class::weighted("ticks", 1).capacity(4_096).drop_newest());
+//! let mut plan = Plan::new(Profile::Dev).with_shards(1).with_producers_max(4);
+//! let orders = plan.class(Class::strict("orders").with_capacity(1_024).block());
+//! let ticks = plan.class(Class::weighted("ticks", 1).with_capacity(4_096).drop_newest());
 //! let engine = plan.start(Tick::default, |_shard| Book::default())?;
 //!
 //! let mut tx = engine.attach()?;
 //! tx.publish(ticks, 42, |t| { t.price = 10_125; t.qty = 300 })?;   // in place, zero copy
-//! let mut claim = tx.try_claim(orders, 7)?;                         // or step by step
+//! let mut claim = tx.claim(orders, 7).try_acquire()?;                         // or step by step
 //! claim.qty = 1;
 //! claim.publish()?;
 //!
@@ -60,8 +60,9 @@
 //! # What it does not do
 //! It does not persist, replicate or cross a machine's border; a process that dies takes its events along. The README
 //! says more about when not to use it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+#[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
 mod membarrier;
 pub(crate) mod sync;
 
@@ -71,10 +72,8 @@ pub mod event;
 pub mod words;
 
 pub mod host;
-#[cfg(any(feature = "views", feature = "weblog"))]
-pub(crate) mod names;
-#[cfg(any(feature = "latency", feature = "views"))]
-pub(crate) mod buckets;
+#[cfg(feature = "latency")]
+pub mod buckets;
 #[cfg(feature = "latency")]
 pub mod latency;
 #[cfg(not(feature = "latency"))]
@@ -100,35 +99,42 @@ pub mod engine;
 #[cfg(feature = "config")]
 pub mod config;
 
-#[cfg(any(feature = "doctor", feature = "measure"))]
-pub(crate) mod probe;
-
-#[cfg(feature = "weblog")]
-pub mod weblog;
-
-#[cfg(feature = "views")]
-pub mod views;
-
-#[cfg(feature = "doctor")]
-pub mod doctor;
-
-#[cfg(feature = "gateway")]
-pub mod resp;
-
-#[cfg(feature = "measure")]
-pub mod measure;
-
-#[cfg(feature = "gateway")]
-pub mod gateway;
-
 #[cfg(feature = "async")]
-pub use async_producer::AsyncProducer;
+pub use async_producer::{AsyncClaimRequest, AsyncProducer};
 pub use class::{Class, ClassId};
 pub use engine::{Engine, Plan, Profile, Report};
+/// The crate whose histograms [`Engine::latency`] and reports hold, in the version that they hold.
+#[cfg(feature = "latency")]
+pub use hdrhistogram;
+
 pub use event::{Key, Outcome, Rejection, ShardId, Verdict};
-pub use lane::Refusal;
+pub use lane::{ClaimRequest, LaneClaim, PublishError, SendError, TryClaimError};
 pub use producer::Producer;
-pub use shard::{Context, Event, Handler, Shard};
+pub use shard::{AnyHandler, Context, Event, Handler, Shard, handler};
+
+/// The compile-time features that this build of Pelton has.
+///
+/// ```
+/// println!("built with {}", pelton::FEATURES.join(", "));
+/// ```
+pub const FEATURES: &[&str] = &[
+    #[cfg(feature = "affinity")]
+    "affinity",
+    #[cfg(feature = "park")]
+    "park",
+    #[cfg(feature = "latency")]
+    "latency",
+    #[cfg(feature = "async")]
+    "async",
+    #[cfg(feature = "audit")]
+    "audit",
+    #[cfg(feature = "mimalloc")]
+    "mimalloc",
+    #[cfg(feature = "hugepages")]
+    "hugepages",
+    #[cfg(feature = "config")]
+    "config",
+];
 
 // The README's example is compiled and run with the doctests.
 #[cfg(doctest)]

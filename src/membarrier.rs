@@ -1,5 +1,4 @@
 //! The kernel's process-wide barrier: registration, the call, and whether it was refused after that.
-#![forbid(unsafe_code)]
 
 use rustix::thread::{MembarrierCommand, MembarrierQuery, membarrier, membarrier_query};
 use std::sync::OnceLock;

@@ -13,15 +13,14 @@
 //! - A producer of a forked child is in neither: its lock may have been copied while a thread of the parent held it.
 //!
 //! Attach and detach lock the registry for an instant; they are not on the path of an event.
-#![forbid(unsafe_code)]
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 mod models;
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
-pub use crate::lane::Returned;
-use crate::lane::{LaneClaim, LaneId, LaneProducer, Refusal, Unclaimed, write, write_bytes};
+pub use crate::lane::SendError;
+use crate::lane::{ClaimRequest, LaneId, LaneProducer, PublishError, write, write_bytes};
 use crate::route::Routes;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait::{Bell, bit};
@@ -42,6 +41,7 @@ impl<E> LaneSet<E> {
 }
 
 /// Why no producer can be attached.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// As many producers as were planned are attached.
@@ -148,16 +148,16 @@ impl<E> Gate<E> {
 
     /// Counts and describes an event for a shard that is not there.
     #[cold]
-    pub fn no_route(&self, producer: ProducerId, shard: ShardId, class: ClassId) -> Refusal {
+    pub fn no_route(&self, producer: ProducerId, shard: ShardId, class: ClassId) -> PublishError {
         self.unrouted[class.index()].fetch_add(1, Ordering::Relaxed);
-        Refusal { reason: Rejection::NoRoute, lane: LaneId { producer, shard, class }, capacity: 0 }
+        PublishError { reason: Rejection::NoRoute, lane: LaneId { producer, shard, class }, capacity: 0 }
     }
 }
 
 /// A handle by which one thread publishes events. `Send`, not `Sync`.
 ///
 /// Every form returns how the event ended: [`Outcome::Accepted`], or [`Outcome::Dropped`] in a class that drops the
-/// newest, or a [`Refusal`] that says why. The closures that write an event are called only when there is a slot for
+/// newest, or a [`PublishError`] that says why. The closures that write an event are called only when there is a slot for
 /// it, and write in place.
 ///
 /// Order: events of one producer, one key and one class are handled in the order in which they were published.
@@ -175,6 +175,15 @@ pub struct Producer<E> {
     id: ProducerId,
     generation: u32,
     gate: Arc<Gate<E>>,
+}
+
+impl<E> std::fmt::Debug for Producer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("id", &self.id)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> Producer<E> {
@@ -219,50 +228,85 @@ impl<E> Producer<E> {
         &mut self,
         shard: ShardId,
         class: ClassId,
-    ) -> Result<&mut LaneProducer<E>, Refusal> {
+    ) -> Result<&mut LaneProducer<E>, PublishError> {
         if shard.index() >= self.gate.bells.len() {
             return Err(self.gate.no_route(self.id(), shard, class));
         }
         Ok(self.lane(shard, class))
     }
 
-    /// Publishes to the key's shard, by the policy of the class: a blocking class waits.
+    /// Publishes an event, which `fill` writes in place, to the shard that owns `key`. Blocks while the lane is full if
+    /// the class [blocks](crate::Class::block).
     ///
     /// # Errors
-    /// [`Refusal`]; `fill` was not called then.
+    /// [`PublishError`]; `fill` was not called then.
     #[inline(always)]
     pub fn publish(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         let key = key.into();
         self.lane_of(class, key).publish(key, fill)
     }
 
-    /// Publishes with a payload, which is copied into the slot's payload bytes; by the policy of the class.
+    /// Publishes an event as [`publish`](Self::publish) does. Never blocks, whatever the class does when its lane is full.
     ///
     /// # Errors
-    /// [`Refusal`]; `fill` was not called then.
+    /// [`PublishError`]; `fill` was not called then.
     #[inline]
-    pub fn publish_bytes(
+    pub fn try_publish(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, PublishError> {
+        write(self.claim(class, key).try_acquire(), |claim| fill(claim))
+    }
+
+    /// Publishes an event as [`publish`](Self::publish) does. Blocks for at most `timeout` while the lane is full,
+    /// whatever the class does then: in a class that drops the newest event a lane that stays full is an error here, and
+    /// not [`Outcome::Dropped`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; the reason is [`Rejection::TimedOut`] when the timeout was over. `fill` was not called then.
+    #[inline]
+    pub fn publish_timeout(
+        &mut self,
+        class: ClassId,
+        key: impl Into<Key>,
+        timeout: Duration,
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, PublishError> {
+        let mut claim = self.claim(class, key).acquire_timeout(timeout)?;
+        fill(&mut claim);
+        claim.publish().map(|()| Outcome::Accepted)
+    }
+
+    /// Publishes an event with a payload, which is copied into the slot's payload bytes. Blocks as
+    /// [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// [`PublishError`]; `fill` was not called then.
+    #[inline]
+    pub fn publish_payload(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
-        write_bytes(self.claim(class, key, payload.len()), payload, fill)
+    ) -> Result<Outcome, PublishError> {
+        write_bytes(self.claim(class, key).with_payload(payload.len()).acquire(), payload, fill)
     }
 
-    /// Publishes to a shard by its number; by the policy of the class. The key is carried along.
+    /// Publishes an event to a shard by its number; the key is carried along. Blocks as [`publish`](Self::publish) does.
     ///
     /// Order is kept per lane, that is, per shard and class. Events of one key that go to two shards, some by
     /// [`publish`](Self::publish) and some by this, are in no order with each other.
     ///
     /// # Errors
-    /// [`Refusal`]; with [`Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
+    /// [`PublishError`]; the reason is [`Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
     #[inline]
     pub fn publish_to(
         &mut self,
@@ -270,106 +314,60 @@ impl<E> Producer<E> {
         class: ClassId,
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         self.lane_at(shard, class)?.publish(key, fill)
     }
 
-    /// Publishes without ever waiting, whatever the policy of the class.
+    /// Publishes a value that exists already. Blocks as [`publish`](Self::publish) does. The old value of the slot is
+    /// dropped on this thread, after the new one is published.
     ///
     /// # Errors
-    /// [`Refusal`]; `fill` was not called then.
+    /// [`SendError`], which holds the value.
     #[inline]
-    pub fn try_publish(
+    pub fn send(&mut self, class: ClassId, key: impl Into<Key>, value: E) -> Result<Outcome, SendError<E>> {
+        SendError::unless_sent(self.claim(class, key).acquire(), value)
+    }
+
+    /// Publishes a value as [`send`](Self::send) does. Never blocks.
+    ///
+    /// # Errors
+    /// [`SendError`], which holds the value.
+    #[inline]
+    pub fn try_send(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
-        fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
-        write(self.try_claim(class, key), |claim| fill(claim))
+        value: E,
+    ) -> Result<Outcome, SendError<E>> {
+        SendError::unless_sent(self.claim(class, key).try_acquire(), value)
     }
 
-    /// Publishes, and waits for room for at most `limit`, whatever the policy of the class: in a class that drops the
-    /// newest a lane that stays full is an error here, and not [`Outcome::Dropped`].
+    /// Publishes a value as [`send`](Self::send) does. Blocks for at most `timeout` while the lane is full.
     ///
     /// # Errors
-    /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over. `fill` was not called then.
+    /// [`SendError`], which holds the value.
     #[inline]
-    pub fn publish_within(
+    pub fn send_timeout(
         &mut self,
-        limit: Duration,
         class: ClassId,
         key: impl Into<Key>,
-        fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
-        let key = key.into();
-        let mut claim = self.lane_of(class, key).claim_waiting(key, 0, Some(limit))?;
-        fill(&mut claim);
-        claim.publish().map(|()| Outcome::Accepted)
+        value: E,
+        timeout: Duration,
+    ) -> Result<Outcome, SendError<E>> {
+        SendError::unless_sent(self.claim(class, key).acquire_timeout(timeout), value)
     }
 
-    /// Publishes a value that exists already, by the policy of the class. The old value of the slot is dropped here,
-    /// after the new one is published.
-    ///
-    /// # Errors
-    /// [`Returned`] gives the value back, with the reason.
-    #[inline]
-    pub fn send(&mut self, class: ClassId, key: impl Into<Key>, value: E) -> Result<Outcome, Returned<E>> {
-        Returned::unless_sent(self.claim(class, key, 0), value)
-    }
-
-    /// Claims a slot with at most `bytes` payload bytes, by the policy of the class. The claim is `Send` if the event
-    /// is.
-    ///
-    /// # Errors
-    /// [`Refusal`]; a class that drops the newest says [`Rejection::DroppedNewest`].
+    /// Asks for a slot on the shard that owns `key`, to be written step by step. The [`ClaimRequest`] says how many
+    /// payload bytes it needs and how long it may wait. The claim is `Send` if the event is.
     #[inline(always)]
-    pub fn claim(
-        &mut self,
-        class: ClassId,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
+    pub fn claim(&mut self, class: ClassId, key: impl Into<Key>) -> ClaimRequest<'_, E> {
         let key = key.into();
-        self.lane_of(class, key).claim_by_policy(key, bytes)
-    }
-
-    /// Claims by the policy of the class, but never waits: where a class that blocks would, it says
-    /// [`Unclaimed::Waits`], of which nothing is counted. For event loops that have something else to do meanwhile,
-    /// and come back.
-    ///
-    /// # Errors
-    /// [`Unclaimed`].
-    #[inline(always)]
-    pub fn claim_now(
-        &mut self,
-        class: ClassId,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Unclaimed> {
-        let key = key.into();
-        self.lane_of(class, key).claim_now(key, bytes)
-    }
-
-    /// Claims a slot with at most `bytes` payload bytes, and waits for it for at most `limit`, whatever the policy of
-    /// the class. With a limit of zero it is what ends the waiting of [`Self::claim_now`], counted as `timed_out`.
-    ///
-    /// # Errors
-    /// [`Refusal`]; with [`Rejection::TimedOut`] when the limit was over.
-    #[inline]
-    pub fn claim_within(
-        &mut self,
-        limit: Duration,
-        class: ClassId,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
-        let key = key.into();
-        self.lane_of(class, key).claim_waiting(key, bytes, Some(limit))
+        self.lane_of(class, key).claim(key)
     }
 
     /// Whether a claim of so many payload bytes need not wait for room. Where it must, `context`'s waker is woken
     /// when it is worth to come back: when half of what stood in the lane is released, or the lane is closed. For
-    /// event loops that use [`Self::claim_now`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
+    /// event loops that use [`ClaimRequest::poll_acquire`]; futures that publish are [`AsyncProducer`](crate::AsyncProducer)'s.
     ///
     /// A lane remembers one waker, the last that was left. It is woken once: on the shard's thread between two
     /// bursts, or on this producer's thread by a publish of its own that waits for room. It may be woken for nothing.
@@ -393,30 +391,6 @@ impl<E> Producer<E> {
     /// Events in the lane that this key and class go through: published and not released.
     pub fn depth(&mut self, class: ClassId, key: impl Into<Key>) -> u64 {
         self.lane_of(class, key.into()).depth()
-    }
-
-    /// Claims a slot without waiting.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    #[inline(always)]
-    pub fn try_claim(&mut self, class: ClassId, key: impl Into<Key>) -> Result<LaneClaim<'_, E>, Refusal> {
-        self.try_claim_bytes(class, key, 0)
-    }
-
-    /// Claims a slot with at most `bytes` payload bytes, without waiting.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    #[inline(always)]
-    pub fn try_claim_bytes(
-        &mut self,
-        class: ClassId,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
-        let key = key.into();
-        self.lane_of(class, key).try_claim(key, bytes)
     }
 }
 

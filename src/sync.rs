@@ -1,4 +1,4 @@
-//! The facade over atomics, fences, cells and threads: `std` in a normal build, `loom` under `--cfg loom`.
+//! The facade over atomics, fences, cells and threads: `std` in a normal build, `loom` under `--cfg pelton_loom`.
 //!
 //! # Why a facade
 //! An algorithm that shares memory between threads without a lock is written against this file, so that loom can run
@@ -19,8 +19,9 @@
 //! loom has no process-wide barrier. Its models choose what stands for it (`barrier`): two symmetric fences, a light
 //! half that is nothing while publishers pay for a fence of their own, or an interrupt that runs a fence at any point
 //! of the publisher. That the kernel's call is as good as the last stays an assumption.
+#![allow(unsafe_code, reason = "the cells that models watch")]
 
-#[cfg(not(loom))]
+#[cfg(not(pelton_loom))]
 mod imp {
     pub use std::sync::Mutex;
     pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -58,7 +59,7 @@ mod imp {
     }
 }
 
-#[cfg(loom)]
+#[cfg(pelton_loom)]
 mod imp {
     pub use loom::sync::Mutex;
     pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -112,7 +113,7 @@ unsafe impl<T: Send> Sync for Tracked<T> {}
 /// Adding is a load and a store, never a read-modify-write: with one writer nothing can come between. The store is
 /// a Release and reading an Acquire, so that a reader which sees a count also sees what was counted before it.
 /// SYNC: count
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -187,9 +188,9 @@ pub fn discard(mut panic: Box<dyn std::any::Any + Send>) {
 /// The cheap half of the asymmetric barrier (see the opening comment): enough where [`asymmetric_fences`] is true.
 #[inline(always)]
 pub fn fence_light() {
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     barrier::light();
-    #[cfg(not(loom))]
+    #[cfg(not(pelton_loom))]
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
@@ -197,11 +198,11 @@ pub fn fence_light() {
 /// process. Returns false if the kernel refused it, so that there was no barrier.
 #[must_use]
 pub fn fence_heavy() -> bool {
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     return barrier::heavy();
-    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    #[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
     return crate::membarrier::barrier();
-    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    #[cfg(all(not(pelton_loom), not(all(feature = "park", target_os = "linux"))))]
     {
         fence(Ordering::SeqCst);
         true
@@ -210,9 +211,9 @@ pub fn fence_heavy() -> bool {
 
 /// Whether the kernel has refused the barrier after it had agreed to it at first.
 pub fn barrier_is_refused() -> bool {
-    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    #[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
     return crate::membarrier::is_refused();
-    #[cfg(not(all(not(loom), feature = "park", target_os = "linux")))]
+    #[cfg(not(all(not(pelton_loom), feature = "park", target_os = "linux")))]
     false
 }
 
@@ -220,13 +221,13 @@ pub fn barrier_is_refused() -> bool {
 ///
 /// Registers the process with the kernel when first called; engines call it before their first event.
 pub fn asymmetric_fences() -> bool {
-    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    #[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
     return crate::membarrier::register();
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     return barrier::is_asymmetric();
     // Where there is no futex, no thread sleeps for long enough to be worth a fence at every publish; and no shard
     // stops looking at a set without one (`may_stop_looking`).
-    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    #[cfg(all(not(pelton_loom), not(all(feature = "park", target_os = "linux"))))]
     true
 }
 
@@ -235,19 +236,19 @@ pub fn asymmetric_fences() -> bool {
 /// False where the kernel has none and publishers pay for none: without the feature `park`, and on other systems than
 /// Linux.
 pub const fn may_stop_looking() -> bool {
-    cfg!(any(loom, all(feature = "park", target_os = "linux")))
+    cfg!(any(pelton_loom, all(feature = "park", target_os = "linux")))
 }
 
 /// Which process holds the turn to use the heavy fence; see `wait::bell`.
-#[cfg(not(loom))]
+#[cfg(not(pelton_loom))]
 pub static BARRIER_TURN: AtomicU32 = AtomicU32::new(0);
-#[cfg(loom)]
+#[cfg(pelton_loom)]
 loom::lazy_static! {
     pub static ref BARRIER_TURN: AtomicU32 = AtomicU32::new(0);
 }
 
 /// What stands for the process-wide barrier in a model; chosen at its beginning.
-#[cfg(loom)]
+#[cfg(pelton_loom)]
 pub mod barrier {
     use super::{AtomicBool, AtomicU32, Ordering, fence, yield_now};
     use std::sync::atomic::AtomicU32 as Setting;
@@ -376,17 +377,17 @@ pub mod forks {
 /// A hint: any address is fine, nothing is read or written, and on CPUs without such an instruction it does nothing.
 #[inline(always)]
 pub fn prefetch_write(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    #[cfg(all(target_arch = "x86_64", not(miri), not(pelton_loom)))]
     // SAFETY: PREFETCHW never faults and touches no architectural state; CPUs without it decode it as a no-op.
     unsafe {
         std::arch::asm!("prefetchw [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
-    #[cfg(all(target_arch = "aarch64", not(miri), not(loom)))]
+    #[cfg(all(target_arch = "aarch64", not(miri), not(pelton_loom)))]
     // SAFETY: PRFM is a hint that never faults.
     unsafe {
         std::arch::asm!("prfm pstl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
     }
-    #[cfg(any(not(any(target_arch = "x86_64", target_arch = "aarch64")), miri, loom))]
+    #[cfg(any(not(any(target_arch = "x86_64", target_arch = "aarch64")), miri, pelton_loom))]
     let _ = address;
 }
 
@@ -397,7 +398,7 @@ pub mod futex {
     use std::time::Duration;
 
     /// Sleeps while `word` holds `expected`, for `limit` at most; may wake for no reason.
-    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    #[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
     pub fn wait(word: &AtomicU32, expected: u32, limit: Duration) {
         use rustix::thread::futex;
         let limit = futex::Timespec {
@@ -409,14 +410,14 @@ pub mod futex {
     }
 
     /// Wakes the threads that sleep on `word`.
-    #[cfg(all(not(loom), feature = "park", target_os = "linux"))]
+    #[cfg(all(not(pelton_loom), feature = "park", target_os = "linux"))]
     pub fn wake(word: &AtomicU32) {
         use rustix::thread::futex;
         let _ = futex::wake(word, futex::Flags::PRIVATE, i32::MAX as u32);
     }
 
     /// Without a futex: a short sleep, after which the caller looks again.
-    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    #[cfg(all(not(pelton_loom), not(all(feature = "park", target_os = "linux"))))]
     pub fn wait(word: &AtomicU32, expected: u32, limit: Duration) {
         if word.load(super::Ordering::Acquire) == expected {
             std::thread::sleep(limit.min(Duration::from_micros(100)));
@@ -424,19 +425,19 @@ pub mod futex {
     }
 
     /// Without a futex no thread sleeps for long.
-    #[cfg(all(not(loom), not(all(feature = "park", target_os = "linux"))))]
+    #[cfg(all(not(pelton_loom), not(all(feature = "park", target_os = "linux"))))]
     pub fn wake(_word: &AtomicU32) {}
 
     // The kernel's queue for the models: one lock makes compare-and-sleep a single step, as the kernel does. It
     // has no time limit, so a lost wake-up shows as a deadlock.
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     loom::lazy_static! {
         static ref QUEUE: (loom::sync::Mutex<()>, loom::sync::Condvar) =
             (loom::sync::Mutex::new(()), loom::sync::Condvar::new());
     }
 
     /// Sleeps while `word` holds `expected`.
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     pub fn wait(word: &AtomicU32, expected: u32, _limit: Duration) {
         let guard = QUEUE.0.lock().unwrap();
         if word.load(super::Ordering::Relaxed) == expected {
@@ -445,7 +446,7 @@ pub mod futex {
     }
 
     /// Wakes all threads that sleep.
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     pub fn wake(_word: &AtomicU32) {
         drop(QUEUE.0.lock().unwrap());
         QUEUE.1.notify_all();

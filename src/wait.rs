@@ -28,9 +28,7 @@
 //! Every sleep ends after `NAP`. A sleeper that finds then something to do for which it was not woken sleeps on for
 //! another `NAP`, so that a publisher which was preempted on its way to the bell has time to ring. If nothing rings
 //! in all that time, it counts a *rescue*: a wake-up that was lost. Reports show the count.
-#![forbid(unsafe_code)]
 
-#[cfg(any(feature = "gateway", loom))]
 mod alarm;
 mod bell;
 mod door;
@@ -38,11 +36,10 @@ mod room;
 #[cfg(feature = "async")]
 mod task;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 mod models;
 
-#[cfg(feature = "gateway")]
-pub(crate) use alarm::Alarm;
+pub use alarm::Alarm;
 pub(crate) use bell::{Bell, NAP, bit, settle};
 pub(crate) use door::Doorbell;
 pub(crate) use room::RoomWait;
@@ -66,7 +63,7 @@ impl Backoff {
     pub fn pause(&mut self) -> bool {
         // The models sleep at once: loom runs a thread that yields only after all others, and would never see it
         // asleep before they end.
-        if cfg!(loom) {
+        if cfg!(pelton_loom) {
             return true;
         }
         if self.step < Self::SPINS {
@@ -150,6 +147,7 @@ impl std::fmt::Display for Wait {
 /// with 64 than with 4), and is waited for by every event that comes during it (at half load, an engine's median
 /// latency is that of a bare disruptor with 4, and several times that with 64, while its throughput is the same).
 /// Shards use the default.
+#[derive(Debug)]
 pub struct Pacer {
     spins: u32,
     spins_max: u32,

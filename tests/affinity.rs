@@ -3,18 +3,14 @@
 //! counts for the life of a process.
 #![cfg(all(target_os = "linux", feature = "affinity"))]
 
-#[path = "support/needs.rs"]
-mod needs;
-mod support;
-
-use needs::{Need, skipped};
 use pelton::engine::{Engine, Report};
 use pelton::shard::{Placement, available, nameable, parse_list, pin};
 use pelton::{Class, Plan, Profile};
+use pelton_testkit::needs::{Need, skipped};
+use pelton_testkit::*;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use support::*;
 
 /// Held by tests whose shards are pinned: the shards of one test would share CPUs with those of another.
 static PINNED: Mutex<()> = Mutex::new(());
@@ -25,8 +21,8 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Runs a thousand events through a plan and gives back where its shards ran.
 fn run(plan: Plan) -> Vec<Placement> {
-    let mut plan = plan.producers_max(1).announce(false);
-    let class = plan.class(Class::strict("only").capacity(16).block());
+    let mut plan = plan.with_producers_max(1).with_announce(false);
+    let class = plan.class(Class::strict("only").with_capacity(16).block());
     let engine: Engine<Proof> = plan.start(Proof::default, |_| recording()).unwrap();
     let (mut tx, mut source) = (engine.attach().unwrap(), Source::new(0));
     for key in 0..1_000 {
@@ -47,12 +43,12 @@ fn cpus(placements: &[Placement]) -> BTreeSet<usize> {
 }
 
 /// Runs a test again with the mask set by `taskset`; skipped where there is no such program.
-fn with_mask(test: &str, marker: &str, mask: &str) {
+fn with_mask(marker: &str, mask: &str) {
     if std::process::Command::new("taskset").arg("--version").output().is_err() {
         skipped::<()>(Need::Tools, &format!("`taskset` cannot be run, so the mask {mask} is not set"));
         return;
     }
-    in_a_process_of_its_own(test, marker, &["taskset", "-c", mask]);
+    in_a_process_of_its_own(marker, &["taskset", "-c", mask]);
 }
 
 #[test]
@@ -61,7 +57,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
     let (_dog, _alone) = (watchdog(), alone());
     if std::env::var_os(MARKER).is_none() {
         for cpu in available() {
-            with_mask("shards_that_name_no_cpu_are_pinned_to_those_of_the_mask", MARKER, &cpu.to_string());
+            with_mask(MARKER, &cpu.to_string());
         }
         return;
     }
@@ -69,7 +65,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
     let [only] = available() else { panic!("the mask is {:?}", available()) };
     assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
     for shards in [1, 3] {
-        let placements = run(Plan::new(Profile::Dev).shards(shards).overcommitted(shards > 1));
+        let placements = run(Plan::new(Profile::Dev).with_shards(shards).with_overcommitted(shards > 1));
         for placement in &placements {
             assert_eq!((placement.cpu, placement.named, placement.pinned), (Some(*only), false, true));
             assert_eq!(placement.shared, shards > 1, "{placement}");
@@ -83,7 +79,7 @@ fn shards_that_name_no_cpu_are_pinned_to_those_of_the_mask() {
 fn more_shards_than_cpus_share_them_and_say_so() {
     let (_dog, _alone) = (watchdog(), alone());
     let cpus_there = available().len() as u16;
-    let placements = run(Plan::new(Profile::Dev).shards(cpus_there + 1).overcommitted(true));
+    let placements = run(Plan::new(Profile::Dev).with_shards(cpus_there + 1).with_overcommitted(true));
     assert_eq!(cpus(&placements), available().iter().copied().collect());
     assert_eq!(placements.iter().filter(|placement| placement.shared).count(), 2);
     assert!(placements.iter().all(|placement| placement.pinned && !placement.named));
@@ -95,7 +91,7 @@ fn more_shards_than_cpus_share_them_and_say_so() {
 fn named_cpus_are_used_in_turn() {
     let (_dog, _alone) = (watchdog(), alone());
     let last = *available().last().unwrap();
-    let placements = run(Plan::new(Profile::Dev).shards(2).cpus([last]).overcommitted(true));
+    let placements = run(Plan::new(Profile::Dev).with_shards(2).with_cpus([last]).with_overcommitted(true));
     for placement in &placements {
         assert_eq!(
             (placement.cpu, placement.named, placement.pinned, placement.shared),
@@ -111,12 +107,12 @@ fn a_cpu_that_is_named_outside_the_mask_is_used_or_its_refusal_reported() {
     let (_dog, _alone) = (watchdog(), alone());
     if std::env::var_os(MARKER).is_none() {
         let first = available()[0].to_string();
-        with_mask("a_cpu_that_is_named_outside_the_mask_is_used_or_its_refusal_reported", MARKER, &first);
+        with_mask(MARKER, &first);
         return;
     }
     let outside = nameable().into_iter().find(|cpu| !available().contains(cpu));
     let Some(outside) = outside else { return };
-    let placements = run(Plan::new(Profile::Dev).cpus([outside]));
+    let placements = run(Plan::new(Profile::Dev).with_cpus([outside]));
     // The system decides; either way the shard ran, and the report says which.
     let text = placements[0].to_string();
     assert_eq!((placements[0].cpu, placements[0].named), (Some(outside), true));
@@ -141,8 +137,8 @@ fn a_refused_pin_is_reported_and_the_shard_runs() {
 #[test]
 fn a_pinned_shard_runs_on_its_cpu_and_nowhere_else() {
     let (_dog, _alone) = (watchdog(), alone());
-    let mut plan = Plan::new(Profile::Dev).producers_max(1).thread_name("placed");
-    plan.class(Class::strict("only").capacity(1));
+    let mut plan = Plan::new(Profile::Dev).with_producers_max(1).with_thread_name("placed");
+    plan.class(Class::strict("only").with_capacity(1));
     let engine =
         plan.start(|| 0u64, |_| |_: &mut pelton::Event<'_, u64>, _: &mut pelton::Context<'_, u64>| ());
     let engine = engine.unwrap();
@@ -169,8 +165,9 @@ fn threads(name: &str) -> BTreeSet<String> {
 fn shards_of_a_second_engine_go_to_cpus_that_the_first_has_left_free() {
     let (_dog, _alone) = (watchdog(), alone());
     let start = || {
-        let mut plan = Plan::new(Profile::Dev).producers_max(1).thread_name("twin").announce(false);
-        plan.class(Class::strict("only").capacity(1).block());
+        let mut plan =
+            Plan::new(Profile::Dev).with_producers_max(1).with_thread_name("twin").with_announce(false);
+        plan.class(Class::strict("only").with_capacity(1).block());
         plan.start(Proof::default, |_| recording()).unwrap()
     };
     let is_single = available().len() == 1;

@@ -3,16 +3,15 @@
 //!
 //! `tests/allocated.rs` compares the same sum with what the allocator was asked for, to the byte; this one shows that
 //! all of it has been written to when `start` returns, and how much the system adds.
+#![allow(unsafe_code, reason = "resource limits of a child")]
 #![cfg(target_os = "linux")]
-
-mod support;
 
 use pelton::class::Stamp;
 use pelton::memory::footprint::resident_bytes;
 use pelton::{Class, Context, Engine, Event, Plan};
+use pelton_testkit::{Dice, assert_closed, plan, watchdog_for};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{Dice, assert_closed, plan, watchdog_for};
 
 /// Which plan a child is to start.
 const WHICH: &str = "PELTON_TEST_PLAN";
@@ -29,11 +28,11 @@ fn made_up<E>(dice: &mut Dice) -> Plan {
         // Half of them are small, so that a byte too many or too few would show.
         let limit = if dice.below(2) == 0 { FOOTPRINT_MAX } else { 2 << 20 };
         let mut plan = plan()
-            .shards(1 + dice.below(6) as u16)
-            .producers_max(1 + dice.below(12) as u16)
-            .mesh(dice.below(3) == 0)
-            .partitions(1 << (10 + dice.below(7)))
-            .scratch_bytes(if dice.below(3) == 0 { 0 } else { 1 << dice.below(21) });
+            .with_shards(1 + dice.below(6) as u16)
+            .with_producers_max(1 + dice.below(12) as u16)
+            .with_mesh(dice.below(3) == 0)
+            .with_partitions(1 << (10 + dice.below(7)))
+            .with_scratch_bytes(if dice.below(3) == 0 { 0 } else { 1 << dice.below(21) });
         for at in 0..1 + dice.below(8) {
             let name = format!("class{at}");
             let class = if dice.below(2) == 0 {
@@ -41,13 +40,13 @@ fn made_up<E>(dice: &mut Dice) -> Plan {
             } else {
                 Class::weighted(name, 1 + dice.below(9) as u32)
             };
-            let class = class.capacity(1 << dice.below(15));
+            let class = class.with_capacity(1 << dice.below(15));
             let class =
-                if dice.below(2) == 0 { class } else { class.payload_bytes(1 << (6 + dice.below(15))) };
+                if dice.below(2) == 0 { class } else { class.with_payload_bytes(1 << (6 + dice.below(15))) };
             let class = match dice.below(4) {
-                0 => class.stamp(Stamp::Never),
-                1 => class.stamp(Stamp::Every),
-                2 => class.ttl(Duration::from_secs(1)),
+                0 => class.with_stamp(Stamp::Never),
+                1 => class.with_stamp(Stamp::Every),
+                2 => class.with_ttl(Duration::from_secs(1)),
                 _ => class,
             };
             plan.class(class);
@@ -67,8 +66,8 @@ fn start<E: Default + Send + 'static>(plan: Plan) -> Engine<E> {
 fn child_of<E: Default + Send + 'static>(dice: &mut Dice) {
     // What a process takes once, whatever engine it starts: the clock's calibration, the first thread, the tables of
     // the standard library.
-    let mut small = plan().scratch_bytes(0);
-    small.class(Class::strict("warm").capacity(1));
+    let mut small = plan().with_scratch_bytes(0);
+    small.class(Class::strict("warm").with_capacity(1));
     drop(start::<E>(small));
     let plan = made_up::<E>(dice);
     let footprint = plan.footprint::<E>();

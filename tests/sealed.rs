@@ -2,16 +2,14 @@
 //! reported.
 #![cfg(feature = "audit")]
 
-mod support;
-
 use pelton::memory::audit::{Counting, ThreadSeal, assert_no_allocations, seal_thread, thread_allocations};
 use pelton::memory::seal::{PLACES_MAX, Seal};
 use pelton::{Class, ClassId, Context, Event, Handler, Plan, Report, ShardId, Verdict};
+use pelton_testkit::*;
 use proptest::prelude::*;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use support::*;
 
 #[global_allocator]
 static ALLOCATOR: Counting<std::alloc::System> = Counting::new(std::alloc::System);
@@ -55,8 +53,8 @@ fn kettle<F: FnMut(u64) + 'static>(act: F) -> Kettle<F> {
 }
 
 fn one_class() -> (Plan, ClassId) {
-    let mut plan = plan().shards(2);
-    let class = plan.class(Class::strict("only").capacity(64).block());
+    let mut plan = plan().with_shards(2);
+    let class = plan.class(Class::strict("only").with_capacity(64).block());
     (plan, class)
 }
 
@@ -197,7 +195,7 @@ fn sealing_again_begins_anew_and_panics_count() {
     quiet_panics();
     let _dog = watchdog();
     let (plan, class) = one_class();
-    let plan = plan.shards(1);
+    let plan = plan.with_shards(1);
     let act = |n: u64| match n {
         1 => brews_tea(n),
         2 => panic!("boiled over"),
@@ -365,7 +363,7 @@ proptest! {
 fn a_shard_that_is_polled_by_another_thread_than_was_sealed_says_nothing() {
     let _dog = watchdog();
     let mut plan = plan();
-    plan.class(Class::strict("only").capacity(8));
+    plan.class(Class::strict("only").with_capacity(8));
     let mut rig = rig(plan, |_| recording());
     std::thread::scope(|scope| {
         let Rig { engine, shards, .. } = &mut rig;
@@ -382,40 +380,4 @@ fn a_shard_that_is_polled_by_another_thread_than_was_sealed_says_nothing() {
     let seal = seal_thread(Seal::Count).unwrap();
     brews_tea(1);
     assert_eq!(seal.finish().allocations, 1);
-}
-
-/// A stream of log lines that allocates with each piece that is read.
-#[cfg(feature = "weblog")]
-struct Leaky(std::io::Cursor<Vec<u8>>, u64);
-
-#[cfg(feature = "weblog")]
-impl std::io::Read for Leaky {
-    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
-        brews_tea(self.1);
-        self.1 += 1;
-        let len = room.len().min(1_000);
-        self.0.read(&mut room[..len])
-    }
-}
-
-#[cfg(feature = "weblog")]
-#[test]
-fn a_replay_seals_its_shards_and_its_producers() {
-    use pelton::weblog::{Options, Progress, prepare_stream};
-    let _dog = watchdog();
-    let line = b"127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /a HTTP/1.0\" 200 2326\n";
-    let log = line.repeat(1_000);
-    let reads = log.len().div_ceil(1_000) as u64 + 1;
-    let mut options = Options { producers: 1, ..Options::default() };
-    options.plan = options.plan.shards(2).overcommitted(true);
-    let source = Leaky(std::io::Cursor::new(log), 0);
-    let replay = prepare_stream(source, &options).unwrap().run(&Progress::default()).unwrap();
-    assert_closed(&replay.engine);
-    assert_eq!((replay.input.lines, replay.engine.ledger.total().handled), (1_000, 1_000));
-    let shards = replay.shards_sealed.unwrap();
-    assert_eq!((shards.allocations, replay.shard_allocations), (0, Some(0)), "{shards}");
-    let producers = replay.producers_sealed.unwrap();
-    assert_eq!(replay.producer_allocations, Some(producers.allocations));
-    assert!(producers.allocations >= reads, "{producers}");
-    assert!(producers.places.iter().all(|place| place.function().ends_with("brews_tea")), "{producers}");
 }

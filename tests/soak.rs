@@ -3,11 +3,9 @@
 //!
 //! `PELTON_SOAK_EVENTS` says how many; without it 10^7, or 10^6 in a debug build.
 
-mod support;
-
 use pelton::{Class, Context, Event, Handler, Outcome, Verdict};
+use pelton_testkit::*;
 use std::time::{Duration, Instant};
-use support::*;
 
 #[cfg(feature = "audit")]
 #[global_allocator]
@@ -54,8 +52,8 @@ fn millions_of_events_arrive_once_in_order_and_allocate_nothing() {
     let events: u64 = asked.map_or(default, |n| n.parse().expect("PELTON_SOAK_EVENTS is a number"));
     // Ten microseconds for each event is a hundred times what it takes.
     let _dog = watchdog_for(Duration::from_secs(60) + Duration::from_micros(10) * events as u32);
-    let mut plan = plan().producers_max(1);
-    let class = plan.class(Class::strict("only").capacity(1_024).block());
+    let mut plan = plan().with_producers_max(1);
+    let class = plan.class(Class::strict("only").with_capacity(1_024).block());
     let checker = || Checker { next: [0; KEYS], handled: 0, corrupt: 0, lost: 0, again: 0 };
     let engine = plan.start(Proof::default, move |_| checker()).unwrap();
     let mut tx = engine.attach().unwrap();

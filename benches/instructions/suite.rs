@@ -1,9 +1,5 @@
 //! What is counted.
 
-#[cfg(feature = "gateway")]
-#[path = "requests.rs"]
-mod requests;
-
 use gungraun::{
     Callgrind, EntryPoint, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
@@ -12,8 +8,6 @@ use pelton::clock::Clock;
 use pelton::lane::{LaneConsumer, LaneProducer, lane};
 use pelton::wait::Wait;
 use pelton::{Class, ClassId, Context, Engine, Event, Handler, Plan, Producer, Profile, Shard, Verdict};
-#[cfg(feature = "gateway")]
-use requests::protocol;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -115,15 +109,18 @@ impl Rig {
     /// Every lane has been once around: what is counted is the steady state.
     fn new(setting: Setting) -> Self {
         let Setting { producers, classes, shards, burst, stamp, wait, mesh, lowest } = setting;
-        let mut plan =
-            Plan::new(Profile::Latency).shards(shards).producers_max(producers).unpinned().announce(false);
-        plan = plan.burst(burst).wait(wait).mesh(mesh).clock(Clock::virtual_time().0);
+        let mut plan = Plan::new(Profile::Latency)
+            .with_shards(shards)
+            .with_producers_max(producers)
+            .unpinned()
+            .with_announce(false);
+        plan = plan.with_burst(burst).with_wait(wait).with_mesh(mesh).with_clock(Clock::virtual_time().0);
         let class = |n: usize| match n {
             0 => Class::strict("0"),
             n => Class::weighted(n.to_string(), 1),
         };
         let mut ids: Vec<_> =
-            (0..classes).map(|n| plan.class(class(n).capacity(CAPACITY).stamp(stamp))).collect();
+            (0..classes).map(|n| plan.class(class(n).with_capacity(CAPACITY).with_stamp(stamp))).collect();
         if lowest {
             ids.drain(..classes - 1);
         }
@@ -256,7 +253,7 @@ pub struct Lane {
 
 impl Lane {
     fn new() -> Self {
-        let class = Class::strict("only").capacity(CAPACITY).stamp(Stamp::Never);
+        let class = Class::strict("only").with_capacity(CAPACITY).with_stamp(Stamp::Never);
         let (tx, rx) = lane(&class, Body::default).unwrap();
         let keys = (0..EVENTS).collect();
         let mut lane = Lane { tx, rx, keys, sequence: 1, seen: Seen::new() };
@@ -417,13 +414,6 @@ library_benchmark_group!(
 );
 
 // Instructions alone: caches are not simulated, which is faster.
-#[cfg(feature = "gateway")]
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = [counts, protocol]
-);
-
-#[cfg(not(feature = "gateway"))]
 main!(
     config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
     library_benchmark_groups = counts

@@ -1,8 +1,8 @@
 //! The few questions that decide a configuration.
-#![forbid(unsafe_code)]
 
 use crate::class::PAYLOAD_BYTES_MAX;
-use crate::engine::{Kind, Profile, Range, Setting, Value};
+use crate::engine::settings::schema::settings;
+use crate::engine::{Kind, Profile};
 
 /// The word for what is left to the formulas.
 const DERIVED: &str = "derived";
@@ -58,141 +58,48 @@ impl Default for Answers {
     }
 }
 
-const fn question(
-    key: &'static str,
-    kind: Kind,
-    unit: &'static str,
-    what: &'static str,
-    trades: &'static str,
-    get: fn(&Answers) -> Value,
-    set: fn(&mut Answers, Value),
-) -> Setting<Answers> {
-    Setting { key, field: key, kind, unit, what, trades, watch: "", needs: None, get, set }
-}
-
-/// The questions, in the order in which they are asked. `trades` says what an answer decides.
-pub const QUESTIONS: &[Setting<Answers>] = &[
-    question(
-        "event_bytes",
-        Kind::Whole(Range::new(0, 1 << 20)),
-        "bytes",
-        "the size of the event's type",
-        "40 bytes or less make a slot of one cache line, 32 with payloads",
-        |of| of.event_bytes.into(),
-        |of, value| of.event_bytes = value.whole(),
-    ),
-    question(
-        "payload_bytes",
-        Kind::Whole(Range::new(0, PAYLOAD_BYTES_MAX as u64 / 2)),
-        "bytes",
-        "the largest payload of variable size; 0 for none",
-        "each lane's payload ring has room for two of them at least",
-        |of| of.payload_bytes.into(),
-        |of, value| of.payload_bytes = value.whole(),
-    ),
-    question(
-        "payload_usual_bytes",
-        Kind::Whole(Range::new(1, PAYLOAD_BYTES_MAX as u64 / 2).or_word("half")),
-        "bytes",
-        "a usual payload; \"half\" is half of the largest",
-        "a full lane of them fits its payload ring",
-        |of| Value::or_word(of.payload_usual_bytes, "half"),
-        |of, value| of.payload_usual_bytes = value.number(),
-    ),
-    question(
-        "rate",
-        Kind::Whole(Range::new(1, 1_000_000_000).thousands()),
-        "events/s",
-        "events a second at the peak, over all producers and classes",
-        "with handling_ns the number of shards; with stall_ms the capacities",
-        |of| of.rate.into(),
-        |of, value| of.rate = value.whole(),
-    ),
-    question(
-        "classes",
-        Kind::Text("NAME:SHARE:OVERFLOW or NAME:SHARE:OVERFLOW:RATE, with commas between several"),
-        "",
-        "classes as NAME:SHARE:OVERFLOW[:RATE], with commas between them: the share is strict, weighted or weighted=N, the overflow \
+settings! {
+    /// The questions, in the order in which they are asked. `trades` says what an answer decides.
+    pub const QUESTIONS: Answers {
+        event_bytes: event_bytes = Kind::whole(0, 1 << 20), unit: "bytes",
+            what: "the size of the event's type",
+            trades: "40 bytes or less make a slot of one cache line, 32 with payloads";
+        payload_bytes: payload_bytes = Kind::whole(0, PAYLOAD_BYTES_MAX as u64 / 2), unit: "bytes",
+            what: "the largest payload of variable size; 0 for none",
+            trades: "each lane's payload ring has room for two of them at least";
+        payload_usual_bytes: payload_usual_bytes = Kind::whole(1, PAYLOAD_BYTES_MAX as u64 / 2).or_word("half"), unit: "bytes",
+            what: "a usual payload; \"half\" is half of the largest",
+            trades: "a full lane of them fits its payload ring";
+        rate: rate = Kind::whole(1, 1_000_000_000).thousands(), unit: "events/s",
+            what: "events a second at the peak, over all producers and classes",
+            trades: "with handling_ns the number of shards; with stall_ms the capacities";
+        classes: classes = Kind::text("NAME:SHARE:OVERFLOW or NAME:SHARE:OVERFLOW:RATE, with commas between several"),
+            what: "classes as NAME:SHARE:OVERFLOW[:RATE], with commas between them: the share is strict, weighted or weighted=N, the overflow \
          block, reject or drop_newest",
-        "what comes first, and what is lost when a lane is full; one without a rate is sized for all events",
-        |of| of.classes.clone().into(),
-        |of, value| of.classes = value.word().to_string(),
-    ),
-    question(
-        "latency_target_us",
-        Kind::Whole(Range::new(1, 60_000_000)),
-        "µs",
-        "how late an event of the first class may be handled, at the 99th percentile",
-        "the profile, and the burst that it waits for",
-        |of| of.latency_target_us.into(),
-        |of, value| of.latency_target_us = value.whole(),
-    ),
-    question(
-        "handling_ns",
-        Kind::Whole(Range::new(1, 1_000_000_000)),
-        "ns",
-        "how long the handler takes for one event",
-        "the number of shards, and the burst",
-        |of| of.handling_ns.into(),
-        |of, value| of.handling_ns = value.whole(),
-    ),
-    question(
-        "stall_ms",
-        Kind::Whole(Range::new(1, 60_000)),
-        "ms",
-        "the longest stall of a shard that is to lose nothing and block nobody",
-        "the capacity of each lane",
-        |of| of.stall_ms.into(),
-        |of, value| of.stall_ms = value.whole(),
-    ),
-    question(
-        "producers",
-        Kind::Whole(Range::new(1, 256)),
-        "",
-        "producers attached at once",
-        "each has lanes of its own",
-        |of| of.producers.into(),
-        |of, value| of.producers = value.whole(),
-    ),
-    question(
-        "shards",
-        Kind::Whole(Range::new(1, 256).or_word(DERIVED)),
-        "",
-        "shards; \"derived\" reckons them from rate and handling_ns",
-        "each takes a CPU",
-        |of| Value::or_word(of.shards, DERIVED),
-        |of, value| of.shards = value.number(),
-    ),
-    question(
-        "cpus",
-        Kind::Cpus("chosen"),
-        "",
-        "the CPUs of the shards; \"chosen\" leaves them to the start",
-        "named CPUs can be kept free of everything else",
-        |of| of.cpus.clone().map_or("chosen".into(), Value::Cpus),
-        |of, value| {
-            of.cpus = match value {
-                Value::Cpus(cpus) => Some(cpus),
-                _ => None,
-            }
-        },
-    ),
-    question(
-        "memory_max_bytes",
-        Kind::Whole(Range::new(1, u64::MAX).or_word("machine")),
-        "bytes",
-        "the most memory; \"machine\" is what this process may take",
-        "capacities are halved until it is kept to",
-        |of| Value::or_word(of.memory_max, "machine"),
-        |of, value| of.memory_max = value.number(),
-    ),
-    question(
-        "profile",
-        Kind::OneOf(&[DERIVED, "dev", "balanced", "latency", "throughput"]),
-        "",
-        "the profile; \"derived\" takes it from the latency target",
-        "what an idle shard does, and the longest burst",
-        |of| of.profile.map_or(DERIVED, Profile::name).into(),
-        |of, value| of.profile = Profile::named(value.word()),
-    ),
-];
+            trades: "what comes first, and what is lost when a lane is full; one without a rate is sized for all events";
+        latency_target_us: latency_target_us = Kind::whole(1, 60_000_000), unit: "µs",
+            what: "how late an event of the first class may be handled, at the 99th percentile",
+            trades: "the profile, and the burst that it waits for";
+        handling_ns: handling_ns = Kind::whole(1, 1_000_000_000), unit: "ns",
+            what: "how long the handler takes for one event",
+            trades: "the number of shards, and the burst";
+        stall_ms: stall_ms = Kind::whole(1, 60_000), unit: "ms",
+            what: "the longest stall of a shard that is to lose nothing and block nobody",
+            trades: "the capacity of each lane";
+        producers: producers = Kind::whole(1, 256),
+            what: "producers attached at once",
+            trades: "each has lanes of its own";
+        shards: shards = Kind::whole(1, 256).or_word(DERIVED),
+            what: "shards; \"derived\" reckons them from rate and handling_ns",
+            trades: "each takes a CPU";
+        cpus: cpus = Kind::Cpus("chosen"),
+            what: "the CPUs of the shards; \"chosen\" leaves them to the start",
+            trades: "named CPUs can be kept free of everything else";
+        memory_max_bytes: memory_max = Kind::whole(1, u64::MAX).or_word("machine"), unit: "bytes",
+            what: "the most memory; \"machine\" is what this process may take",
+            trades: "capacities are halved until it is kept to";
+        profile: profile = Kind::OneOf(&[DERIVED, "dev", "balanced", "latency", "throughput"]),
+            what: "the profile; \"derived\" takes it from the latency target",
+            trades: "what an idle shard does, and the longest burst";
+    }
+}

@@ -1,5 +1,4 @@
 //! What variables of the environment and options of the command line say, sorted by the setting that it is for.
-#![forbid(unsafe_code)]
 
 use super::collect::{Candidate, Collected, PREFIX, nearest, upper};
 use super::origin::Origin;
@@ -32,7 +31,7 @@ impl Collected {
                 continue;
             }
             let at = Origin::Environment(variable.clone());
-            let tables = self.parts.iter().enumerate().filter(|(_, part)| part.listed.is_none());
+            let tables = self.parts.iter().enumerate().filter(|(_, part)| part.list_spec.is_none());
             let own = tables.into_iter().find_map(|(at, part)| {
                 let rest = behind(rest, &part.name)?;
                 Some((at, part.keys().find(|key| upper(key) == rest)?))
@@ -41,7 +40,7 @@ impl Collected {
                 self.parts[part].take(0, key, Candidate::bare(text, at));
                 continue;
             }
-            let mut lists = self.parts.iter().enumerate().filter(|(_, part)| part.listed.is_some());
+            let mut lists = self.parts.iter().enumerate().filter(|(_, part)| part.list_spec.is_some());
             if let Some((list, rest)) = lists.find_map(|(at, part)| Some((at, behind(rest, &part.name)?))) {
                 self.take_variable_of_list(variable, list, rest, Candidate::bare(text, at));
                 continue;
@@ -49,7 +48,7 @@ impl Collected {
             let known: Vec<_> = self
                 .parts
                 .iter()
-                .filter(|part| part.listed.is_none())
+                .filter(|part| part.list_spec.is_none())
                 .flat_map(|part| {
                     let table = if part.name.is_empty() { String::new() } else { upper(&part.name) + "_" };
                     part.keys().map(move |key| format!("{PREFIX}{table}{}", upper(key)))
@@ -108,11 +107,11 @@ impl Collected {
         for (name, text) in options {
             let (table, key) = name.split_once('.').unwrap_or(("", name));
             let at = Origin::Option(format!("--{}", key.replace('_', "-")));
-            let list = self.parts.iter().position(|part| part.listed.is_some() && part.name == *name);
+            let list = self.parts.iter().position(|part| part.list_spec.is_some() && part.name == *name);
             let own = self
                 .parts
                 .iter()
-                .position(|part| part.listed.is_none() && part.name == table && part.has(key));
+                .position(|part| part.list_spec.is_none() && part.name == table && part.has(key));
             match (list, own) {
                 (Some(list), _) => self.take_option_of_list(text, list, at),
                 (None, Some(own)) => self.parts[own].take(0, key, Candidate::bare(text, at)),
@@ -137,7 +136,7 @@ impl Collected {
             let what = format!("{} is '{}'", part.name, text.escape_debug());
             let form = "NAME:KEY=VALUE[,KEY=VALUE...]".to_string();
             let first = names.first().map_or("bulk", String::as_str);
-            let example = part.listed.map_or("", |listed| listed.example);
+            let example = part.list_spec.map_or("", |listed| listed.example);
             let texts = [what, format!("must be {form}"), format!("'{first}:{example}' would work")];
             let problem = Problem::new(Rule::Value, part.name.clone(), Some(at), texts);
             return self.problems.push(problem);

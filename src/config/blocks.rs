@@ -1,5 +1,4 @@
 //! What a file says, sorted by the setting that it is for.
-#![forbid(unsafe_code)]
 
 use super::collect::{Candidates, Collected, nearest};
 use super::document::{Block, Document, Owned};
@@ -17,7 +16,7 @@ impl Collected {
             }
             let named = self.parts[1..].iter().find(|part| part.name == entry.key);
             let hint = match named {
-                Some(part) if part.listed.is_some() => {
+                Some(part) if part.list_spec.is_some() => {
                     Some(format!("{} for each {} would work", part.head(), part.name))
                 }
                 Some(part) => Some(format!("{} would work", part.head())),
@@ -28,7 +27,7 @@ impl Collected {
         let mut counts = vec![0; self.parts.len()];
         for block in document.blocks {
             let at = self.parts[1..].iter().position(|part| part.name == block.name).map(|at| at + 1);
-            match at.map(|at| (at, self.parts[at].listed.is_some())) {
+            match at.map(|at| (at, self.parts[at].list_spec.is_some())) {
                 Some((at, true)) if block.listed => {
                     self.take_item(block, at, counts[at]);
                     counts[at] += 1;
@@ -52,7 +51,7 @@ impl Collected {
     fn no_table(&mut self, block: Block, part: Option<usize>) {
         let name = block.name.as_str();
         let (what, hint) = match part.map(|at| &self.parts[at]) {
-            Some(part) if part.listed.is_some() => {
+            Some(part) if part.list_spec.is_some() => {
                 (format!("[{name}] is one table"), Some(format!("[[{name}]] for each {name} would work")))
             }
             Some(_) => (format!("[[{name}]] is a list of tables"), Some(format!("[{name}] would work"))),
@@ -85,7 +84,7 @@ impl Collected {
 
     /// Takes an item of a list: so many were there before.
     fn take_item(&mut self, block: Block, at: usize, before: usize) {
-        let (part, Some(listed)) = (&self.parts[at], self.parts[at].listed) else { return };
+        let (part, Some(listed)) = (&self.parts[at], self.parts[at].list_spec) else { return };
         let list = part.name.clone();
         let name =
             block.entries.iter().find(|entry| entry.key == "name").and_then(|entry| match &entry.value {

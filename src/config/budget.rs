@@ -1,5 +1,4 @@
 //! The footprint of a plan, term by term, and what a slot is made of.
-#![forbid(unsafe_code)]
 
 use super::explain::event_of;
 use super::layers::Scope;

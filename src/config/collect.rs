@@ -1,11 +1,10 @@
 //! Collecting: everything that somebody wrote, sorted by the setting that it is for.
-#![forbid(unsafe_code)]
 
 use super::document::{Entry, Owned};
 use super::origin::{Origin, Origins};
 use super::problem::{Problem, Rule};
-use super::table::{About, Listed, Table};
-use crate::engine::{ENGINE, Plan, Profile, Written};
+use super::table::{ListSpec, Table};
+use crate::engine::{ENGINE, Plan, Profile, RawValue, SettingInfo};
 use std::collections::BTreeMap;
 
 /// What every variable of the environment begins with.
@@ -35,6 +34,15 @@ pub struct Base<'a> {
     pub why: &'a [(&'a str, &'a str)],
 }
 
+impl std::fmt::Debug for Base<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Base")
+            .field("profile", &self.profile)
+            .field("fixed_classes", &self.fixed_classes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One value that somebody wrote for a setting.
 pub(super) struct Candidate {
     value: Owned,
@@ -48,9 +56,9 @@ impl Candidate {
         Candidate { value: Owned::Text(text.to_string()), at, bare: true }
     }
 
-    pub fn written(&self) -> Written<'_> {
+    pub fn written(&self) -> RawValue<'_> {
         match &self.value {
-            Owned::Text(text) if self.bare => Written::Bare(text),
+            Owned::Text(text) if self.bare => RawValue::Bare(text),
             value => value.written(),
         }
     }
@@ -69,8 +77,8 @@ pub(super) type Candidates = BTreeMap<String, Vec<Candidate>>;
 pub(super) struct Part {
     /// Its name in a file; empty for the engine's.
     pub name: String,
-    rows: Vec<About>,
-    pub listed: Option<Listed>,
+    rows: Vec<&'static SettingInfo>,
+    pub list_spec: Option<ListSpec>,
     /// Whether a list's items are the command's, so that a file may change them and declare no others.
     pub is_fixed: bool,
     /// What was written, by the item's name. One table has one item.
@@ -79,9 +87,9 @@ pub(super) struct Part {
 
 impl Part {
     pub fn of(table: &dyn Table) -> Self {
-        let listed = table.listed();
-        let items = if listed.is_some() { Vec::new() } else { vec![Default::default()] };
-        Part { name: table.name().to_string(), rows: table.rows(), listed, is_fixed: false, items }
+        let list_spec = table.list_spec();
+        let items = if list_spec.is_some() { Vec::new() } else { vec![Default::default()] };
+        Part { name: table.name().to_string(), rows: table.rows(), list_spec, is_fixed: false, items }
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &'static str> + Clone {
@@ -90,7 +98,7 @@ impl Part {
 
     /// The keys that a variable or an option may have: an item is called by its name.
     pub fn bare_keys(&self) -> impl Iterator<Item = &'static str> + Clone {
-        self.keys().filter(|key| self.listed.is_none() || *key != "name")
+        self.keys().filter(|key| self.list_spec.is_none() || *key != "name")
     }
 
     pub fn has(&self, key: &str) -> bool {
@@ -104,12 +112,12 @@ impl Part {
 
     /// As a file has its head.
     pub fn head(&self) -> String {
-        if self.listed.is_some() { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+        if self.list_spec.is_some() { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }
 
     /// What its settings are settings of.
     pub fn whose(&self) -> String {
-        match (self.name.as_str(), self.listed) {
+        match (self.name.as_str(), self.list_spec) {
             ("", _) => "the engine".into(),
             (name, Some(_)) => format!("a {name}"),
             (_, None) => self.head(),
@@ -153,7 +161,7 @@ impl Collected {
     pub fn belongs(&self, key: &str, not_in: usize) -> Option<String> {
         let others = self.parts.iter().enumerate().filter(|(at, _)| *at != not_in);
         let part = others.map(|(_, part)| part).find(|part| part.has(key))?;
-        Some(match (part.name.as_str(), part.listed) {
+        Some(match (part.name.as_str(), part.list_spec) {
             ("", _) => format!("'{key}' above all tables would work"),
             (_, Some(_)) => format!("in a {} '{key}' would work", part.head()),
             (_, None) => format!("in {} '{key}' would work", part.head()),
@@ -194,7 +202,7 @@ impl Collected {
     ) -> Plan {
         let mut plan = (base.plan)(self.profile(sources, base, is_toml, origins));
         let is_own = |key: &str| base.why.iter().any(|(setting, _)| *setting == key);
-        let own = ENGINE.iter().filter(|row| is_own(row.key)).map(|row| (row.key, (row.get)(&plan)));
+        let own = ENGINE.iter().filter(|row| is_own(row.info.key)).map(|row| (row.info.key, row.get(&plan)));
         plan.settled = own.collect();
         plan
     }

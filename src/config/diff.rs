@@ -3,10 +3,9 @@
 //! # Mechanism
 //! Settings are compared by what they come to: a default that is written out is no difference, nor is `"half"` beside the
 //! half in bytes, nor are weights of the same ratio. Classes are the same where their names are.
-#![forbid(unsafe_code)]
 
 use super::budget::Memory;
-use super::explain::{Explained, origin, value, worst_wait};
+use super::explain::{Explained, worst_wait};
 use super::layers::{Config, Scope};
 use super::origin::Origin;
 use super::table::{Table, classes, owner};
@@ -26,7 +25,7 @@ pub struct Diff {
     /// Those that only the first has.
     pub removed: Vec<String>,
     /// Figures that are others because of it.
-    pub follows: Vec<Follows>,
+    pub follows: Vec<DerivedFigure>,
 }
 
 /// A setting with two values.
@@ -46,25 +45,21 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Side {
     /// The value.
-    #[serde(serialize_with = "value")]
     pub value: Value,
     /// Where it came from.
-    #[serde(serialize_with = "origin")]
     pub origin: Origin,
 }
 
-/// A figure that is another one.
+/// A figure that follows from settings, and is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Follows {
+pub struct DerivedFigure {
     /// What it is the figure of.
     pub what: String,
     /// Its unit; empty where it has none.
     pub unit: &'static str,
     /// In the first; `"none"` where there is none.
-    #[serde(serialize_with = "value")]
     pub before: Value,
     /// In the second.
-    #[serde(serialize_with = "value")]
     pub after: Value,
 }
 
@@ -94,7 +89,7 @@ impl Diff {
             if differ {
                 let side = |row: &Explained| Side { value: row.value.clone(), origin: row.origin.clone() };
                 let [before, after] = sides.map(|row| row.map(side));
-                settings.push(Change { setting: row.setting.clone(), unit: row.unit, before, after });
+                settings.push(Change { setting: row.setting.clone(), unit: row.info.unit, before, after });
             }
         }
         Diff {
@@ -119,17 +114,17 @@ fn items((config, tables): &(&Config, &[&mut dyn Table])) -> (Vec<String>, BTree
     let classes = classes(config.plan().classes.clone());
     let lists =
         std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
-    let (mut items, mut at_first) = (Vec::new(), BTreeSet::new());
-    for list in lists.filter(|table| table.listed().is_some()) {
+    let (mut items, mut defaults) = (Vec::new(), BTreeSet::new());
+    for list in lists.filter(|table| table.list_spec().is_some()) {
         for item in 0..list.count() {
             let owner = owner(list, item);
-            let first = |row: &usize| list.at_first(*row) == Some(list.get(item, *row));
+            let first = |row: &usize| list.default_value(*row) == Some(list.get(item, *row));
             let rows = list.rows();
-            at_first.extend((0..rows.len()).filter(first).map(|row| format!("{owner}: {}", rows[row].key)));
+            defaults.extend((0..rows.len()).filter(first).map(|row| format!("{owner}: {}", rows[row].key)));
             items.push(owner);
         }
     }
-    (items, at_first)
+    (items, defaults)
 }
 
 fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {
@@ -139,11 +134,11 @@ fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {
 /// What a value comes to: equal where two plans do the same.
 fn effect(row: &Explained, plan: &Plan) -> Value {
     let class = || {
-        plan.classes()
-            .iter()
-            .find(|class| row.setting.strip_suffix(row.key) == Some(&format!("class '{}': ", class.name())))
+        plan.classes().iter().find(|class| {
+            row.setting.strip_suffix(row.info.key) == Some(&format!("class '{}': ", class.name()))
+        })
     };
-    match row.key {
+    match row.info.key {
         "payload_max_bytes" => class()
             .map_or(row.value.clone(), |class| class.payload_max.unwrap_or(class.payload_bytes / 2).into()),
         "weight" => {
@@ -172,13 +167,13 @@ fn order(plan: &Plan) -> Value {
     strict.into_iter().chain(weighted).map(Class::name).collect::<Vec<_>>().join(", ").into()
 }
 
-fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<Follows> {
+fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<DerivedFigure> {
     let memory = plans.map(|plan| Memory::of(plan, scope));
     let none = || Value::from("none");
     let mut all = Vec::new();
     let mut tell = |what: String, unit, [before, after]: [Value; 2]| {
         if before != after {
-            all.push(Follows { what, unit, before, after });
+            all.push(DerivedFigure { what, unit, before, after });
         }
     };
     tell("classes in the order in which they are served".into(), "", plans.map(order));

@@ -1,9 +1,8 @@
 //! A file, taken apart: what stands where, before anybody asks whether it may.
-#![forbid(unsafe_code)]
 
 use super::origin::Origin;
 use super::problem::{Problem, Rule};
-use crate::engine::Written;
+use crate::engine::RawValue;
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -29,14 +28,14 @@ pub(super) enum Owned {
 }
 
 impl Owned {
-    pub fn written(&self) -> Written<'_> {
+    pub fn written(&self) -> RawValue<'_> {
         match self {
-            Owned::Flag(flag) => Written::Flag(*flag),
-            Owned::Whole(n) => Written::Whole(*n),
-            Owned::Text(text) => Written::Text(text),
-            Owned::List(list) => Written::List(list.clone()),
-            Owned::Texts(texts) => Written::Texts(texts.clone()),
-            Owned::Other(kind, text) => Written::Other(kind, text.clone()),
+            Owned::Flag(flag) => RawValue::Flag(*flag),
+            Owned::Whole(n) => RawValue::Whole(*n),
+            Owned::Text(text) => RawValue::Text(text),
+            Owned::List(list) => RawValue::List(list.clone()),
+            Owned::Texts(texts) => RawValue::Texts(texts.clone()),
+            Owned::Other(kind, text) => RawValue::Other(kind, text.clone()),
         }
     }
 }

@@ -6,93 +6,95 @@
 //! least, `false`, or the word that stands for none, whichever takes less). So the shards' cost is that of all beyond the
 //! first, and the costs of all settings are no parts of a sum: lanes are slots times producers times shards, and each of
 //! the three is charged with the product. The sum is told by [`Memory`](super::Memory).
-#![forbid(unsafe_code)]
 
 use super::collect::nearest;
 use super::layers::{Config, Scope};
 use super::origin::{Origin, Origins};
-use super::table::{About, Table, owner};
+use super::table::{Table, owner};
 use crate::class::{Class, Share};
-use crate::engine::{CLASS, ENGINE, Kind, Plan, Setting, Value};
+use crate::engine::{CLASS, ENGINE, Kind, Plan, Setting, SettingInfo, Value};
 use crate::host::list;
 use crate::lane::shape_of;
 use crate::words::{bytes, count, many, nanos};
-use serde::ser::SerializeMap;
+use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
 use std::alloc::Layout;
 use std::time::Duration;
 
 /// A setting in effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
+    /// Its row.
+    pub info: &'static SettingInfo,
     /// Its name among all: `burst_events`, `class 'bulk': ttl_us`, `replay: loop`.
     pub setting: String,
-    /// Its key.
-    pub key: &'static str,
     /// Its value, in its unit.
-    #[serde(serialize_with = "value")]
     pub value: Value,
-    /// Its unit; empty where it has none.
-    pub unit: &'static str,
     /// What the value comes to beside the others, with the arithmetic; `None` where it says all there is to say.
     pub comes_to: Option<String>,
     /// Where it came from.
-    #[serde(serialize_with = "origin")]
     pub origin: Origin,
     /// Bytes of the footprint that are there because it is not the least that it can be.
     pub cost_bytes: u64,
-    /// What it may be.
-    pub may_be: String,
-    /// What it is.
-    pub what: &'static str,
-    /// What more or less of it buys and costs.
-    pub trades: &'static str,
-    /// The figure that shows its effect.
-    pub watch: &'static str,
 }
 
-/// A value as its type.
-pub(super) fn value<S: Serializer>(value: &Value, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Value::Flag(flag) => flag.serialize(to),
-        Value::Whole(n) => n.serialize(to),
-        Value::Word(word) => word.serialize(to),
-        Value::Cpus(cpus) => cpus.serialize(to),
-        Value::Texts(texts) => texts.serialize(to),
-        Value::Secret(secret) => secret.to_string().serialize(to),
+/// As one object, with the texts of the row.
+impl Serialize for Explained {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let SettingInfo { key, kind, unit, what, trades, watch, .. } = self.info;
+        let mut object = to.serialize_struct("Explained", 11)?;
+        object.serialize_field("setting", &self.setting)?;
+        object.serialize_field("key", key)?;
+        object.serialize_field("value", &self.value)?;
+        object.serialize_field("unit", unit)?;
+        object.serialize_field("comes_to", &self.comes_to)?;
+        object.serialize_field("origin", &self.origin)?;
+        object.serialize_field("cost_bytes", &self.cost_bytes)?;
+        object.serialize_field("may_be", &kind.to_string())?;
+        object.serialize_field("what", what)?;
+        object.serialize_field("trades", trades)?;
+        object.serialize_field("watch", watch)?;
+        object.end()
     }
 }
 
-/// An origin as an object: what it is, and where.
-pub(super) fn origin<S: Serializer>(origin: &Origin, to: S) -> Result<S::Ok, S::Error> {
-    let mut map = to.serialize_map(None)?;
-    match origin {
-        Origin::Profile(profile) => {
-            map.serialize_entry("from", "profile")?;
-            map.serialize_entry("name", profile.name())?;
+/// As its type.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Flag(flag) => flag.serialize(to),
+            Value::Whole(n) => n.serialize(to),
+            Value::Word(word) => word.serialize(to),
+            Value::Cpus(cpus) => cpus.serialize(to),
+            Value::Texts(texts) => texts.serialize(to),
+            Value::Secret(secret) => secret.to_string().serialize(to),
         }
-        Origin::Command(why) => {
-            map.serialize_entry("from", "command")?;
-            map.serialize_entry("why", why)?;
+    }
+}
+
+/// As an object: what it is, and where.
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        let (from, more) = match self {
+            Origin::Profile(profile) => ("profile", Some(("name", profile.name()))),
+            Origin::Command(why) => ("command", Some(("why", why.as_str()))),
+            Origin::File { name, .. } => ("file", Some(("name", name.as_str()))),
+            Origin::Environment(name) => ("environment", Some(("name", name.as_str()))),
+            Origin::Option(name) => ("option", Some(("name", name.as_str()))),
+            Origin::Start => ("start", None),
+            Origin::Code => ("code", None),
+        };
+        map.serialize_entry("from", from)?;
+        if let Some((key, text)) = more {
+            map.serialize_entry(key, text)?;
         }
-        Origin::File { name, line, column, .. } => {
-            map.serialize_entry("from", "file")?;
-            map.serialize_entry("name", name)?;
+        if let Origin::File { line, column, .. } = self {
             map.serialize_entry("line", line)?;
             map.serialize_entry("column", column)?;
         }
-        Origin::Environment(name) => {
-            map.serialize_entry("from", "environment")?;
-            map.serialize_entry("name", name)?;
-        }
-        Origin::Option(name) => {
-            map.serialize_entry("from", "option")?;
-            map.serialize_entry("name", name)?;
-        }
-        Origin::Start => map.serialize_entry("from", "start")?,
-        Origin::Code => map.serialize_entry("from", "code")?,
+        map.end()
     }
-    map.end()
 }
 
 impl Config {
@@ -117,17 +119,15 @@ pub fn explain(
         None => Origin::Code,
     };
     for row in ENGINE {
-        let value = (row.get)(plan);
-        let as_profile = value == (row.get)(&start) || row.key == "profile";
+        let (key, value) = (row.info.key, row.get(plan));
+        let as_profile = value == row.get(&start) || key == "profile";
         all.push(Explained {
-            comes_to: engine_comes_to(row.key, plan, scope),
-            cost_bytes: cost_of(row, plan, plan, scope, |to, row, value| (row.set)(to, value)),
-            ..plainly(
-                About::of(row),
-                row.key.to_string(),
-                value,
-                from(row.key, as_profile, Origin::Profile(plan.profile())),
-            )
+            info: &row.info,
+            setting: key.to_string(),
+            comes_to: engine_comes_to(key, plan, scope),
+            origin: from(key, as_profile, Origin::Profile(plan.profile())),
+            cost_bytes: cost_of(row, plan, plan, scope, |to, row, value| row.set(to, value)),
+            value,
         });
     }
     for (at, class) in plan.classes().iter().enumerate() {
@@ -136,72 +136,54 @@ pub fn explain(
             Share::Weighted(_) => Class::weighted("", 1),
         };
         for row in CLASS {
-            let value = (row.get)(class);
-            let setting = format!("class '{}': {}", class.name(), row.key);
-            let origin = from(&setting, value == (row.get)(&start), Origin::Start);
+            let (key, value) = (row.info.key, row.get(class));
+            let setting = format!("class '{}': {key}", class.name());
             all.push(Explained {
-                comes_to: class_comes_to(row.key, plan, class, scope),
+                info: &row.info,
+                comes_to: class_comes_to(key, plan, class, scope),
+                origin: from(&setting, value == row.get(&start), Origin::Start),
                 cost_bytes: cost_of(row, plan, class, scope, |to: &mut Plan, row, value| {
-                    (row.set)(&mut to.classes[at], value);
+                    row.set(&mut to.classes[at], value);
                 }),
-                ..plainly(About::of(row), setting, value, origin)
+                setting,
+                value,
             });
         }
     }
     for table in tables {
         for item in 0..table.count() {
             let owner = owner(*table, item);
-            for (at, row) in table.rows().into_iter().enumerate() {
-                let setting = format!("{owner}: {}", row.key);
+            for (at, info) in table.rows().into_iter().enumerate() {
+                let setting = format!("{owner}: {}", info.key);
                 let value = table.get(item, at);
-                let is_first = table.at_first(at).is_none_or(|first| first == value);
-                let origin = from(&setting, is_first, Origin::Start);
-                all.push(plainly(row, setting, value, origin));
+                let is_default = table.default_value(at).is_none_or(|default| default == value);
+                let origin = from(&setting, is_default, Origin::Start);
+                all.push(Explained { info, setting, value, comes_to: None, origin, cost_bytes: 0 });
             }
         }
     }
     all
 }
 
-/// The settings of a name: in full (`class 'bulk': ttl_us`), behind that of its class or table (`bulk.ttl_us`), or the key
-/// alone, which may be that of several.
+/// Finds the settings of a name: in full (`class 'bulk': ttl_us`), behind that of its class or table (`bulk.ttl_us`), or the
+/// key alone, which may be that of several.
 ///
 /// # Errors
-/// The setting that was probably meant, where none is called so.
-pub fn called<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Explained>, Option<&'a str>> {
-    let is_called = |row: &&Explained| {
-        let owner = row.setting.strip_suffix(row.key).map(|owner| owner.trim_end_matches(": "));
+/// The setting that was probably meant, where none has this name.
+pub fn find_by_name<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Explained>, Option<&'a str>> {
+    let has_name = |row: &&Explained| {
+        let key = row.info.key;
+        let owner = row.setting.strip_suffix(key).map(|owner| owner.trim_end_matches(": "));
         // Of an item of a list its name alone is enough.
         let owner = owner.map(|owner| match owner.split_once(" '") {
             Some((_, item)) => item.strip_suffix('\'').unwrap_or(item),
             None => owner,
         });
-        row.setting == name
-            || row.key == name
-            || owner.is_some_and(|owner| format!("{owner}.{}", row.key) == name)
+        row.setting == name || key == name || owner.is_some_and(|owner| format!("{owner}.{key}") == name)
     };
-    let found: Vec<_> = all.iter().filter(is_called).collect();
+    let found: Vec<_> = all.iter().filter(has_name).collect();
     let key = name.rsplit('.').next().unwrap_or(name);
-    if found.is_empty() { Err(nearest(key, all.iter().map(|row| row.key))) } else { Ok(found) }
-}
-
-/// What a row and a value say by themselves.
-fn plainly(row: About, setting: String, value: Value, origin: Origin) -> Explained {
-    let About { key, kind, unit, what, trades, watch, .. } = row;
-    let may_be = kind.to_string();
-    Explained {
-        setting,
-        key,
-        value,
-        unit,
-        comes_to: None,
-        origin,
-        cost_bytes: 0,
-        may_be,
-        what,
-        trades,
-        watch,
-    }
+    if found.is_empty() { Err(nearest(key, all.iter().map(|row| row.info.key))) } else { Ok(found) }
 }
 
 /// The layout that the footprint is reckoned with.
@@ -211,7 +193,7 @@ pub(super) fn event_of(plan: &Plan, scope: Scope<'_>) -> Layout {
 
 /// Bytes that are there because a setting is not the least that its kind lets it be. `total` is the footprint with another
 /// value in its place, or as it is; `None` where the setting cannot have that one here.
-pub(crate) fn cost(kind: Kind, now: &Value, total: impl Fn(Option<Value>) -> Option<u64>) -> u64 {
+pub fn cost(kind: Kind, now: &Value, total: impl Fn(Option<Value>) -> Option<u64>) -> u64 {
     let least: Vec<Value> = match kind {
         Kind::Flag => vec![false.into()],
         Kind::Whole(range) => {
@@ -232,7 +214,7 @@ fn cost_of<T>(
     scope: Scope<'_>,
     set: impl Fn(&mut Plan, &Setting<T>, Value),
 ) -> u64 {
-    cost(row.kind, &(row.get)(of), |value| {
+    cost(row.info.kind, &row.get(of), |value| {
         let mut plan = plan.clone();
         value.into_iter().for_each(|value| set(&mut plan, row, value));
         Some(plan.footprint_of(event_of(&plan, scope)).total_bytes())
@@ -258,15 +240,7 @@ fn engine_comes_to(key: &str, plan: &Plan, scope: Scope<'_>) -> Option<String> {
     Some(match key {
         "profile" => plan.profile().purpose().to_string(),
         "shards" | "producers_max" | "mesh" => lanes(),
-        "cpus" if !plan.pinned => "none, as shards are not pinned".into(),
-        "cpus" if plan.cpus.is_some() => return None,
-        "cpus" => match scope.host {
-            Some(host) if !host.cpus.is_empty() => {
-                let taken: Vec<_> = host.cpus.iter().rev().take(plan.shards.into()).copied().collect();
-                format!("CPUs {}, from the end of this process's mask, {}", list(&taken), list(&host.cpus))
-            }
-            _ => "as the machine has them, from the end of the process's mask".into(),
-        },
+        "cpus" => return cpus_come_to(plan, scope),
         "burst_events" => {
             format!(
                 "{} x {at} = {}, the longest that a strict class waits for a lower one",
@@ -298,39 +272,56 @@ fn engine_comes_to(key: &str, plan: &Plan, scope: Scope<'_>) -> Option<String> {
             count(u64::from(plan.partitions) / u64::from(plan.shards.max(1)))
         ),
         "thread_name" => format!("the first thread is {}-0", plan.thread_name.escape_debug()),
-        "event_bytes" => {
-            let event = event_of(plan, scope);
-            let whose = match (plan.event_bytes, scope.event) {
-                (_, Some(_)) => "as this command has it",
-                (None, None) => "reckoned with until the type is known",
-                (Some(_), None) => return None,
-            };
-            format!("{}, {whose}", many(event.size() as u64, "byte"))
-        }
+        "event_bytes" => return event_bytes_come_to(plan, scope),
         "scratch_bytes" => {
             format!("{} x {}", bytes(plan.scratch_bytes.into()), many(plan.shards.into(), "shard"))
         }
-        "memory_max_bytes" => {
-            let total = bytes(plan.footprint_of(event_of(plan, scope)).total_bytes());
-            let limit = match (plan.memory_max, scope.host.map(|host| host.memory_bytes())) {
-                (Some(limit), _) => bytes(limit),
-                (None, Some(Some(host))) => {
-                    format!("{}, what this process may take of this machine", bytes(host))
-                }
-                (None, Some(None)) => "an amount that this machine does not tell".into(),
-                (None, None) => "what the machine has".into(),
-            };
-            format!("the footprint is {total} of {limit}")
-        }
+        "memory_max_bytes" => memory_max_comes_to(plan, scope),
         _ => return None,
     })
+}
+
+fn cpus_come_to(plan: &Plan, scope: Scope<'_>) -> Option<String> {
+    if !plan.pinned {
+        return Some("none, as shards are not pinned".into());
+    }
+    if plan.cpus.is_some() {
+        return None;
+    }
+    Some(match scope.host {
+        Some(host) if !host.cpus.is_empty() => {
+            let taken: Vec<_> = host.cpus.iter().rev().take(plan.shards.into()).copied().collect();
+            format!("CPUs {}, from the end of this process's mask, {}", list(&taken), list(&host.cpus))
+        }
+        _ => "as the machine has them, from the end of the process's mask".into(),
+    })
+}
+
+fn event_bytes_come_to(plan: &Plan, scope: Scope<'_>) -> Option<String> {
+    let whose = match (plan.event_bytes, scope.event) {
+        (_, Some(_)) => "as this command has it",
+        (None, None) => "reckoned with until the type is known",
+        (Some(_), None) => return None,
+    };
+    Some(format!("{}, {whose}", many(event_of(plan, scope).size() as u64, "byte")))
+}
+
+fn memory_max_comes_to(plan: &Plan, scope: Scope<'_>) -> String {
+    let total = bytes(plan.footprint_of(event_of(plan, scope)).total_bytes());
+    let limit = match (plan.memory_max, scope.host.map(|host| host.memory_bytes())) {
+        (Some(limit), _) => bytes(limit),
+        (None, Some(Some(host))) => format!("{}, what this process may take of this machine", bytes(host)),
+        (None, Some(None)) => "an amount that this machine does not tell".into(),
+        (None, None) => "what the machine has".into(),
+    };
+    format!("the footprint is {total} of {limit}")
 }
 
 /// What a setting of a class comes to, with the arithmetic.
 fn class_comes_to(key: &str, plan: &Plan, class: &Class, scope: Scope<'_>) -> Option<String> {
     let lanes = || u64::from(plan.sets()) * u64::from(plan.shards);
     let half = u64::from(class.payload_bytes / 2);
-    let number = (CLASS.iter().find(|row| row.key == key)?.get)(class).number::<u64>();
+    let number = CLASS.iter().find(|row| row.info.key == key)?.get(class).number::<u64>();
     Some(match (key, number) {
         ("weight", Some(_)) => {
             let turn = turn_events(plan, class)?;

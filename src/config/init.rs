@@ -11,12 +11,11 @@
 //!
 //! Then capacities are halved, the largest first, until the footprint keeps to the limit; what that gives up is said. The
 //! plan is asked its own rules at last: what is drafted passes them, or nothing is.
-#![forbid(unsafe_code)]
 
 use super::answers::{Answers, QUESTIONS};
 use super::write::{Notes, write};
 use crate::class::{CAPACITY_MAX, CLASSES_MAX, Class, Overflow, PAYLOAD_BYTES_MAX};
-use crate::engine::{Kind, Plan, PlanError, PlanErrors, Profile, Range, Severity, Written};
+use crate::engine::{Kind, Plan, PlanError, PlanErrors, Profile, RawValue, Severity};
 use crate::host::Host;
 use crate::words::{bytes, count, many, nanos};
 
@@ -60,28 +59,35 @@ impl Answers {
     /// # Errors
     /// [`PlanErrors`]: answers that contradict each other, or what the host has.
     pub fn draft(&self, host: Option<&Host>) -> Result<Draft, PlanErrors> {
-        self.draft_over(host, &|plan| plan)
+        self.draft_over(host, &|plan| plan, &|plan| plan)
     }
 
-    /// The same over what a command makes of a profile's plan.
+    /// The same over what a command makes of a profile's plan. `reserve` adds what the command takes besides, which may
+    /// follow from the classes.
     ///
     /// # Errors
     /// [`PlanErrors`].
-    pub fn draft_over(&self, host: Option<&Host>, base: &dyn Fn(Plan) -> Plan) -> Result<Draft, PlanErrors> {
+    pub fn draft_over(
+        &self,
+        host: Option<&Host>,
+        base: &dyn Fn(Plan) -> Plan,
+        reserve: &dyn Fn(Plan) -> Plan,
+    ) -> Result<Draft, PlanErrors> {
         let wrong: Vec<_> = QUESTIONS.iter().filter_map(|row| row.check(str::to_string, self)).collect();
         if !wrong.is_empty() {
             return Err(PlanErrors(wrong));
         }
         let classes = self.asked_classes()?;
         let mut notes = Notes::new();
-        let told: Vec<_> = QUESTIONS.iter().map(|row| format!("{} = {}", row.key, (row.get)(self))).collect();
+        let told: Vec<_> =
+            QUESTIONS.iter().map(|row| format!("{} = {}", row.info.key, row.get(self))).collect();
         notes.insert(String::new(), format!("Drafted from: {}.", told.join(", ")));
         let cpus = self.cpus_there(host);
         let shards = self.shards_needed(cpus, &mut notes)?;
         let profile = self.profile_for(shards, cpus, &mut notes);
-        let plan = base(Plan::new(profile)).shards(shards).producers_max(self.producers);
-        let mut plan = plan.event_bytes(self.event_bytes);
-        plan = plan.handling(std::time::Duration::from_nanos(self.handling_ns));
+        let plan = base(Plan::new(profile)).with_shards(shards).with_producers_max(self.producers);
+        let mut plan = plan.with_event_bytes(self.event_bytes);
+        plan = plan.with_handling(std::time::Duration::from_nanos(self.handling_ns));
         plan.cpus = self.cpus.clone();
         plan.memory_max = self.memory_max;
         plan.burst = self.burst_for(plan.burst, classes.len(), &mut notes)?;
@@ -91,7 +97,8 @@ impl Answers {
             self.size_payloads(&mut class, &mut notes);
             plan.class(class);
         }
-        self.fit(&mut plan, &classes, host, &mut notes)?;
+        self.fit(&mut plan, &classes, (host, reserve), &mut notes)?;
+        let plan = reserve(plan);
         let findings = plan.findings(plan.event_layout(), host);
         let (errors, warnings): (Vec<_>, Vec<_>) =
             findings.into_iter().partition(|finding| finding.severity == Severity::Error);
@@ -130,8 +137,8 @@ impl Answers {
             let rate = match rate {
                 None => None,
                 Some(text) => {
-                    let kind = Kind::Whole(Range::new(1, 1_000_000_000).thousands());
-                    Some(kind.read(&Written::Bare(text)).map_err(|_| bad())?.whole::<u64>())
+                    let kind = Kind::whole(1, 1_000_000_000).thousands();
+                    Some(kind.read(&RawValue::Bare(text)).map_err(|_| bad())?.whole::<u64>())
                 }
             };
             classes.push(Asked { class, rate });
@@ -315,13 +322,13 @@ impl Answers {
         &self,
         plan: &mut Plan,
         classes: &[Asked],
-        host: Option<&Host>,
+        (host, reserve): (Option<&Host>, &dyn Fn(Plan) -> Plan),
         notes: &mut Notes,
     ) -> Result<(), PlanErrors> {
         let host = host.and_then(Host::memory_bytes);
         let Some(limit) = [self.memory_max, host].into_iter().flatten().min() else { return Ok(()) };
         let event = plan.event_layout();
-        let total = |plan: &Plan| plan.footprint_of(event).total_bytes();
+        let total = |plan: &Plan| reserve(plan.clone()).footprint_of(event).total_bytes();
         let wanted = total(plan);
         let mut halved = vec![false; classes.len()];
         while total(plan) > limit {

@@ -5,16 +5,16 @@
 //! was written for a row is read (so that a wrong value is told even where a later layer would cover it), and the last that
 //! can be read is set. What the rows cannot know is left to the plan's own rules, whose findings get the origin of
 //! the setting that they name.
-#![forbid(unsafe_code)]
 
 use super::collect::{Base, Candidates, Collected, Part, Sources};
 use super::document;
 use super::origin::{Origin, Origins};
 use super::problem::{Problem, Problems, Rule};
 use super::table::{Rows, Table, classes, owner_of, row_of};
-use crate::engine::{ENGINE, Kind, Plan, PlanError, Profile, SIZED, Severity, Unfit, Value};
+use crate::engine::{ENGINE, InvalidValue, Kind, Plan, PlanError, Profile, SIZED, Severity, Value};
 use crate::host::Host;
 use std::alloc::Layout;
+use std::borrow::BorrowMut;
 
 /// What rules need to know besides the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +31,24 @@ pub struct Config {
     plan: Plan,
     origins: Origins,
     problems: Problems,
+    /// Whether the file is TOML. One that is not may have lost any setting, so nothing is checked against another.
+    is_toml: bool,
+}
+
+/// A default that follows from other settings. It is for a setting that nobody wrote.
+pub struct DerivedDefault<T> {
+    /// The setting's name among all: of the engine (`producers_max`), or of the table of a `T` (`replay: producers`).
+    pub setting: &'static str,
+    /// Computes the default; `None` leaves the setting as it is.
+    pub value: fn(&T, &Plan) -> Option<Value>,
+    /// Why it is so, for the explanation.
+    pub why: &'static str,
+}
+
+impl<T> std::fmt::Debug for DerivedDefault<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DerivedDefault").field("setting", &self.setting).finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -49,13 +67,49 @@ impl Config {
         &self.problems
     }
 
+    /// Fills in defaults that follow from the settings of `table` and of the engine, one after the other.
+    pub fn derive<T, B: BorrowMut<T>>(&mut self, table: &mut Rows<'_, T, B>, defaults: &[DerivedDefault<T>]) {
+        for default in defaults {
+            let origin = self.origins.of(default.setting);
+            if origin.is_some_and(|origin| !matches!(origin, Origin::Command(_))) {
+                continue;
+            }
+            let Some(value) = (default.value)(table.of.borrow(), &self.plan) else { continue };
+            if let Some(row) = ENGINE.iter().find(|row| row.info.key == default.setting) {
+                self.plan.settled.push((row.info.key, value.clone()));
+                row.set(&mut self.plan, value);
+            } else if let Some((_, key)) = default.setting.split_once(": ")
+                && let Some(row) = table.rows.iter().find(|row| row.info.key == key)
+            {
+                row.set(table.of.borrow_mut(), value);
+            }
+            self.origins.set(default.setting.into(), Origin::Command(default.why.into()));
+        }
+    }
+
+    /// Changes what the plan reserves.
+    pub fn reserve(&mut self, reserve: impl FnOnce(Plan) -> Plan) {
+        self.plan = reserve(self.plan.clone());
+    }
+
+    /// Checks the plan, with a host also against that.
+    pub fn check(&mut self, scope: Scope<'_>) {
+        if self.is_toml {
+            let event = scope.event.unwrap_or_else(|| self.plan.event_layout());
+            let mut findings = self.plan.findings(event, scope.host);
+            findings.retain(|finding| self.is_founded(finding));
+            self.add(&findings);
+        }
+        self.problems.sort();
+    }
+
     /// Adds what a room above finds, in the words of a plan.
     pub fn add(&mut self, findings: &[PlanError]) {
         self.add_near(findings, &|_| None);
     }
 
     /// The same; what is found of a setting that nobody wrote stands at another one.
-    pub(crate) fn add_near(&mut self, findings: &[PlanError], near: &dyn Fn(&PlanError) -> Option<String>) {
+    pub fn add_near(&mut self, findings: &[PlanError], near: &dyn Fn(&PlanError) -> Option<String>) {
         let found = findings.iter().map(|error| self.problem(error, near(error))).collect::<Vec<_>>();
         self.problems.0.extend(found);
         self.problems.sort();
@@ -95,7 +149,7 @@ impl Config {
     fn problem(&self, error: &PlanError, near: Option<String>) -> Problem {
         let of = |setting: &str| self.origins.of(setting).cloned();
         // The footprint is no setting: it is pointed at where its limit is, or where most of it comes from.
-        let is_engines = ENGINE.iter().any(|row| row.key == error.setting);
+        let is_engines = ENGINE.iter().any(|row| row.info.key == error.setting);
         let origin = of(&error.setting).or_else(|| {
             if is_engines {
                 // What nobody wrote is as the profile has it.
@@ -116,13 +170,22 @@ impl Config {
     }
 }
 
-/// Lays everything that was written over what the base has. `tables` are those of the command, changed in place.
+/// Lays everything that was written over what the base has, and checks it. `tables` are those of the command, changed in
+/// place.
 pub fn resolve(
     sources: &Sources,
     base: &Base<'_>,
     tables: &mut [&mut dyn Table],
     scope: Scope<'_>,
 ) -> Config {
+    let mut config = layer(sources, base, tables);
+    config.check(scope);
+    config
+}
+
+/// Lays everything that was written over what the base has, for a command that has defaults to [derive](Config::derive)
+/// before it [checks](Config::check) the plan.
+pub fn layer(sources: &Sources, base: &Base<'_>, tables: &mut [&mut dyn Table]) -> Config {
     let mut known: Vec<Part> = vec![Part::of(&Rows { name: "", rows: ENGINE, of: Plan::new(Profile::Dev) })];
     known.push(Part::of(&classes(Vec::new())));
     known.extend(tables.iter().map(|table| Part::of(*table)));
@@ -149,21 +212,12 @@ pub fn resolve(
         take(*table, part, &mut origins, &mut problems);
     }
     take(&mut classes(&mut plan.classes), &own[1], &mut origins, &mut problems);
-    let mut config = Config { plan, origins, problems: Problems(problems) };
-    // What is no TOML may have lost any setting.
-    if is_toml {
-        let event = scope.event.unwrap_or_else(|| config.plan.event_layout());
-        let mut findings = config.plan.findings(event, scope.host);
-        findings.retain(|finding| config.is_founded(finding));
-        config.add(&findings);
-    }
-    config.problems.sort();
-    config
+    Config { plan, origins, problems: Problems(problems), is_toml }
 }
 
 /// Sets what was written for a table, or for each of a list.
 fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mut Vec<Problem>) {
-    let Some(listed) = part.listed else {
+    let Some(listed) = part.list_spec else {
         let owner = part.name.as_str();
         let name = |key: &str| if owner.is_empty() { key.to_string() } else { format!("{owner}: {key}") };
         return apply((table, 0), &part.items[0].1, name, origins, problems);
@@ -171,7 +225,7 @@ fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mu
     // Far too many are refused by their number; none of them need be read.
     let items = &part.items[..part.items.len().min(4 * listed.most + 1)];
     if !part.is_fixed {
-        table.renew(items.len());
+        table.resize(items.len());
     }
     let Some(row) = row_of(table, "name") else { return };
     for (at, (title, written)) in items.iter().enumerate() {
@@ -211,7 +265,7 @@ fn apply(
                     written_last.retain(|(other, ..)| *other != at);
                     written_last.push((at, value, candidate.at.clone()));
                 }
-                Err(Unfit { limit, works }) => {
+                Err(InvalidValue { expected, suggestion }) => {
                     let setting = name(row.key);
                     // What should be a secret is not told, whatever it is.
                     let text = match row.kind {
@@ -220,8 +274,8 @@ fn apply(
                     };
                     let texts = [
                         format!("{setting} is {text}"),
-                        format!("must be {limit}"),
-                        format!("{works} would work"),
+                        format!("must be {expected}"),
+                        format!("{suggestion} would work"),
                     ];
                     problems.push(Problem::new(Rule::Value, setting, Some(candidate.at.clone()), texts));
                 }

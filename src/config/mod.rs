@@ -36,7 +36,6 @@
 //! );
 //! # Ok::<(), pelton::config::Problems>(())
 //! ```
-#![forbid(unsafe_code)]
 
 mod origin;
 mod problem;
@@ -56,14 +55,14 @@ mod init;
 pub use answers::{Answers, QUESTIONS};
 pub use budget::{Memory, MemoryGroup, MemoryTerm, SlotBytes};
 pub use collect::{Base, PREFIX, Sources};
-pub use diff::{Change, Diff, Follows, Side};
-pub(crate) use explain::cost;
-pub use explain::{Explained, called, explain};
+pub use diff::{Change, DerivedFigure, Diff, Side};
+pub use explain::cost;
+pub use explain::{Explained, explain, find_by_name};
 pub use init::Draft;
-pub use layers::{Config, Scope, resolve};
+pub use layers::{Config, DerivedDefault, Scope, layer, resolve};
 pub use origin::{Origin, Origins};
 pub use problem::{Problem, Problems, Rule};
-pub use table::{About, Items, Listed, NAMED, Rows, Table};
+pub use table::{Items, ListSpec, NAMED, Rows, Table};
 pub use write::{Notes, write};
 
 use crate::engine::Plan;
@@ -78,6 +77,7 @@ pub fn read(sources: &Sources, host: Option<&Host>) -> Config {
 }
 
 /// Why a file gave no plan.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// It could not be read.

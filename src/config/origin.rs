@@ -1,5 +1,4 @@
 //! Where a value came from.
-#![forbid(unsafe_code)]
 
 use crate::engine::Profile;
 use std::collections::BTreeMap;

@@ -1,5 +1,4 @@
 //! What is wrong with a configuration: where, why, and what would work.
-#![forbid(unsafe_code)]
 
 use super::origin::Origin;
 use crate::engine::{Against, PlanError, Severity};

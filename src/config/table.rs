@@ -1,50 +1,22 @@
-//! Tables of settings whose type is not known here: the engine's, those of classes, or those of a room above.
-#![forbid(unsafe_code)]
+//! Tables of settings behind a trait: the engine's, those of classes, and those of companion crates.
 
 use crate::class::{CLASSES_MAX, Class};
-use crate::engine::{CLASS, Kind, Setting, Value};
+use crate::engine::{CLASS, Setting, SettingInfo, Value};
 use std::borrow::BorrowMut;
 
 /// Settings of a class that a file must name: what is lost under load, and what comes first, is nobody's default.
 pub const NAMED: [&str; 4] = ["name", "share", "capacity_slots", "overflow"];
 
-/// A row without its type.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    /// Its key.
-    pub key: &'static str,
-    /// What it may be.
-    pub kind: Kind,
-    /// Its unit; empty where it has none.
-    pub unit: &'static str,
-    /// What it is.
-    pub what: &'static str,
-    /// What more or less of it buys and costs.
-    pub trades: &'static str,
-    /// The figure that shows its effect.
-    pub watch: &'static str,
-    /// Another setting of the table, and the word that it must have for this one to have a use.
-    pub needs: Option<(&'static str, &'static str)>,
-}
-
-impl About {
-    /// What a row says of its setting.
-    pub fn of<T>(row: &Setting<T>) -> Self {
-        let Setting { key, kind, unit, what, trades, watch, needs, .. } = *row;
-        About { key, kind, unit, what, trades, watch, needs }
-    }
-}
-
 /// What each table of a list must have.
 #[derive(Clone, Copy, Debug)]
-pub struct Listed {
-    /// The keys that nobody's default decides, `name` first, by which it is told from the others.
+pub struct ListSpec {
+    /// The keys that have no default. The first is `name`, which identifies the item.
     pub named: &'static [&'static str],
     /// Why they must be named.
     pub why: &'static str,
-    /// Something that an option may say of one.
+    /// A setting of one, as an option has it.
     pub example: &'static str,
-    /// How many there may be at most. Whoever owns the list refuses more; far more are not even read.
+    /// The most items. The owner of the list refuses more; far more are not read at all.
     pub most: usize,
 }
 
@@ -54,19 +26,19 @@ pub trait Table {
     /// The name of the table in a file.
     fn name(&self) -> &str;
     /// Its rows, in their order.
-    fn rows(&self) -> Vec<About>;
-    /// What each of a list must have; `None` for one table.
-    fn listed(&self) -> Option<Listed> {
+    fn rows(&self) -> Vec<&'static SettingInfo>;
+    /// What each item of a list must have; `None` for one table.
+    fn list_spec(&self) -> Option<ListSpec> {
         None
     }
     /// How many items there are.
     fn count(&self) -> usize {
         1
     }
-    /// Makes it a list of so many items, each as it is at first. One table stays as it is.
-    fn renew(&mut self, _count: usize) {}
-    /// The value that a row has at first, where that is the same for all items.
-    fn at_first(&self, row: usize) -> Option<Value>;
+    /// Makes it a list of `count` items, each with its defaults. One table stays as it is.
+    fn resize(&mut self, _count: usize) {}
+    /// The default of a row, where that is the same for all items.
+    fn default_value(&self, row: usize) -> Option<Value>;
     /// The value that a row of an item has.
     fn get(&self, item: usize, row: usize) -> Value;
     /// Changes a value, to one that the row's kind accepts.
@@ -75,7 +47,7 @@ pub trait Table {
 
 /// How the settings of an item are called among all, before their key: `replay`, or `class 'bulk'`.
 pub(super) fn owner(table: &dyn Table, item: usize) -> String {
-    match (table.listed(), row_of(table, "name")) {
+    match (table.list_spec(), row_of(table, "name")) {
         (Some(_), Some(row)) => owner_of(table.name(), table.get(item, row).word()),
         _ => table.name().to_string(),
     }
@@ -107,20 +79,20 @@ impl<T: 'static, B: BorrowMut<T>> Table for Rows<'_, T, B> {
         self.name
     }
 
-    fn rows(&self) -> Vec<About> {
-        self.rows.iter().map(About::of).collect()
+    fn rows(&self) -> Vec<&'static SettingInfo> {
+        self.rows.iter().map(|row| &row.info).collect()
     }
 
-    fn at_first(&self, _row: usize) -> Option<Value> {
+    fn default_value(&self, _row: usize) -> Option<Value> {
         None
     }
 
     fn get(&self, _item: usize, row: usize) -> Value {
-        (self.rows[row].get)(self.of.borrow())
+        self.rows[row].get(self.of.borrow())
     }
 
     fn set(&mut self, _item: usize, row: usize, value: Value) {
-        (self.rows[row].set)(self.of.borrow_mut(), value);
+        self.rows[row].set(self.of.borrow_mut(), value);
     }
 }
 
@@ -132,9 +104,9 @@ pub struct Items<'a, T: 'static, B> {
     /// The rows, one of them for `name`.
     pub rows: &'static [Setting<T>],
     /// What each must have.
-    pub listed: Listed,
-    /// Makes one as it is at first.
-    pub start: fn() -> T,
+    pub spec: ListSpec,
+    /// Makes one with its defaults.
+    pub default: fn() -> T,
     /// What they set.
     pub of: B,
 }
@@ -144,40 +116,40 @@ impl<T: 'static, B: BorrowMut<Vec<T>>> Table for Items<'_, T, B> {
         self.name
     }
 
-    fn rows(&self) -> Vec<About> {
-        self.rows.iter().map(About::of).collect()
+    fn rows(&self) -> Vec<&'static SettingInfo> {
+        self.rows.iter().map(|row| &row.info).collect()
     }
 
-    fn listed(&self) -> Option<Listed> {
-        Some(self.listed)
+    fn list_spec(&self) -> Option<ListSpec> {
+        Some(self.spec)
     }
 
     fn count(&self) -> usize {
         self.of.borrow().len()
     }
 
-    fn renew(&mut self, count: usize) {
+    fn resize(&mut self, count: usize) {
         let all = self.of.borrow_mut();
         all.clear();
-        all.resize_with(count, self.start);
+        all.resize_with(count, self.default);
     }
 
-    fn at_first(&self, row: usize) -> Option<Value> {
-        Some((self.rows[row].get)(&(self.start)()))
+    fn default_value(&self, row: usize) -> Option<Value> {
+        Some(self.rows[row].get(&(self.default)()))
     }
 
     fn get(&self, item: usize, row: usize) -> Value {
-        (self.rows[row].get)(&self.of.borrow()[item])
+        self.rows[row].get(&self.of.borrow()[item])
     }
 
     fn set(&mut self, item: usize, row: usize, value: Value) {
-        (self.rows[row].set)(&mut self.of.borrow_mut()[item], value);
+        self.rows[row].set(&mut self.of.borrow_mut()[item], value);
     }
 }
 
 /// The classes of a plan as a list.
 pub(super) fn classes<B: BorrowMut<Vec<Class>>>(of: B) -> Items<'static, Class, B> {
     let why = "it decides what comes first and what is lost, so it must be named";
-    let listed = Listed { named: &NAMED, why, example: "capacity_slots=4096", most: CLASSES_MAX };
-    Items { name: "class", rows: CLASS, listed, start: || Class::strict(""), of }
+    let spec = ListSpec { named: &NAMED, why, example: "capacity_slots=4096", most: CLASSES_MAX };
+    Items { name: "class", rows: CLASS, spec, default: || Class::strict(""), of }
 }

@@ -2,10 +2,9 @@
 //!
 //! # Limits
 //! What code alone can set ([`CODE_ONLY`](crate::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
-#![forbid(unsafe_code)]
 
-use super::table::{About, Table, classes, owner};
-use crate::engine::{ENGINE, Plan, Value};
+use super::table::{Table, classes, owner};
+use crate::engine::{ENGINE, Plan, SettingInfo, Value};
 use crate::words::wrap;
 use std::collections::BTreeMap;
 
@@ -38,10 +37,10 @@ pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
         page.comment(&plain(note));
     }
     for row in ENGINE {
-        if let Some((_, heading)) = HEADINGS.iter().find(|(key, _)| *key == row.key) {
+        if let Some((_, heading)) = HEADINGS.iter().find(|(key, _)| *key == row.info.key) {
             page.heading(heading);
         }
-        page.setting(About::of(row), &(row.get)(plan), notes.get(row.key));
+        page.setting(&row.info, &row.get(plan), notes.get(row.info.key));
     }
     let classes = classes(plan.classes.clone());
     if classes.count() > 0 {
@@ -50,7 +49,7 @@ pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
     let all =
         std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
     for table in all {
-        let is_list = table.listed().is_some();
+        let is_list = table.list_spec().is_some();
         for item in 0..table.count() {
             let owner = owner(table, item);
             page.table(&if is_list {
@@ -93,11 +92,11 @@ impl Page {
         }
     }
 
-    fn setting(&mut self, row: About, value: &Value, note: Option<&String>) {
+    fn setting(&mut self, row: &SettingInfo, value: &Value, note: Option<&String>) {
         self.setting_of(row, value, note, true);
     }
 
-    fn setting_of(&mut self, row: About, value: &Value, note: Option<&String>, wordy: bool) {
+    fn setting_of(&mut self, row: &SettingInfo, value: &Value, note: Option<&String>, wordy: bool) {
         if wordy || note.is_some() {
             self.0.push('\n');
         }
@@ -122,14 +121,14 @@ impl Page {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 
     #[test]
     fn every_heading_has_its_setting() {
         for (key, heading) in HEADINGS {
-            assert!(ENGINE.iter().any(|row| row.key == key), "{heading}");
+            assert!(ENGINE.iter().any(|row| row.info.key == key), "{heading}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! A question is a command in the shard's mailbox, carried out on the shard's thread between two polls. The shard gives
 //! its answer by a [`Reply`], and the caller waits for it by a [`Response`]: as a thread, or as a task. The shard never
 //! waits: not for a lock that the caller holds, nor for the caller to take the answer.
-#![forbid(unsafe_code)]
 
 use super::lifecycle::Engine;
 use super::response::Response;
@@ -23,6 +22,7 @@ use std::time::Duration;
 pub const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a handler could not be asked.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
     /// There is no such shard.
@@ -83,7 +83,7 @@ impl<E: Send + 'static> Engine<E> {
     ///     }
     ///     fn on_stop(self, _: &mut Context<'_, u64>) {}
     /// }
-    /// let mut plan = Plan::new(Profile::Dev).announce(false);
+    /// let mut plan = Plan::new(Profile::Dev).with_announce(false);
     /// plan.class(Class::strict("only"));
     /// let engine = plan.start(|| 0u64, |_| Counting(0))?;
     /// let count = engine.ask_async(ShardId(0), |handler: &mut Counting| handler.0);
@@ -170,8 +170,8 @@ impl<E: Send + 'static> Engine<E> {
     /// ```
     /// # use pelton::{Class, Context, Event, Plan, Profile};
     /// # use std::time::Duration;
-    /// # let mut plan = Plan::new(Profile::Dev).announce(false);
-    /// # let class = plan.class(Class::strict("only").stamp(pelton::class::Stamp::Every));
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only").with_stamp(pelton::class::Stamp::Every));
     /// # let engine = plan.start(|| 0u64, |_| |_: &mut Event<'_, u64>, _: &mut Context<'_, u64>| ())?;
     /// let mut tx = engine.attach()?;
     /// tx.publish(class, 7, |event| *event = 1)?;

@@ -7,13 +7,13 @@
 //! Only then can producers attach.
 //!
 //! A host that drives shards itself gets a [`Seat`] for each, and builds it on the thread that will poll it.
-#![forbid(unsafe_code)]
 
-use super::config::{OnPanic, PlanErrors};
 use super::lane_view::LaneView;
 use super::plan::Plan;
+use super::profile::OnPanic;
 #[cfg(feature = "latency")]
 use super::response::Response;
+use super::settings::error::PlanErrors;
 use crate::class::{ClassId, Sample};
 use crate::clock::Clock;
 use crate::event::{ProducerId, ShardId};
@@ -44,6 +44,7 @@ use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Why an engine did not start.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The plan cannot be.
@@ -64,6 +65,14 @@ pub enum StartError {
         shard: ShardId,
         /// What the system said.
         error: std::io::Error,
+    },
+    /// There are not as many handlers as shards.
+    #[error("{handlers} handlers were given for {shards} shards; each shard takes one")]
+    Handlers {
+        /// The handlers that were given.
+        handlers: usize,
+        /// The shards of the plan.
+        shards: u16,
     },
     /// The factory of events or of handlers panicked.
     #[error("{shard}: the factory of its events or of its handler panicked")]
@@ -340,6 +349,12 @@ pub struct Seat<E> {
     pub(super) core: Arc<Core<E>>,
     pub(super) id: ShardId,
     pub(super) make: Arc<dyn Fn() -> E + Send + Sync>,
+}
+
+impl<E> std::fmt::Debug for Seat<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seat").field("shard", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl<E: Send + 'static> Seat<E> {

@@ -1,10 +1,9 @@
 //! Starting: shards on threads of their own, or seats for a host.
-#![forbid(unsafe_code)]
 
 use super::assembly::{Core, Seat, StartError};
 use super::lifecycle::Engine;
 use super::plan::Plan;
-use super::rules::Threads;
+use super::validate::Threads;
 use crate::event::ShardId;
 use crate::ring::event_layout;
 use crate::shard::driver::drive;
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Plan {
-    /// Checks the plan, says what it starts ([`announce`](Plan::announce)), lays everything out, and starts a pinned
+    /// Checks the plan, says what it starts ([`announce`](Plan::with_announce)), lays everything out, and starts a pinned
     /// thread for each shard.
     ///
     /// `make` fills the slots with events that producers will write over; `handler` makes each shard's handler, on
@@ -62,6 +61,47 @@ impl Plan {
         }
     }
 
+    /// Starts an engine as [`start`](Plan::start) does, with one handler for each shard, in the order of the shards. Each
+    /// handler, and what it owns, moves to its shard's thread.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, handler};
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    ///
+    /// let mut plan = Plan::new(Profile::Dev).with_shards(2).with_overcommitted(true);
+    /// let class = plan.class(Class::strict("only"));
+    /// let (to_file, _file) = channel();
+    /// let to_screen = to_file.clone();
+    /// let handlers = [to_file, to_screen].map(|tx| handler(move |event, _| drop(tx.send(**event))));
+    /// let engine = plan.start_each(|| 0u64, handlers)?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// engine.stop(Duration::from_secs(1))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StartError`]; [`StartError::Handlers`] where there are not as many handlers as shards.
+    pub fn start_each<E, H>(
+        self,
+        make: impl Fn() -> E + Send + Sync + 'static,
+        handlers: impl IntoIterator<Item = H>,
+    ) -> Result<Engine<E>, StartError>
+    where
+        E: Send + 'static,
+        H: Handler<E> + Send,
+    {
+        let handlers: Vec<_> = handlers.into_iter().map(Some).collect();
+        if handlers.len() != usize::from(self.shards) {
+            return Err(StartError::Handlers { handlers: handlers.len(), shards: self.shards });
+        }
+        let handlers = std::sync::Mutex::new(handlers);
+        self.start(make, move |shard| {
+            let mut handlers = handlers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            handlers[shard.index()].take().expect("each shard takes its handler once")
+        })
+    }
+
     /// Checks the plan for a host that drives the shards itself: on threads, or in a loop, of its own. What is about to
     /// run is said as by [`start`](Plan::start).
     ///
@@ -74,7 +114,7 @@ impl Plan {
     /// use std::time::Duration;
     ///
     /// let mut plan = Plan::new(Profile::Dev);
-    /// let class = plan.class(Class::strict("only").capacity(16).reject());
+    /// let class = plan.class(Class::strict("only").with_capacity(16).reject());
     /// let (engine, seats) = plan.host_driven(|| 0u64)?;
     /// let handler = || |event: &mut Event<'_, u64>, _: &mut Context<'_, u64>| println!("{}", **event);
     /// let built = seats.into_iter().map(|seat| seat.build(handler()));

@@ -1,5 +1,4 @@
 //! A lane as the control plane sees it.
-#![forbid(unsafe_code)]
 
 use crate::lane::{LaneId, LaneProducer, LaneShared};
 use crate::ledger::LaneCounts;

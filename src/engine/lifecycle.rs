@@ -10,7 +10,6 @@
 //! 4. The shards are stopped, and get a little more time to end. A shard that is stuck in its handler is reported, and
 //!    keeps its thread and its memory.
 //! 5. The ledger is counted for the last time: events that are left in lanes are `in flight`.
-#![forbid(unsafe_code)]
 
 use super::assembly::Core;
 use super::lane_view::{LaneView, are_empty};
@@ -18,7 +17,7 @@ use super::plan::Plan;
 use super::report::{ClassReport, Report, ShardReport};
 use crate::class::ClassId;
 use crate::clock::Clock;
-use crate::event::ShardId;
+use crate::event::{Key, ShardId};
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::memory::huge::{self, HugePages};
@@ -56,7 +55,17 @@ pub struct Engine<E: Send + 'static> {
     state: AtomicU8,
 }
 
+impl<E: Send + 'static> std::fmt::Debug for Engine<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("shards", &self.core.plan.shards)
+            .field("hosted", &self.hosted)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why an engine could not be stopped.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StopError {
     /// It has been stopped before; that call has the report.
@@ -336,9 +345,22 @@ impl<E: Send + 'static> Engine<E> {
                 .all(|shard| self.holds_nothing(shard, self.core.gate.bells[shard].drained.get()))
     }
 
+    /// The shard that owns a key.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, handler};
+    /// let mut plan = Plan::new(Profile::Dev).with_shards(2).with_overcommitted(true);
+    /// plan.class(Class::strict("only"));
+    /// let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// assert_eq!(engine.shard_of("orders"), engine.attach()?.shard_of("orders"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shard_of(&self, key: impl Into<Key>) -> ShardId {
+        self.core.gate.routes.shard(key.into())
+    }
+
     /// Whether a shard's thread ended by a panic that was not its handler's.
-    #[cfg(feature = "gateway")]
-    pub(crate) fn has_panicked(&self, shard: ShardId) -> bool {
+    pub fn has_panicked(&self, shard: ShardId) -> bool {
         matches!(self.core.state().ends[shard.index()], Some(None))
     }
 

@@ -31,7 +31,7 @@ fn an_engine_is_not_quiet_while_an_event_is_on_its_way_between_shards() {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(|| {
-        let class = Class::strict("a").capacity(1).reject().stamp(Stamp::Never);
+        let class = Class::strict("a").with_capacity(1).reject().with_stamp(Stamp::Never);
         let (mut tx, mut rx) = lane(&class, || 0u64).unwrap();
         let (mut mesh, mut other) = lane(&class, || 0u64).unwrap();
         let lanes = [LaneView::of(&tx), LaneView::of(&mesh)];
@@ -53,7 +53,7 @@ fn an_engine_is_not_quiet_while_an_event_is_on_its_way_between_shards() {
 fn a_stop_knows_of_every_accepted_event(kind: Option<u32>) {
     loom::model(move || {
         kind.into_iter().for_each(barrier::choose);
-        let class = Class::strict("a").capacity(1).reject().stamp(Stamp::Never);
+        let class = Class::strict("a").with_capacity(1).reject().with_stamp(Stamp::Never);
         let (mut tx, rx) = lane(&class, || 0u64).unwrap();
         let view = LaneView::of(&tx);
         let producer = thread::spawn(move || {

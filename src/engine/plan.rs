@@ -1,8 +1,7 @@
 //! The plan: every setting of an engine, checked as a whole, and the memory that it will take.
-#![forbid(unsafe_code)]
 
-use super::config::{OnPanic, Profile};
-use super::value::Value;
+use super::profile::{OnPanic, Profile};
+use super::settings::value::Value;
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
 use crate::route::PARTITIONS_MIN;
@@ -22,8 +21,9 @@ const EVENT_BYTES_USUAL: usize = 48;
 ///
 /// What else can be set, and in a file:
 ///
-#[doc = include_str!("settings.md")]
+#[doc = include_str!("settings/settings.md")]
 #[derive(Clone, Debug)]
+#[must_use = "a plan has no effect until it is started"]
 pub struct Plan {
     pub(crate) profile: Profile,
     pub(crate) shards: u16,
@@ -99,25 +99,60 @@ impl Plan {
     }
 
     /// How many shards, each with a thread of its own.
-    pub fn shards(mut self, shards: u16) -> Self {
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// Whether there may be more shards than CPUs.
+    pub fn overcommitted(&self) -> bool {
+        self.overcommitted
+    }
+
+    /// How many producers may be attached at once.
+    pub fn producers_max(&self) -> u16 {
+        self.producers_max
+    }
+
+    /// The CPUs of the shards, where the plan names them.
+    pub fn cpus(&self) -> Option<&[usize]> {
+        self.cpus.as_deref()
+    }
+
+    /// What an idle shard does.
+    pub fn wait(&self) -> Wait {
+        self.wait
+    }
+
+    /// The most events of one class between two looks at the classes above it.
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
+    /// The size of the event's type, in bytes, where the plan names it.
+    pub fn event_bytes(&self) -> Option<u32> {
+        self.event_bytes
+    }
+
+    /// How many shards, each with a thread of its own.
+    pub fn with_shards(mut self, shards: u16) -> Self {
         self.shards = shards;
         self
     }
 
     /// Whether there may be more shards than CPUs. They take turns then, and each waits for the others.
-    pub fn overcommitted(mut self, overcommitted: bool) -> Self {
+    pub fn with_overcommitted(mut self, overcommitted: bool) -> Self {
         self.overcommitted = overcommitted;
         self
     }
 
     /// How many producers may be attached at once. Their lanes are laid out at start.
-    pub fn producers_max(mut self, producers: u16) -> Self {
+    pub fn with_producers_max(mut self, producers: u16) -> Self {
         self.producers_max = producers;
         self
     }
 
     /// The CPUs of the shards, in turn. They must exist. Without it CPUs are chosen, and reported.
-    pub fn cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
+    pub fn with_cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
         self.cpus = Some(cpus.into());
         self
     }
@@ -129,45 +164,45 @@ impl Plan {
     }
 
     /// What an idle shard does.
-    pub fn wait(mut self, wait: Wait) -> Self {
+    pub fn with_wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
     }
 
     /// The most events of one class between two looks at the classes above it.
-    pub fn burst(mut self, events: u32) -> Self {
+    pub fn with_burst(mut self, events: u32) -> Self {
         self.burst = events;
         self
     }
 
     /// After this many bursts of higher classes in a row, the lowest class is served one.
-    pub fn floor(mut self, bursts: u32) -> Self {
+    pub fn with_floor(mut self, bursts: u32) -> Self {
         self.floor = bursts;
         self
     }
 
     /// How long the handler takes for one event, as far as is known. The checks reckon with it (and say so); it changes
     /// no engine.
-    pub fn handling(mut self, span: Duration) -> Self {
+    pub fn with_handling(mut self, span: Duration) -> Self {
         self.handling = span;
         self
     }
 
     /// Partitions of the routing table.
-    pub fn partitions(mut self, partitions: u32) -> Self {
+    pub fn with_partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
         self
     }
 
     /// Bytes of each shard's scratch arena.
-    pub fn scratch_bytes(mut self, bytes: u32) -> Self {
+    pub fn with_scratch_bytes(mut self, bytes: u32) -> Self {
         self.scratch_bytes = bytes;
         self
     }
 
     /// Asks the system for pages of 2 MiB for the inside of each shard's region: see
     /// [`huge`](crate::memory::huge). Needs the feature `hugepages`, and Linux; what was granted stands in the report.
-    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+    pub fn with_huge_pages(mut self, huge_pages: bool) -> Self {
         self.huge_pages = huge_pages;
         self
     }
@@ -178,7 +213,7 @@ impl Plan {
     }
 
     /// Lays out lanes from every shard to every shard, so that handlers can emit.
-    pub fn mesh(mut self, mesh: bool) -> Self {
+    pub fn with_mesh(mut self, mesh: bool) -> Self {
         self.mesh = mesh;
         self
     }
@@ -189,26 +224,26 @@ impl Plan {
     ///
     /// An event that is retried because its handler was refused an emit for lack of room waits for that room, within the
     /// same limit.
-    pub fn retry_limit(mut self, limit: Duration) -> Self {
+    pub fn with_retry_limit(mut self, limit: Duration) -> Self {
         self.retry_limit = limit;
         self
     }
 
     /// What a shard does after its handler panicked.
-    pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
+    pub fn with_on_panic(mut self, on_panic: OnPanic) -> Self {
         self.on_panic = on_panic;
         self
     }
 
     /// The name of the shards' threads; the shard's number follows it. At most 10 bytes show on Linux.
-    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+    pub fn with_thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = name.into();
         self
     }
 
     /// Whether a start, or [`host_driven`](Plan::host_driven), says on standard error, in a few lines, what it starts (see
     /// [`Plan::summary`]).
-    pub fn announce(mut self, announce: bool) -> Self {
+    pub fn with_announce(mut self, announce: bool) -> Self {
         self.announce = announce;
         self
     }
@@ -220,39 +255,51 @@ impl Plan {
 
     /// The size of the event's type, in bytes, so that the plan's memory is known without the type. A start with a type
     /// of another size is refused.
-    pub fn event_bytes(mut self, bytes: u32) -> Self {
+    pub fn with_event_bytes(mut self, bytes: u32) -> Self {
         self.event_bytes = Some(bytes);
         self
     }
 
     /// How long an engine that is dropped without a stop may drain.
-    pub fn drop_deadline(mut self, deadline: Duration) -> Self {
+    pub fn with_drop_deadline(mut self, deadline: Duration) -> Self {
         self.drop_deadline = deadline;
         self
     }
 
-    /// Names memory that each shard's handler takes, so that it stands in the footprint and is checked with it.
-    pub fn reserve(mut self, name: impl Into<String>, bytes_per_shard: u64) -> Self {
-        self.reserved.push((name.into(), None, bytes_per_shard));
+    /// Adds memory that each shard's handler takes to the footprint, under a name. A name that is reserved already gets
+    /// this amount instead.
+    pub fn reserve(self, name: impl Into<String>, bytes_per_shard: u64) -> Self {
+        self.reserve_as(name.into(), None, bytes_per_shard)
+    }
+
+    /// Adds memory for `count` things of `bytes_each` to the footprint, however many shards there are. A name that is
+    /// reserved already gets this amount instead.
+    pub fn reserve_each(self, name: impl Into<String>, count: u64, bytes_each: u64) -> Self {
+        self.reserve_as(name.into(), Some(count), bytes_each)
+    }
+
+    fn reserve_as(mut self, name: String, count: Option<u64>, bytes: u64) -> Self {
+        self.reserved.retain(|(known, ..)| *known != name);
+        self.reserved.push((name, count, bytes));
         self
     }
 
     /// The most memory that the footprint may come to, in bytes. Without it: what the machine (or the process's
     /// control group) has.
-    pub fn memory_max(mut self, bytes: u64) -> Self {
+    pub fn with_memory_max(mut self, bytes: u64) -> Self {
         self.memory_max = Some(bytes);
         self
     }
 
     /// The clock of stamps and of the time to live. Without it: the machine's.
-    pub fn clock(mut self, clock: Clock) -> Self {
+    pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
     /// The first sequence of every lane, for tests that want to see it wrap.
     #[doc(hidden)]
-    pub fn first_sequence(mut self, sequence: u64) -> Self {
+    pub fn with_first_sequence(mut self, sequence: u64) -> Self {
         self.first_sequence = sequence;
         self
     }
@@ -283,6 +330,16 @@ impl Plan {
     /// The classes declared so far.
     pub fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    /// The ids of [`classes`](Plan::classes), in their order.
+    pub fn class_ids(&self) -> impl ExactSizeIterator<Item = ClassId> + use<> {
+        (0..self.classes.len() as u8).map(ClassId)
+    }
+
+    /// The classes declared so far, to be changed.
+    pub fn classes_mut(&mut self) -> &mut [Class] {
+        &mut self.classes
     }
 
     /// The id of a class that was declared, by its name.

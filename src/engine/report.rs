@@ -1,5 +1,4 @@
 //! The final report: where every event went, and what it cost.
-#![forbid(unsafe_code)]
 
 use crate::class::ClassId;
 use crate::event::{Failure, Rejection, ShardId};
@@ -15,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// One class in the report.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct ClassReport {
     /// The class.
@@ -29,6 +29,7 @@ pub struct ClassReport {
 }
 
 /// One shard in the report.
+#[non_exhaustive]
 #[derive(Clone, Debug)]
 pub struct ShardReport {
     /// Where it ran.

@@ -1,5 +1,4 @@
 //! The answer of a shard: given without waiting, taken by the side that asked.
-#![forbid(unsafe_code)]
 
 #[cfg(feature = "async")]
 use crate::sync::discard;

@@ -3,7 +3,6 @@
 //! # Mechanism
 //! Each shard's thread seals itself between two polls, once its handler has started, and ends the seal before the
 //! handler's `on_stop`. What it noted meanwhile stands in the report.
-#![forbid(unsafe_code)]
 
 use super::ask::{ASK_LIMIT, AskError};
 use super::lifecycle::Engine;
@@ -15,6 +14,7 @@ use crate::memory::seal::{NotCounted, Seal, Sealed};
 use crate::shard::mailbox::Command;
 
 /// Why an engine could not be sealed.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Nobody counts allocations, and why.

@@ -1,5 +1,4 @@
 //! The memory that an engine takes: a sum in which every term has a name, known before start.
-#![forbid(unsafe_code)]
 
 use super::assembly::core_bytes;
 use super::plan::Plan;

@@ -1,11 +1,10 @@
 //! The compact form of a plan: what a start says of itself, so that nobody runs a configuration that they have not seen.
-#![forbid(unsafe_code)]
 
-use super::config::{PlanError, Severity};
 use super::plan::Plan;
-use super::rules::Threads;
-use super::table::ENGINE;
-use super::value::Value;
+use super::settings::engine::ENGINE;
+use super::settings::error::{PlanError, Severity};
+use super::settings::value::Value;
+use super::validate::Threads;
 use crate::class::{Class, Overflow, Share, Stamp};
 use crate::host::{Host, list};
 use crate::words::{bytes, many, printable};
@@ -101,10 +100,10 @@ impl Plan {
         let is_settled =
             |key: &str, value: &Value| self.settled.iter().any(|own| (own.0, &own.1) == (key, value));
         let differs = ENGINE.iter().filter(|row| {
-            let value = (row.get)(self);
-            value != (row.get)(&profile) && !is_settled(row.key, &value)
+            let value = row.get(self);
+            value != row.get(&profile) && !is_settled(row.info.key, &value)
         });
-        differs.map(|row| format!("{} = {}", row.key, (row.get)(self))).collect()
+        differs.map(|row| format!("{} = {}", row.info.key, row.get(self))).collect()
     }
 
     /// Says on standard error what is about to start, if the plan wants that.
@@ -117,7 +116,7 @@ impl Plan {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
     use crate::Profile;
@@ -125,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_name_breaks_no_line_and_reaches_no_terminal() {
-        let mut plan = Plan::new(Profile::Dev).unpinned().thread_name("a\r\u{1b}[2J über");
-        plan.class(Class::strict("b\n  warning: \u{7}\u{9b}1m\u{7f}").ttl(Duration::from_micros(1)));
+        let mut plan = Plan::new(Profile::Dev).unpinned().with_thread_name("a\r\u{1b}[2J über");
+        plan.class(Class::strict("b\n  warning: \u{7}\u{9b}1m\u{7f}").with_ttl(Duration::from_micros(1)));
         let text = plan.summary(Layout::new::<u64>(), None);
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
         for part in ["\n  b\\n  warning: \\u{7}\\u{9b}1m\\u{7f}: strict", "thread_name = a\\r\\u{1b}[2J über"]
@@ -135,7 +134,7 @@ mod tests {
         }
         // Such names are refused, so advice would be of no use; with names in order it is there.
         assert!(plan.check_for::<u64>(Threads::Engine).is_err());
-        let mut plan = plan.thread_name("a");
+        let mut plan = plan.with_thread_name("a");
         plan.classes[0].name = "b".into();
         let text = plan.summary(Layout::new::<u64>(), None);
         assert!(text.contains("\n  warning: class 'b': "), "{text}");
@@ -149,11 +148,15 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_it_starts() {
-        let mut plan = Plan::new(Profile::Latency).unpinned().wait(crate::wait::Wait::Park).shards(2);
+        let mut plan =
+            Plan::new(Profile::Latency).unpinned().with_wait(crate::wait::Wait::Park).with_shards(2);
         (plan.floor, plan.settled) = (1, vec![("floor_bursts", 1u64.into())]);
-        plan.class(Class::strict("orders").capacity(64).block_for(Duration::from_millis(2)));
+        plan.class(Class::strict("orders").with_capacity(64).block_for(Duration::from_millis(2)));
         plan.class(
-            Class::weighted("ticks", 3).payload_bytes(128).drop_newest().ttl(Duration::from_micros(9)),
+            Class::weighted("ticks", 3)
+                .with_payload_bytes(128)
+                .drop_newest()
+                .with_ttl(Duration::from_micros(9)),
         );
         let text = plan.summary(Layout::new::<u64>(), None);
         for part in [

@@ -1,5 +1,4 @@
 //! CPUs: those of this process's mask, those of the machine, and which of them are one core.
-#![forbid(unsafe_code)]
 
 use super::files::{Files, Seen};
 use std::ops::RangeInclusive;
@@ -92,7 +91,7 @@ pub(super) fn both(some: &[usize], others: &[usize]) -> Vec<usize> {
     cpus
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

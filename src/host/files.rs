@@ -1,22 +1,19 @@
 //! The system's own files: read below `/`, or below a folder in which a test has laid out a machine.
-#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::fs::File;
-#[cfg(any(feature = "config", feature = "gateway"))]
 use std::io;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// More bytes than any of these files has, or any file of settings needs: one that never ends is read to an end.
-pub(crate) const BYTES_MAX: u64 = 1 << 20;
+pub const BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a file of at most [`BYTES_MAX`] bytes: settings, a password, a certificate.
 ///
 /// # Errors
 /// What the system returns; [`ErrorKind::FileTooLarge`], as soon as that many bytes are read.
-#[cfg(any(feature = "config", feature = "gateway"))]
-pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > BYTES_MAX {
@@ -30,8 +27,7 @@ pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read_bounded`]; [`ErrorKind::InvalidData`] where it is not UTF-8.
-#[cfg(any(feature = "config", feature = "gateway"))]
-pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+pub fn read_text(path: &Path) -> io::Result<String> {
     let bytes = read_bounded(path)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error.utf8_error()))
 }

@@ -18,7 +18,6 @@
 //! assert_eq!(half.quota(), Some(0.5));
 //! assert_eq!(half.memory_bytes(), None);
 //! ```
-#![forbid(unsafe_code)]
 
 mod files;
 mod cpus;
@@ -28,11 +27,8 @@ mod group;
 #[cfg(feature = "affinity")]
 pub(crate) use cpus::mask;
 pub use cpus::{available, list, nameable, parse_list, siblings};
-#[cfg(any(feature = "config", feature = "gateway"))]
-pub(crate) use files::read_text;
-#[cfg(feature = "tls")]
-pub(crate) use files::{BYTES_MAX, read_bounded};
-pub use files::{Files, Seen, Unknown};
+
+pub use files::{BYTES_MAX, Files, Seen, Unknown, read_bounded, read_text};
 pub use mounts::file_system;
 
 use std::collections::BTreeMap;
@@ -75,13 +71,12 @@ impl Host {
 
     /// Looks at what a plan is checked against: CPUs, quota and memory, a few files on a machine of any size. The rest
     /// stays unknown.
-    pub(crate) fn look_quick() -> Self {
+    pub fn look_quick() -> Self {
         Host::limits(&Files::default(), available().to_vec())
     }
 
     /// Looks at the CPUs of the mask and at the quota alone.
-    #[cfg(feature = "weblog")]
-    pub(crate) fn look_at_cpus() -> Self {
+    pub fn look_at_cpus() -> Self {
         Host { cpus: available().to_vec(), ..Host::time(&Files::default()) }
     }
 
@@ -189,7 +184,7 @@ pub fn memory_bytes() -> Option<u64> {
     Host { machine_bytes, limit_bytes: group::memory_bytes(&files), ..Host::unknown() }.memory_bytes()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -340,7 +335,6 @@ mod tests {
         assert!(quick.isolated.is_err() && quick.cpuset.is_err());
         let Host { cpus, online, quota_cpus, quota_file, machine_bytes, limit_bytes, files_max, .. } = host;
         let same = Host { cpus, quota_cpus, quota_file, ..Host::unknown() };
-        #[cfg(feature = "weblog")]
         assert_eq!(Host::look_at_cpus(), same);
         assert_eq!(quick, Host { online, machine_bytes, limit_bytes, files_max, ..same });
     }

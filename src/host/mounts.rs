@@ -1,5 +1,4 @@
 //! What is mounted where, as the kernel tells this process (`proc_pid_mountinfo(5)`).
-#![forbid(unsafe_code)]
 
 use super::files::{Files, Seen, Unknown};
 use std::path::Path;
@@ -68,7 +67,7 @@ fn plain(path: &str) -> String {
     plain
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

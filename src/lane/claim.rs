@@ -1,8 +1,7 @@
 //! A claimed slot of a lane: written in place, then published or dropped.
-#![forbid(unsafe_code)]
 
 use super::side::LaneSide;
-use super::spec::Refusal;
+use super::spec::PublishError;
 use crate::clock::Clock;
 use crate::event::Outcome;
 use crate::ring;
@@ -11,9 +10,9 @@ use std::ops::{Deref, DerefMut};
 /// Lets `fill` write what was claimed, and publishes it; what a policy drops is no error.
 #[inline(always)]
 pub(crate) fn write<E>(
-    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    claimed: Result<LaneClaim<'_, E>, PublishError>,
     fill: impl FnOnce(&mut LaneClaim<'_, E>),
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, PublishError> {
     match claimed {
         Ok(mut claim) => {
             fill(&mut claim);
@@ -26,10 +25,10 @@ pub(crate) fn write<E>(
 /// The same with a payload.
 #[inline(always)]
 pub(crate) fn write_bytes<E>(
-    claimed: Result<LaneClaim<'_, E>, Refusal>,
+    claimed: Result<LaneClaim<'_, E>, PublishError>,
     payload: &[u8],
     fill: impl FnOnce(&mut E),
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, PublishError> {
     write(claimed, |claim| {
         let (event, bytes) = claim.parts_mut();
         bytes.copy_from_slice(payload);
@@ -42,6 +41,12 @@ pub(crate) fn write_bytes<E>(
 pub struct LaneClaim<'a, E> {
     claim: Option<ring::Claim<'a, E>>,
     side: &'a LaneSide,
+}
+
+impl<E> std::fmt::Debug for LaneClaim<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneClaim").field("lane", &self.side.shared.id).finish_non_exhaustive()
+    }
 }
 
 const LIVE: &str = "a claim is whole until it is published";
@@ -68,9 +73,9 @@ impl<E> LaneClaim<'_, E> {
     /// Publishes the event with all claimed payload bytes.
     ///
     /// # Errors
-    /// [`Refusal`] with [`Closed`](crate::Rejection::Closed) if the lane was closed after the claim. Nothing is published then.
+    /// [`PublishError`] with [`Closed`](crate::Rejection::Closed) if the lane was closed after the claim. Nothing is published then.
     #[inline(always)]
-    pub fn publish(mut self) -> Result<(), Refusal> {
+    pub fn publish(mut self) -> Result<(), PublishError> {
         let claim = self.stamped(Clock::ticks);
         self.side.accept(&claim)?;
         claim.publish();
@@ -86,7 +91,7 @@ impl<E> LaneClaim<'_, E> {
     /// # Errors
     /// As for [`Self::publish`].
     #[inline(always)]
-    pub fn publish_stamped(mut self, ticks: u64) -> Result<(), Refusal> {
+    pub fn publish_stamped(mut self, ticks: u64) -> Result<(), PublishError> {
         let claim = self.stamped(|_| ticks);
         self.side.accept(&claim)?;
         claim.publish();
@@ -102,7 +107,7 @@ impl<E> LaneClaim<'_, E> {
     /// # Panics
     /// If `used` is more than was claimed; nothing is published then.
     #[inline(always)]
-    pub fn publish_len(mut self, used: usize) -> Result<(), Refusal> {
+    pub fn publish_len(mut self, used: usize) -> Result<(), PublishError> {
         let claim = self.claim.as_mut().expect(LIVE);
         assert!(
             used <= claim.payload_mut().len(),
@@ -118,9 +123,9 @@ impl<E> LaneClaim<'_, E> {
     /// Publishes `value` in place of the one in the slot, which is dropped after that.
     ///
     /// # Errors
-    /// [`Refusal`] as for [`Self::publish`], with the value.
+    /// [`PublishError`] as for [`Self::publish`], with the value.
     #[inline(always)]
-    pub(crate) fn send(mut self, value: E) -> Result<(), (Refusal, E)> {
+    pub(crate) fn send(mut self, value: E) -> Result<(), (PublishError, E)> {
         let older = std::mem::replace(&mut *self, value);
         let mut claim = self.stamped(Clock::ticks);
         match self.side.accept(&claim) {

@@ -1,5 +1,4 @@
 //! The reading end of a lane: one event after the other, and what became of each.
-#![forbid(unsafe_code)]
 
 use super::spec::{LaneId, LaneShared};
 use crate::event::Failure;
@@ -17,6 +16,12 @@ pub struct LaneConsumer<E> {
     pub(super) room_wanted: bool,
     /// The event that was put off last.
     pub(super) put_off: PutOff,
+}
+
+impl<E> std::fmt::Debug for LaneConsumer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneConsumer").field("lane", &self.shared.id).finish_non_exhaustive()
+    }
 }
 
 impl<E> LaneConsumer<E> {
@@ -60,7 +65,7 @@ impl<E> LaneConsumer<E> {
     ///
     /// ```
     /// # use pelton::{Class, lane::lane};
-    /// let (mut tx, mut rx) = lane(&Class::strict("only").capacity(8).block(), || 0u64)?;
+    /// let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(8).block(), || 0u64)?;
     /// let producer = std::thread::spawn(move || {
     ///     for event in 1..=100 {
     ///         tx.publish(event, |slot| *slot = event).unwrap();

@@ -13,18 +13,18 @@
 //! - A producer that waits is released by room, by its limit, or by the closing of the lane.
 //!
 //! An engine is made of lanes; [`lane`] makes one alone, for a pair of threads that need nothing else.
-#![forbid(unsafe_code)]
 
 mod spec;
 mod side;
 mod claim;
+mod request;
 mod producer;
 #[cfg(feature = "async")]
 mod waiting;
-mod returned;
+mod send_error;
 mod consumer;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 mod models;
 
 pub use claim::LaneClaim;
@@ -33,9 +33,10 @@ pub use consumer::LaneConsumer;
 use consumer::PutOff;
 pub(crate) use consumer::{Blocked, Head};
 pub use producer::LaneProducer;
-pub use returned::Returned;
+pub use request::ClaimRequest;
+pub use send_error::SendError;
 use side::LaneSide;
-pub use spec::{LaneId, Refusal, Unclaimed};
+pub use spec::{LaneId, PublishError, TryClaimError};
 pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 #[cfg(feature = "async")]
 pub(crate) use waiting::{Waiting, WhenClaimed};
@@ -108,8 +109,8 @@ fn region_need<E>(shape: &Shape) -> usize {
 /// # Examples
 /// ```
 /// use pelton::{Class, lane::bytes_for};
-/// let small = Class::strict("only").capacity(8);
-/// assert!(bytes_for::<u64>(&small.clone().capacity(16)) >= bytes_for::<u64>(&small) + 8 * 64);
+/// let small = Class::strict("only").with_capacity(8);
+/// assert!(bytes_for::<u64>(&small.clone().with_capacity(16)) >= bytes_for::<u64>(&small) + 8 * 64);
 /// ```
 #[must_use]
 pub fn bytes_for<E>(class: &Class) -> u64 {
@@ -129,7 +130,7 @@ pub fn bytes_for<E>(class: &Class) -> u64 {
 /// # Examples
 /// ```
 /// use pelton::{Class, lane::lane};
-/// let (mut tx, mut rx) = lane(&Class::strict("only").capacity(8).reject(), || 0u64)?;
+/// let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(8).reject(), || 0u64)?;
 /// tx.publish(7, |event| *event = 42).unwrap();
 /// assert_eq!(rx.poll(64, |event| assert_eq!((event.key(), **event), (7, 42))), 1);
 /// assert!(rx.counts().is_closed());

@@ -1,7 +1,7 @@
 //! loom models of lanes: no wake-up is missed, whatever sleeps and whatever wakes it, and the ledger is possible at
 //! any moment. The models' futex has no time limit, so a missed wake-up is a deadlock, which loom reports.
 
-use super::{LaneConsumer, LaneId, LaneProducer, LaneSpec, Refusal, region_need, shape_of};
+use super::{LaneConsumer, LaneId, LaneProducer, LaneSpec, PublishError, region_need, shape_of};
 use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{Outcome, ProducerId, Rejection, ShardId};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A lane of an engine, whose set is awake.
 fn lane_of(class: Class) -> (LaneProducer<u64>, LaneConsumer<u64>) {
-    let class = class.stamp(Stamp::Never);
+    let class = class.with_stamp(Stamp::Never);
     let (shape, clock) = (shape_of(&class), Clock::virtual_time().0);
     let mut region = Builder::new(region_need::<u64>(&shape)).unwrap();
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
@@ -65,7 +65,7 @@ fn serve(rx: &mut LaneConsumer<u64>, door: &Doorbell, events: u64, burst: u64) {
 fn a_publish_wakes(prepare: fn(), end: fn(), barrier: Option<u32>) {
     loom::model(move || {
         barrier.into_iter().for_each(barrier::choose);
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2));
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(2));
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
             prepare();
@@ -109,7 +109,7 @@ fn a_publish_that_is_interrupted_by_the_barrier_wakes_a_parked_shard() {
 #[test]
 fn an_event_rings_for_a_dozing_set() {
     loom::model(|| {
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2));
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(2));
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
             tx.publish(1, |event| *event = 1).unwrap();
@@ -138,7 +138,7 @@ fn an_event_rings_for_a_dozing_set() {
 #[test]
 fn a_call_for_attention_wakes_a_parked_shard() {
     loom::model(|| {
-        let (tx, rx) = lane_of(Class::strict("a").capacity(1));
+        let (tx, rx) = lane_of(Class::strict("a").with_capacity(1));
         let door = door_of(&tx);
         let bell = rx.bell.clone();
         let control = thread::spawn(move || bell.raise(bit::STOP));
@@ -151,15 +151,15 @@ fn a_call_for_attention_wakes_a_parked_shard() {
 }
 
 /// Publishes by one of the ways that wait.
-type Publish = fn(&mut LaneProducer<u64>, u64) -> Result<Outcome, Refusal>;
+type Publish = fn(&mut LaneProducer<u64>, u64) -> Result<Outcome, PublishError>;
 
-fn blocking(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+fn blocking(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, PublishError> {
     tx.publish(value, |event| *event = value)
 }
 
 fn is_released_by_room(publish: Publish) {
     loom::model(move || {
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).block());
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
             publish(&mut tx, 1).unwrap();
@@ -175,7 +175,7 @@ fn is_released_by_room(publish: Publish) {
 
 fn is_released_by_a_stop(publish: Publish) {
     loom::model(move || {
-        let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
+        let (mut tx, rx) = lane_of(Class::strict("a").with_capacity(1).block());
         tx.publish(1, |event| *event = 1).unwrap();
         let (ring, shared) = (tx.core().clone(), tx.shared().clone());
         let producer = thread::spawn(move || {
@@ -205,11 +205,11 @@ fn a_blocked_producer_is_released_by_a_stop() {
 #[test]
 fn a_producer_that_waits_for_payload_bytes_is_released_by_them() {
     model_with(2, || {
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(4).payload_bytes(64).block());
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(4).with_payload_bytes(64).block());
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
             for value in 1..=3 {
-                let mut claim = tx.claim_by_policy(value, 32).unwrap();
+                let mut claim = tx.claim(value).with_payload(32).acquire().unwrap();
                 *claim = value;
                 claim.publish().unwrap();
             }
@@ -226,7 +226,7 @@ fn a_producer_that_waits_for_payload_bytes_is_released_by_them() {
 #[test]
 fn a_consumer_that_moves_takes_its_waiting_producer_along() {
     model_with(2, || {
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).block());
         let door = door_of(&tx);
         let producer = thread::spawn(move || {
             blocking(&mut tx, 1).unwrap();
@@ -257,7 +257,7 @@ fn a_consumer_that_moves_takes_its_waiting_producer_along() {
 #[test]
 fn a_ledger_that_is_read_while_events_run_is_possible() {
     model_with(2, || {
-        let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).reject());
+        let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).reject());
         let (ring, shared) = (tx.core().clone(), tx.shared().clone());
         let producer = thread::spawn(move || {
             let _ = tx.publish(1, |event| *event = 1);
@@ -287,7 +287,10 @@ mod tasks {
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
 
-    fn awaiting(tx: &mut LaneProducer<u64>, value: u64) -> impl Future<Output = Result<Outcome, Refusal>> {
+    fn awaiting(
+        tx: &mut LaneProducer<u64>,
+        value: u64,
+    ) -> impl Future<Output = Result<Outcome, PublishError>> {
         WhenClaimed::new(tx, Key(value), 0, move |claimed| write(claimed, |event| **event = value))
     }
 
@@ -302,14 +305,14 @@ mod tasks {
         matches!(future.poll(&mut Context::from_waker(&waker)), Poll::Ready(_))
     }
 
-    fn awaited(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+    fn awaited(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, PublishError> {
         block_on(awaiting(tx, value))
     }
 
     /// As an event loop waits: it asks for room, sleeps, and claims what is there.
-    fn looped(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, Refusal> {
+    fn looped(tx: &mut LaneProducer<u64>, value: u64) -> Result<Outcome, PublishError> {
         block_on(poll_fn(|context| tx.poll_room(0, context)));
-        write(tx.claim_by_policy(Key(value), 0), |event| **event = value)
+        write(tx.claim(Key(value)).acquire(), |event| **event = value)
     }
 
     #[test]
@@ -325,7 +328,7 @@ mod tasks {
     #[test]
     fn a_waiting_loop_is_released_by_half_of_the_lane() {
         model_with(2, || {
-            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(2).block());
+            let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(2).block());
             let door = door_of(&tx);
             let producer = thread::spawn(move || {
                 for value in 1..=3 {
@@ -354,7 +357,7 @@ mod tasks {
     fn room_and_a_stop_race_for_a_waiting_task() {
         // Four: the closing may come between the shard's taking of a waker and the task's leaving of the next one.
         model_with(4, || {
-            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).block());
             tx.publish(1, |event| *event = 1).unwrap();
             let (ring, shared) = (tx.core().clone(), tx.shared().clone());
             let producer = thread::spawn(move || {
@@ -378,7 +381,7 @@ mod tasks {
     #[test]
     fn a_waiting_task_is_released_once_where_two_close() {
         model_with(3, || {
-            let (mut tx, rx) = lane_of(Class::strict("a").capacity(1).block());
+            let (mut tx, rx) = lane_of(Class::strict("a").with_capacity(1).block());
             tx.publish(1, |event| *event = 1).unwrap();
             let (ring, shared) = (tx.core().clone(), tx.shared().clone());
             let producer = thread::spawn(move || {
@@ -403,7 +406,7 @@ mod tasks {
     #[test]
     fn a_task_that_gives_up_leaves_nothing_behind() {
         model_with(2, || {
-            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).block());
             let door = door_of(&tx);
             let producer = thread::spawn(move || {
                 tx.publish(1, |event| *event = 1).unwrap();
@@ -423,7 +426,7 @@ mod tasks {
     #[test]
     fn a_task_that_moves_to_another_executor_is_woken_there() {
         model_with(2, || {
-            let (mut tx, mut rx) = lane_of(Class::strict("a").capacity(1).block());
+            let (mut tx, mut rx) = lane_of(Class::strict("a").with_capacity(1).block());
             let door = door_of(&tx);
             let producer = thread::spawn(move || {
                 tx.publish(1, |event| *event = 1).unwrap();

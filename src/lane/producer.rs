@@ -1,16 +1,14 @@
 //! The writing end of a lane: claims, publishes, and stages what a handler emits.
-#![forbid(unsafe_code)]
 
 use super::claim::{LaneClaim, write};
 use super::side::{LaneSide, Patience};
-use super::spec::{LaneShared, Refusal, Unclaimed};
+use super::spec::{LaneShared, PublishError, TryClaimError};
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
 use crate::ring;
 use crate::sync::Arc;
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 use crate::wait::Doorbell;
-use std::time::Duration;
 
 /// The writing end of a lane.
 // Whole lines, so that a look-up among many lanes is a shift, and no two share a line.
@@ -18,6 +16,12 @@ use std::time::Duration;
 pub struct LaneProducer<E> {
     pub(super) ring: ring::Producer<E>,
     pub(super) side: LaneSide,
+}
+
+impl<E> std::fmt::Debug for LaneProducer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneProducer").field("lane", &self.side.shared.id).finish_non_exhaustive()
+    }
 }
 
 impl<E> LaneProducer<E> {
@@ -29,7 +33,7 @@ impl<E> LaneProducer<E> {
         &self.side.shared
     }
 
-    #[cfg(all(test, loom))]
+    #[cfg(all(test, pelton_loom))]
     pub(crate) fn door(&self) -> &Arc<Doorbell> {
         &self.side.door
     }
@@ -49,56 +53,25 @@ impl<E> LaneProducer<E> {
         self.ring.is_drained()
     }
 
-    /// Claims a slot with at most `bytes` payload bytes. Never waits.
+    /// Publishes an event, which `fill` writes in place. Blocks while the lane is full if the class
+    /// [blocks](crate::Class::block).
     ///
     /// # Errors
-    /// [`Refusal`], which is counted in the ledger.
+    /// [`PublishError`]; `fill` was not called then. A class that drops the newest event returns
+    /// [`Outcome::Dropped`] instead.
     #[inline(always)]
-    pub fn try_claim(&mut self, key: impl Into<Key>, bytes: usize) -> Result<LaneClaim<'_, E>, Refusal> {
-        self.claim(key.into(), bytes, Patience::None)
-    }
-
-    /// Claims a slot, and where there is none waits for it: for `limit` at most, or until the lane is closed.
-    ///
-    /// # Errors
-    /// [`Refusal`] with `TimedOut`, `Closed` or `TooLarge`; the ledger has it.
-    #[inline(always)]
-    pub fn claim_waiting(
+    pub fn publish(
         &mut self,
         key: impl Into<Key>,
-        bytes: usize,
-        limit: Option<Duration>,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
-        self.claim(key.into(), bytes, Patience::Wait(limit))
+        fill: impl FnOnce(&mut E),
+    ) -> Result<Outcome, PublishError> {
+        write(self.claim_with(key.into(), 0, Patience::ByPolicy), |claim| fill(claim))
     }
 
-    /// Publishes by the class's policy: `fill` writes the event in place and is called only if there is a slot.
-    ///
-    /// # Errors
-    /// [`Refusal`]; a class that drops the newest gives `Ok(Outcome::Dropped)` instead.
+    /// Claims without waiting, by the policy of the class.
     #[inline(always)]
-    pub fn publish(&mut self, key: impl Into<Key>, fill: impl FnOnce(&mut E)) -> Result<Outcome, Refusal> {
-        write(self.claim_by_policy(key, 0), |claim| fill(claim))
-    }
-
-    /// Claims by the policy of the class.
-    #[inline(always)]
-    pub(crate) fn claim_by_policy(
-        &mut self,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Refusal> {
-        self.claim(key.into(), bytes, Patience::ByPolicy)
-    }
-
-    /// Claims by the policy of the class, without waiting: returns [`Unclaimed::Waits`] if that policy would wait.
-    #[inline(always)]
-    pub(crate) fn claim_now(
-        &mut self,
-        key: impl Into<Key>,
-        bytes: usize,
-    ) -> Result<LaneClaim<'_, E>, Unclaimed> {
-        self.claim_or(key.into(), bytes, |side, ring| side.find_room_now_slow(ring, bytes))
+    pub(super) fn poll_claim(&mut self, key: Key, payload: usize) -> Result<LaneClaim<'_, E>, TryClaimError> {
+        self.claim_or(key, payload, |side, ring| side.find_room_now_slow(ring, payload))
     }
 
     /// Whether a claim of `bytes` has to wait for room, or would be refused for lack of it.
@@ -113,7 +86,12 @@ impl<E> LaneProducer<E> {
 
     /// Claims the slot that is there; only where there seems to be none does it matter what to do then.
     #[inline(always)]
-    fn claim(&mut self, key: Key, bytes: usize, patience: Patience) -> Result<LaneClaim<'_, E>, Refusal> {
+    pub(super) fn claim_with(
+        &mut self,
+        key: Key,
+        bytes: usize,
+        patience: Patience,
+    ) -> Result<LaneClaim<'_, E>, PublishError> {
         self.claim_or(key, bytes, |side, ring| side.find_room_slow(ring, bytes, patience))
     }
 
@@ -137,7 +115,7 @@ impl<E> LaneProducer<E> {
         key: Key,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PublishError> {
         let LaneProducer { ring, side } = self;
         let mut claim = ring.claim_staged(payload.len()).map_err(|refused| side.describe_slow(refused))?;
         claim.set_key(key.0);

@@ -1,12 +1,11 @@
 //! What the writing end of a lane needs besides its ring: the class's policy, the ledger, the doorbell; and how it waits for
 //! room.
-#![forbid(unsafe_code)]
 
-use super::spec::{LaneShared, Refusal, Unclaimed};
+use super::spec::{LaneShared, PublishError, TryClaimError};
 use crate::class::{Overflow, Sample};
 use crate::clock::Clock;
 use crate::event::Rejection;
-use crate::ring::{self, Refused};
+use crate::ring::{self, ClaimError};
 use crate::sync::{Arc, fence_light};
 use crate::wait::{Backoff, Doorbell, NAP, bit};
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ impl LaneSide {
     /// claimed. It is counted before it shows, so that a snapshot never has more handled than accepted, and an engine is
     /// never taken for quiet between the two. Once it is accepted nothing can fail.
     #[inline(always)]
-    pub fn accept<E>(&self, claim: &ring::Claim<'_, E>) -> Result<(), Refusal> {
+    pub fn accept<E>(&self, claim: &ring::Claim<'_, E>) -> Result<(), PublishError> {
         let counts = &self.shared.ledger.producer;
         counts.offer(1);
         // SYNC: settle (light half); pairs with the heavy half in `Engine::settle`: either the count shows to the stop, or
@@ -51,7 +50,7 @@ impl LaneSide {
 
     #[cold]
     #[inline(never)]
-    fn closed_slow(&self) -> Refusal {
+    fn closed_slow(&self) -> PublishError {
         self.shared.ledger.producer.refuse(Rejection::Closed, 1);
         self.shared.closed()
     }
@@ -72,7 +71,7 @@ impl LaneSide {
         ring: &mut ring::Producer<E>,
         bytes: usize,
         patience: Patience,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PublishError> {
         match (patience, self.overflow) {
             (Patience::Wait(limit), _) | (Patience::ByPolicy, Overflow::Block { limit }) => {
                 self.wait_for_room(ring, bytes, limit)?;
@@ -85,9 +84,13 @@ impl LaneSide {
     /// The same by the class's policy, without waiting.
     #[cold]
     #[inline(never)]
-    pub fn find_room_now_slow<E>(&self, ring: &mut ring::Producer<E>, bytes: usize) -> Result<(), Unclaimed> {
+    pub fn find_room_now_slow<E>(
+        &self,
+        ring: &mut ring::Producer<E>,
+        bytes: usize,
+    ) -> Result<(), TryClaimError> {
         if matches!(self.overflow, Overflow::Block { .. }) && self.must_wait(ring, bytes) {
-            return Err(Unclaimed::Waits);
+            return Err(TryClaimError::WouldBlock);
         }
         Ok(self.find_room_slow(ring, bytes, Patience::None)?)
     }
@@ -98,7 +101,7 @@ impl LaneSide {
         ring: &mut ring::Producer<E>,
         bytes: usize,
         limit: Option<Duration>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PublishError> {
         let mut started = None;
         let mut backoff = Backoff::default();
         loop {
@@ -123,19 +126,19 @@ impl LaneSide {
     /// Whether a claim of `bytes` has to wait. If not there is room, or waiting does not help: the look that follows says
     /// so and counts it.
     pub fn must_wait<E>(&self, ring: &mut ring::Producer<E>, bytes: usize) -> bool {
-        let full = matches!(ring.room_slow(bytes), Err(Refused::SlotsFull | Refused::BytesFull));
+        let full = matches!(ring.room_slow(bytes), Err(ClaimError::SlotsFull | ClaimError::BytesFull));
         full && !self.shared.is_forked()
     }
 
     /// Counts and describes a wait that was too long.
-    pub fn time_out(&self) -> Refusal {
+    pub fn time_out(&self) -> PublishError {
         self.reject(Rejection::TimedOut)
     }
 
     /// Counts and describes a refusal.
-    fn reject(&self, reason: Rejection) -> Refusal {
+    fn reject(&self, reason: Rejection) -> PublishError {
         self.shared.ledger.producer.reject(reason);
-        Refusal { reason, ..self.shared.closed() }
+        PublishError { reason, ..self.shared.closed() }
     }
 
     /// One sleep: says that it waits, looks once more, sleeps. See `wait` for why no wake-up is missed.
@@ -149,7 +152,7 @@ impl LaneSide {
             room.sleep(limit);
             // A whole nap, and room that this was not woken for? The shard may be preempted on its way to wake it: it has
             // another nap for that. (loom's sleeps have no limit, and its runs must not depend on the time.)
-            let whole = !cfg!(loom) && limit == NAP && began.elapsed() >= NAP;
+            let whole = !cfg!(pelton_loom) && limit == NAP && began.elapsed() >= NAP;
             if whole && room.waits() && ring.room_slow(bytes).is_ok() {
                 room.sleep(NAP);
                 if room.waits() {
@@ -162,19 +165,19 @@ impl LaneSide {
 
     /// Counts a refusal of the ring.
     #[cold]
-    pub fn refuse_slow(&self, refused: Refused) -> Refusal {
+    pub fn refuse_slow(&self, refused: ClaimError) -> PublishError {
         self.reject(self.describe_slow(refused).reason)
     }
 
     /// What a refusal of the ring means under the class's policy. Counts nothing.
     #[cold]
-    pub fn describe_slow(&self, refused: Refused) -> Refusal {
+    pub fn describe_slow(&self, refused: ClaimError) -> PublishError {
         let shared = &self.shared;
         let reason = match (refused, self.overflow) {
-            (Refused::SlotsFull | Refused::BytesFull, _) if shared.is_forked() => Rejection::Forked,
-            (Refused::SlotsFull | Refused::BytesFull, Overflow::DropNewest) => Rejection::DroppedNewest,
+            (ClaimError::SlotsFull | ClaimError::BytesFull, _) if shared.is_forked() => Rejection::Forked,
+            (ClaimError::SlotsFull | ClaimError::BytesFull, Overflow::DropNewest) => Rejection::DroppedNewest,
             _ => refused.into(),
         };
-        Refusal { reason, ..shared.closed() }
+        PublishError { reason, ..shared.closed() }
     }
 }

@@ -1,5 +1,4 @@
 //! What a lane is: which one, what its ends share, how it is made, and how it refuses.
-#![forbid(unsafe_code)]
 
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
@@ -21,9 +20,10 @@ pub struct LaneId {
 }
 
 /// Why an event was not accepted, and where.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} of class {}: rejected ({}); lane capacity {capacity}", lane.shard, lane.class.index(), reason.name())]
-pub struct Refusal {
+pub struct PublishError {
     /// The reason, as the ledger has it.
     pub reason: Rejection,
     /// The lane. Its shard is the one that was asked for where there is no such shard.
@@ -32,21 +32,40 @@ pub struct Refusal {
     pub capacity: u64,
 }
 
-/// Why there is no claim: not yet, or not at all.
+/// Why [`ClaimRequest::poll_acquire`](super::ClaimRequest::poll_acquire) returned no claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unclaimed {
-    /// The lane is full, and its class blocks: its producer has to wait. Nothing is counted yet.
+pub enum TryClaimError {
+    /// The lane is full, and its class blocks: the producer has to wait. Nothing is counted yet.
     #[error("the lane is full, and its class waits for room")]
-    Waits,
-    /// It is refused; the ledger has it.
+    WouldBlock,
+    /// The event was refused, and the ledger counts it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] PublishError),
 }
 
-impl Refusal {
+impl PublishError {
+    /// Whether there was no room: no free slot, too few free payload bytes, or none of them in time.
+    ///
+    /// ```
+    /// use pelton::{Class, lane::lane};
+    /// let (mut tx, _rx) = lane(&Class::strict("only").with_capacity(1).reject(), || 0u64)?;
+    /// tx.publish(7, |event| *event = 1).unwrap();
+    /// assert!(tx.publish(7, |event| *event = 2).unwrap_err().is_full());
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
+    pub fn is_full(&self) -> bool {
+        use Rejection::{BytesFull, DroppedNewest, OnShardThread, SlotsFull, TimedOut};
+        matches!(self.reason, SlotsFull | BytesFull | TimedOut | DroppedNewest | OnShardThread)
+    }
+
+    /// Whether the engine, the shard or the lane is closed: no later attempt can succeed.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.reason, Rejection::Closed | Rejection::Forked)
+    }
+
     /// What a policy that drops makes of the refusal: no error.
     #[inline]
-    pub(crate) fn or_dropped(self) -> Result<Outcome, Refusal> {
+    pub(crate) fn or_dropped(self) -> Result<Outcome, PublishError> {
         if self.reason == Rejection::DroppedNewest { Ok(Outcome::Dropped) } else { Err(self) }
     }
 }
@@ -63,8 +82,8 @@ pub(crate) struct LaneShared {
 
 impl LaneShared {
     /// The refusal of this lane for its being closed, from which others are made.
-    pub fn closed(&self) -> Refusal {
-        Refusal { reason: Rejection::Closed, lane: self.id, capacity: self.capacity }
+    pub fn closed(&self) -> PublishError {
+        PublishError { reason: Rejection::Closed, lane: self.id, capacity: self.capacity }
     }
 
     /// Whether this is a child of the process in which the lane's shard runs.

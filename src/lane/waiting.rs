@@ -8,12 +8,11 @@
 //! # Invariants
 //! - Nothing is claimed before the poll that publishes, so a future that is dropped or forgotten holds nothing up.
 //! - The poll that finds room (or a reason why waiting does not help) claims, writes and publishes before it returns.
-#![forbid(unsafe_code)]
 
 use super::claim::LaneClaim;
 use super::producer::LaneProducer;
 use super::side::LaneSide;
-use super::spec::{Refusal, Unclaimed};
+use super::spec::{PublishError, TryClaimError};
 use crate::class::Overflow;
 use crate::event::Key;
 use crate::ring;
@@ -39,22 +38,26 @@ impl<'a, E> Waiting<'a, E> {
 
     /// Claims a slot, or waits by the policy of the class.
     #[inline(always)]
-    fn poll_claim(&mut self, key: Key, context: &mut Context<'_>) -> Poll<Result<LaneClaim<'_, E>, Refusal>> {
+    fn poll_claim(
+        &mut self,
+        key: Key,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<LaneClaim<'_, E>, PublishError>> {
         let Waiting { lane, bytes, since } = self;
         match lane.claim_or(key, *bytes, |side, ring| side.await_room_slow(ring, *bytes, since, context)) {
             Ok(claim) => Poll::Ready(Ok(claim)),
-            Err(Unclaimed::Waits) => Poll::Pending,
-            Err(Unclaimed::Refused(refusal)) => Poll::Ready(Err(refusal)),
+            Err(TryClaimError::WouldBlock) => Poll::Pending,
+            Err(TryClaimError::Refused(refusal)) => Poll::Ready(Err(refusal)),
         }
     }
 
     /// Waits by the policy of the class, until a claim need not.
-    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    pub fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), PublishError>> {
         let Waiting { lane: LaneProducer { ring, side }, bytes, since } = self;
         match side.await_room_slow(ring, *bytes, since, context) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(Unclaimed::Waits) => Poll::Pending,
-            Err(Unclaimed::Refused(refusal)) => Poll::Ready(Err(refusal)),
+            Err(TryClaimError::WouldBlock) => Poll::Pending,
+            Err(TryClaimError::Refused(refusal)) => Poll::Ready(Err(refusal)),
         }
     }
 
@@ -85,20 +88,20 @@ impl LaneSide {
         bytes: usize,
         since: &mut Option<Limit>,
         context: &mut Context<'_>,
-    ) -> Result<(), Unclaimed> {
+    ) -> Result<(), TryClaimError> {
         if let Overflow::Block { limit } = self.overflow {
             let waited = self.poll_room(ring, bytes, limit, since, context);
             if waited.is_pending() {
-                return Err(Unclaimed::Waits);
+                return Err(TryClaimError::WouldBlock);
             }
             if since.take().is_some() {
                 self.shared.room.withdraw_task();
             }
             if waited == Poll::Ready(Waited::TooLong) {
-                return Err(Unclaimed::Refused(self.time_out()));
+                return Err(TryClaimError::Refused(self.time_out()));
             }
         }
-        ring.room_slow(bytes).map_err(|refused| Unclaimed::Refused(self.refuse_slow(refused)))
+        ring.room_slow(bytes).map_err(|refused| TryClaimError::Refused(self.refuse_slow(refused)))
     }
 
     fn poll_room<E>(
@@ -178,7 +181,7 @@ pub(crate) struct WhenClaimed<'a, E, F> {
 
 impl<'a, E, T, F> WhenClaimed<'a, E, F>
 where
-    F: FnOnce(Result<LaneClaim<'_, E>, Refusal>) -> T,
+    F: FnOnce(Result<LaneClaim<'_, E>, PublishError>) -> T,
 {
     #[inline(always)]
     pub fn new(lane: &'a mut LaneProducer<E>, key: Key, bytes: usize, finish: F) -> Self {
@@ -191,7 +194,7 @@ impl<E, F> Unpin for WhenClaimed<'_, E, F> {}
 
 impl<E, T, F> Future for WhenClaimed<'_, E, F>
 where
-    F: FnOnce(Result<LaneClaim<'_, E>, Refusal>) -> T,
+    F: FnOnce(Result<LaneClaim<'_, E>, PublishError>) -> T,
 {
     type Output = T;
 

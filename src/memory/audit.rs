@@ -116,6 +116,12 @@ pub struct ThreadSeal {
     _not_send: PhantomData<*const ()>,
 }
 
+impl std::fmt::Debug for ThreadSeal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadSeal").field("mode", &self.mark.mode).finish_non_exhaustive()
+    }
+}
+
 impl ThreadSeal {
     /// Ends the seal; says what the thread did meanwhile.
     pub fn finish(self) -> Sealed {
@@ -338,6 +344,7 @@ impl Drop for Mark {
 }
 
 /// An allocator that counts for each thread how often it is asked for memory.
+#[derive(Debug)]
 pub struct Counting<A> {
     inner: A,
 }

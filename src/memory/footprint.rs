@@ -1,11 +1,10 @@
 //! The footprint: what an engine will take, as a sum in which every term has a name.
-#![forbid(unsafe_code)]
 
 pub use crate::host::memory_bytes as host_memory_bytes;
 use std::fmt;
 
 /// Bytes of what an `Arc` of a `T` allocates: two counts, padded, and the value.
-pub(crate) const fn arc_bytes<T>() -> usize {
+pub const fn arc_bytes<T>() -> usize {
     (2 * size_of::<usize>()).next_multiple_of(align_of::<T>()) + size_of::<T>()
 }
 
@@ -134,7 +133,7 @@ pub fn resident_bytes() -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

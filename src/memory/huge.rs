@@ -35,12 +35,13 @@ pub struct HugePages {
     /// Bytes of those that are in huge pages.
     pub granted_bytes: u64,
     /// Why there are none; `None` where there is any.
-    pub refused: Option<Refused>,
+    pub refused: Option<NoHugePages>,
 }
 
 /// Why there are no huge pages.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum NoHugePages {
     /// This build cannot ask for them.
     #[error("this build has no huge pages: they need the feature `hugepages`, and Linux")]
     NotBuilt,
@@ -81,13 +82,13 @@ pub(crate) struct Advised {
     // An address to look for, never followed.
     start: usize,
     bytes: usize,
-    refused: Option<Refused>,
+    refused: Option<NoHugePages>,
 }
 
 impl Advised {
     /// A piece that is too small to be advised.
     pub fn too_small(bytes: usize) -> Self {
-        Advised { start: 0, bytes: 0, refused: Some(Refused::TooSmall { bytes: bytes as u64 }) }
+        Advised { start: 0, bytes: 0, refused: Some(NoHugePages::TooSmall { bytes: bytes as u64 }) }
     }
 
     /// Advises the system.
@@ -100,15 +101,15 @@ impl Advised {
             use rustix::mm::{Advice, madvise};
             // SAFETY: The memory is the caller's, and this advice changes no content.
             let said = unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
-            said.err().map(|error| Refused::Advice(error.raw_os_error()))
+            said.err().map(|error| NoHugePages::Advice(error.raw_os_error()))
         };
         #[cfg(not(all(feature = "hugepages", target_os = "linux")))]
-        let refused = Some(Refused::NotBuilt);
+        let refused = Some(NoHugePages::NotBuilt);
         Advised { start: start.addr().get(), bytes, refused }
     }
 
     /// Bytes that were advised.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(pelton_loom)))]
     pub fn bytes(&self) -> u64 {
         self.bytes as u64
     }
@@ -117,7 +118,7 @@ impl Advised {
         let (granted_bytes, refused) = match (&self.refused, smaps) {
             (Some(refused), _) => (0, Some(refused.clone())),
             (None, Err(error)) => {
-                (0, Some(Refused::Unknown(format!("/proc/self/smaps cannot be read: {error}"))))
+                (0, Some(NoHugePages::Unknown(format!("/proc/self/smaps cannot be read: {error}"))))
             }
             (None, Ok(smaps)) => match granted(smaps, self.start, self.start + self.bytes) {
                 0 => (0, Some(why_none())),
@@ -161,18 +162,18 @@ fn mapping(line: &str) -> Option<(usize, usize)> {
 }
 
 /// Why there are none, although they were asked for.
-fn why_none() -> Refused {
+fn why_none() -> NoHugePages {
     #[cfg(all(feature = "hugepages", target_os = "linux"))]
     if rustix::thread::transparent_huge_pages_are_disabled().unwrap_or(false) {
-        return Refused::OffForProcess;
+        return NoHugePages::OffForProcess;
     }
     match Files::default().text("/sys/kernel/mm/transparent_hugepage/enabled") {
-        Ok(enabled) if enabled.contains("[never]") => Refused::Never,
-        _ => Refused::NotGranted,
+        Ok(enabled) if enabled.contains("[never]") => NoHugePages::Never,
+        _ => NoHugePages::NotGranted,
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

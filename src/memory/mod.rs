@@ -3,6 +3,7 @@
 //! `region` is the arena from which a shard's rings are cut; [`scratch`] is lent to handlers and reset after each
 //! batch; `audit` counts what is allocated all the same, and [`seal`] tells where; [`footprint`] is the sum that is
 //! known before start.
+#![allow(unsafe_code, reason = "regions, and the counting allocator")]
 
 #[cfg(feature = "audit")]
 pub mod audit;

@@ -154,7 +154,7 @@ impl Builder {
     }
 
     /// Bytes that the chunk took from the system, its header among them.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(all(test, not(pelton_loom)))]
     pub fn taken_bytes(&self) -> usize {
         // SAFETY: as in `cut`; a shared look is enough, since nothing else looks at the same time.
         unsafe { (*self.region.arena.get()).allocated_bytes_including_metadata() }
@@ -179,7 +179,7 @@ impl Part {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -6,7 +6,6 @@
 //!
 //! Requests take `&self`, so several slices can be held at once. They are all gone when the arena is emptied, which
 //! takes `&mut self`.
-#![forbid(unsafe_code)]
 
 use bumpalo::Bump;
 use std::cell::Cell;
@@ -18,6 +17,15 @@ pub struct Scratch {
     refused: Cell<u64>,
     /// The handler has asked for it since it was last emptied.
     lent: Cell<bool>,
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scratch")
+            .field("bytes", &self.bytes)
+            .field("refused", &self.refused.get())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The scratch arena has no room left in this batch.
@@ -95,7 +103,7 @@ impl Scratch {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

@@ -2,7 +2,6 @@
 //!
 //! Counting itself is done by `audit`, inside the allocator; here are only its results. A [`Place`] keeps the return
 //! addresses of an allocation as they were found, and finds the names of the functions when it is asked for them.
-#![forbid(unsafe_code)]
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -18,6 +17,7 @@ pub enum Seal {
 }
 
 /// Why nobody can say whether a thread allocates.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
     /// The feature is off.
@@ -209,7 +209,7 @@ fn resolve(_: usize) -> Vec<Frame> {
     Vec::new()
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

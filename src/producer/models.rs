@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[test]
 fn a_lane_set_changes_hands_when_it_is_empty() {
     loom::model(|| {
-        let class = Class::strict("a").capacity(2).reject().stamp(Stamp::Never);
+        let class = Class::strict("a").with_capacity(2).reject().with_stamp(Stamp::Never);
         let (tx, mut rx) = lane(&class, || 0u64).unwrap();
         let registry = Arc::new(Registry::new(1));
         registry.put(LaneSet { id: ProducerId(0), generation: 0, lanes: Box::new([tx]) });

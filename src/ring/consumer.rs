@@ -35,6 +35,12 @@ pub struct Consumer<E> {
     _not_sync: PhantomData<Cell<()>>,
 }
 
+impl<E> std::fmt::Debug for Consumer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consumer").field("sequence", &self.head).finish_non_exhaustive()
+    }
+}
+
 impl<E> Consumer<E> {
     pub(super) fn new(core: Arc<Core<E>>, first: u64) -> Self {
         let release_every = (core.slots.capacity() / 2).clamp(1, RELEASE_EVERY);
@@ -170,6 +176,12 @@ pub struct Batch<'a, E> {
     taken: bool,
 }
 
+impl<E> std::fmt::Debug for Batch<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
 impl<E> Batch<'_, E> {
     /// The next event, or `None` when none is there or the batch is at its end. It counts as consumed as soon as the
     /// item is dropped and the next is asked for, or the batch is dropped.
@@ -208,6 +220,15 @@ impl<E> Drop for Batch<'_, E> {
 pub struct Item<'a, E> {
     consumer: &'a mut Consumer<E>,
     slot: Slot<E>,
+}
+
+impl<E> std::fmt::Debug for Item<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Item")
+            .field("sequence", &self.sequence())
+            .field("key", &self.key())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> Item<'_, E> {

@@ -1,5 +1,4 @@
 //! What the two halves of a ring share: the slots, the payload bytes, the released cursor, and whether it is closed.
-#![forbid(unsafe_code)]
 
 use super::payload::Bytes;
 use super::slots::Slots;

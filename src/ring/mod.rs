@@ -32,6 +32,7 @@
 //! # What it does not do
 //! It does not wait, count, route or measure time: the floors above do. It cannot be cloned: a second producer gets a
 //! ring of its own.
+#![allow(unsafe_code, reason = "slots are read and written in place")]
 
 pub(crate) mod payload;
 pub(crate) mod slots;
@@ -41,16 +42,16 @@ mod producer;
 mod stage;
 mod consumer;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 mod models;
 
 pub(crate) use core::{Core, core_bytes};
 pub(crate) use shape::nearest_power;
-pub(crate) use slots::event_layout;
+pub use slots::event_layout;
 
 pub use consumer::{Batch, Consumer, Item};
 pub use producer::{Claim, Producer};
-pub use shape::{Refused, Shape, ShapeError};
+pub use shape::{ClaimError, Shape, ShapeError};
 pub use stage::Stage;
 
 use crate::memory::region::Builder;

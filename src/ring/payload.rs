@@ -41,7 +41,7 @@ pub(crate) struct Bytes {
     max: u32,
     _part: Part,
     // loom cannot see raw bytes: one tracked cell stands for each.
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     track: Vec<crate::sync::Tracked<()>>,
 }
 
@@ -66,7 +66,7 @@ impl Bytes {
             len,
             max,
             _part: part,
-            #[cfg(loom)]
+            #[cfg(pelton_loom)]
             track: (0..len).map(|_| crate::sync::Tracked::new(())).collect(),
         }
     }
@@ -118,7 +118,7 @@ impl Bytes {
     pub fn slice(&self, span: Span) -> *mut [u8] {
         // `place` lets no span cross the end, so the pointer stays within the part.
         debug_assert!(u64::from(span.offset) + u64::from(span.len) <= self.len());
-        #[cfg(loom)]
+        #[cfg(pelton_loom)]
         for byte in &self.track[span.offset as usize..(span.offset + span.len) as usize] {
             byte.check();
         }

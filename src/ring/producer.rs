@@ -12,7 +12,7 @@
 //! would otherwise wait until the line has come over.
 
 use super::core::Core;
-use super::shape::Refused;
+use super::shape::ClaimError;
 use super::slots::{Slot, View};
 use crate::sync::Arc;
 use std::cell::Cell;
@@ -44,6 +44,12 @@ pub struct Producer<E> {
     /// The consumer's payload position when last looked at.
     bytes_released: u64,
     _not_sync: PhantomData<Cell<()>>,
+}
+
+impl<E> std::fmt::Debug for Producer<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("sequence", &self.tail).finish_non_exhaustive()
+    }
 }
 
 impl<E> Producer<E> {
@@ -100,18 +106,18 @@ impl<E> Producer<E> {
     /// Claims the next slot. Never waits.
     ///
     /// # Errors
-    /// [`Refused::SlotsFull`] or [`Refused::Closed`].
+    /// [`ClaimError::SlotsFull`] or [`ClaimError::Closed`].
     #[inline(always)]
-    pub fn try_claim(&mut self) -> Result<Claim<'_, E>, Refused> {
+    pub fn try_claim(&mut self) -> Result<Claim<'_, E>, ClaimError> {
         self.claim_or(0, |ring| ring.room_slow(0))
     }
 
     /// Claims the next slot with at most `bytes` bytes of payload. Never waits.
     ///
     /// # Errors
-    /// [`Refused`]; a payload of more than half the payload ring is `TooLarge`.
+    /// [`ClaimError`]; a payload of more than half the payload ring is `TooLarge`.
     #[inline]
-    pub fn try_claim_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
+    pub fn try_claim_bytes(&mut self, bytes: usize) -> Result<Claim<'_, E>, ClaimError> {
         self.claim_or(bytes, |ring| ring.room_slow(bytes))
     }
 
@@ -162,7 +168,7 @@ impl<E> Producer<E> {
     /// staged, since a stage borrows the producer.
     #[cold]
     #[inline(never)]
-    pub(crate) fn room_slow(&mut self, bytes: usize) -> Result<(), Refused> {
+    pub(crate) fn room_slow(&mut self, bytes: usize) -> Result<(), ClaimError> {
         self.abort_staged();
         self.slot_ready()?;
         self.bytes_ready(bytes).map(|_| ())
@@ -170,7 +176,7 @@ impl<E> Producer<E> {
 
     /// Claims the next slot after what is staged, to be staged itself ([`Claim::stage_len`]).
     #[inline]
-    pub(crate) fn claim_staged(&mut self, bytes: usize) -> Result<Claim<'_, E>, Refused> {
+    pub(crate) fn claim_staged(&mut self, bytes: usize) -> Result<Claim<'_, E>, ClaimError> {
         self.slot_ready()?;
         let position = self.bytes_ready(bytes)?;
         Ok(self.claim_at(self.tail.wrapping_add(self.staged), position, bytes))
@@ -217,10 +223,10 @@ impl<E> Producer<E> {
 
     /// Finds a free slot after what is staged.
     #[inline]
-    fn slot_ready(&mut self) -> Result<(), Refused> {
+    fn slot_ready(&mut self) -> Result<(), ClaimError> {
         // Checked before the room: a closed ring refuses with `Closed`, whether it is full or not.
         if self.core.refuses_claims() {
-            return Err(Refused::Closed);
+            return Err(ClaimError::Closed);
         }
         let next = self.tail.wrapping_add(self.staged);
         // Possibly full, going by what was last seen?
@@ -228,7 +234,7 @@ impl<E> Producer<E> {
             self.look_at_released();
             // Really full?
             if next == self.limit {
-                return Err(Refused::SlotsFull);
+                return Err(ClaimError::SlotsFull);
             }
         }
         Ok(())
@@ -236,10 +242,10 @@ impl<E> Producer<E> {
 
     /// Finds room for `n` contiguous bytes; returns its position.
     #[inline]
-    fn bytes_ready(&mut self, n: usize) -> Result<u64, Refused> {
+    fn bytes_ready(&mut self, n: usize) -> Result<u64, ClaimError> {
         let max = self.core.bytes.payload_max();
         if n > max {
-            return Err(Refused::TooLarge { asked: n, limit: max });
+            return Err(ClaimError::TooLarge { asked: n, limit: max });
         }
         if n == 0 {
             return Ok(self.bytes_next);
@@ -252,7 +258,7 @@ impl<E> Producer<E> {
             self.look_at_released();
             self.bytes_released = self.core.released_bytes();
             if !self.bytes_fit(position, n) {
-                return Err(Refused::BytesFull);
+                return Err(ClaimError::BytesFull);
             }
         }
         Ok(position)
@@ -288,6 +294,15 @@ pub struct Claim<'a, E> {
     sequence: u64,
     position: u64,
     bytes: usize,
+}
+
+impl<E> std::fmt::Debug for Claim<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim")
+            .field("sequence", &self.sequence)
+            .field("payload_bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> Claim<'_, E> {

@@ -1,5 +1,4 @@
 //! The shape of a ring, what is wrong with one, and why a claim is refused.
-#![forbid(unsafe_code)]
 
 use super::payload::Bytes;
 use super::slots::SlotLayout;
@@ -31,6 +30,7 @@ impl Shape {
 }
 
 /// Why a ring cannot be made.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     /// The capacity is no power of two, or out of range.
@@ -109,8 +109,9 @@ impl Shape {
 }
 
 /// Why a claim was refused.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum ClaimError {
     /// No slot is free.
     #[error("all slots hold events that are not released yet")]
     SlotsFull,
@@ -130,13 +131,13 @@ pub enum Refused {
     Closed,
 }
 
-impl From<Refused> for Rejection {
-    fn from(refused: Refused) -> Self {
+impl From<ClaimError> for Rejection {
+    fn from(refused: ClaimError) -> Self {
         match refused {
-            Refused::SlotsFull => Rejection::SlotsFull,
-            Refused::BytesFull => Rejection::BytesFull,
-            Refused::TooLarge { .. } => Rejection::TooLarge,
-            Refused::Closed => Rejection::Closed,
+            ClaimError::SlotsFull => Rejection::SlotsFull,
+            ClaimError::BytesFull => Rejection::BytesFull,
+            ClaimError::TooLarge { .. } => Rejection::TooLarge,
+            ClaimError::Closed => Rejection::Closed,
         }
     }
 }

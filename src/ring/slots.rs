@@ -32,7 +32,7 @@ pub(crate) struct SlotLayout {
 }
 
 /// The layout of an event as it lies in a slot.
-pub(crate) const fn event_layout<E>() -> Layout {
+pub const fn event_layout<E>() -> Layout {
     Layout::new::<Tracked<E>>()
 }
 
@@ -64,7 +64,7 @@ impl SlotLayout {
 }
 
 // The figures of the design: a slot of 64 bytes has room for an event of 48, 40 or 32 bytes.
-#[cfg(not(loom))]
+#[cfg(not(pelton_loom))]
 const _: () =
     assert!(size_of::<AtomicU64>() == 8 && size_of::<Span>() == 8 && size_of::<Tracked<[u8; 48]>>() == 48);
 
@@ -273,7 +273,7 @@ impl<E> Drop for Slots<E> {
 /// # Safety
 /// The first `count` slots from `base` are initialised, and nothing else uses them, now or later.
 unsafe fn drop_slots<E>(base: NonNull<u8>, layout: SlotLayout, count: usize) {
-    if cfg!(not(loom)) && !std::mem::needs_drop::<E>() {
+    if cfg!(not(pelton_loom)) && !std::mem::needs_drop::<E>() {
         return;
     }
     let mut panic = None;

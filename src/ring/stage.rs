@@ -1,8 +1,7 @@
 //! The stage: several claims that are written one after the other and become visible together, or not at all.
-#![forbid(unsafe_code)]
 
 use super::producer::Producer;
-use super::shape::Refused;
+use super::shape::ClaimError;
 
 impl<E> Producer<E> {
     /// Begins a stage: several claims that are written now and published together, or not at all.
@@ -32,12 +31,18 @@ pub struct Stage<'a, E> {
     producer: &'a mut Producer<E>,
 }
 
+impl<E> std::fmt::Debug for Stage<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stage").field("staged", &self.producer.staged()).finish_non_exhaustive()
+    }
+}
+
 impl<E> Stage<'_, E> {
     /// Claims the next slot, lets `fill` write it, and keeps it back.
     ///
     /// # Errors
-    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
-    pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
+    /// [`ClaimError`]; `fill` was not called then, and what is staged stays so.
+    pub fn push(&mut self, key: u64, fill: impl FnOnce(&mut E)) -> Result<(), ClaimError> {
         let mut claim = self.producer.claim_staged(0)?;
         claim.set_key(key);
         fill(&mut claim);
@@ -48,8 +53,13 @@ impl<E> Stage<'_, E> {
     /// The same with a payload.
     ///
     /// # Errors
-    /// [`Refused`]; `fill` was not called then, and what is staged stays so.
-    pub fn push_bytes(&mut self, key: u64, payload: &[u8], fill: impl FnOnce(&mut E)) -> Result<(), Refused> {
+    /// [`ClaimError`]; `fill` was not called then, and what is staged stays so.
+    pub fn push_bytes(
+        &mut self,
+        key: u64,
+        payload: &[u8],
+        fill: impl FnOnce(&mut E),
+    ) -> Result<(), ClaimError> {
         let mut claim = self.producer.claim_staged(payload.len())?;
         claim.set_key(key);
         fill(&mut claim);

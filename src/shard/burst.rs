@@ -6,7 +6,6 @@
 //! - A lane whose head is to be retried rests for the rest of the poll, and if the handler found a lane of the mesh full,
 //!   until that has room. Other lanes go on.
 //! - An event is retried for a limited time: its first attempt after that is its last.
-#![forbid(unsafe_code)]
 
 use super::handler::{Context, Event, Handler};
 use super::mesh::Mesh;
@@ -39,6 +38,18 @@ pub(super) fn may_go_on_slow<E>(
     goes_on
 }
 
+/// Passes an event whose time to live is over, by `lateness` ticks of the clock.
+#[inline(always)]
+fn expire<E>(event: Event<'_, E>, recorder: &mut Recorder, clock: &Clock, lateness: u64) {
+    if event.head.was_put_off() {
+        // It was in time, and was put off until it was too late.
+        event.head.failed(Failure::Retry);
+    } else {
+        recorder.expired(clock.nanos_between(0, lateness));
+        event.head.expired();
+    }
+}
+
 /// Serves one lane until it is empty, rests, or nothing is left of the burst.
 #[inline(always)]
 pub(super) fn serve_lane<E: Send + 'static, H: Handler<E>>(
@@ -54,8 +65,7 @@ pub(super) fn serve_lane<E: Send + 'static, H: Handler<E>>(
     let mut read = None;
     while *left > 0 {
         let Some(head) = lane.head() else { break };
-        // Good for the very next event alone.
-        let last = read.take();
+        let last = read.take(); // Good for the very next event alone.
         let sequence = head.item.sequence();
         let mut event = Event { head, stamp: None };
         let mut begun = 0;
@@ -70,13 +80,7 @@ pub(super) fn serve_lane<E: Send + 'static, H: Handler<E>>(
                 _ => stamp,
             };
             if let Some(lateness) = rule.lateness(begun.saturating_sub(stamp)) {
-                if event.head.was_put_off() {
-                    // It was in time, and was put off until it was too late.
-                    event.head.failed(Failure::Retry);
-                } else {
-                    recorder.expired(context.clock.nanos_between(0, lateness));
-                    event.head.expired();
-                }
+                expire(event, recorder, context.clock, lateness);
                 *left -= 1;
                 continue;
             }

@@ -1,5 +1,4 @@
 //! The driver: the loop of a shard's own thread.
-#![forbid(unsafe_code)]
 
 use super::handler::Handler;
 use super::parts::ShardEnd;

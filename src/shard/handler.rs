@@ -1,13 +1,13 @@
 //! What users write: the handler of a shard, what it is given, and what it may do.
-#![forbid(unsafe_code)]
 
 use super::mesh::Mesh;
 use crate::class::ClassId;
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, ProducerId, ShardId, Verdict};
-use crate::lane::{Head, Refusal};
+use crate::lane::{Head, PublishError};
 use crate::memory::scratch::Scratch;
 use crate::producer::Gate;
+use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
 /// Handles the events of one shard, on that shard's thread alone.
@@ -17,6 +17,30 @@ use std::ops::{Deref, DerefMut};
 ///
 /// A panic in `on_event` costs that one event; a panic in another method is caught and counted too. What happens
 /// then (go on, or stop the shard) is the plan's [`crate::engine::OnPanic`].
+///
+/// ```
+/// use pelton::{Context, Event, Handler, Verdict};
+///
+/// #[derive(Default)]
+/// struct Sum(u64);
+///
+/// impl Handler<u64> for Sum {
+///     type Output = u64;
+///     fn on_event(&mut self, event: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+///         self.0 += **event;
+///         Verdict::Done
+///     }
+///     fn on_stop(self, _: &mut Context<'_, u64>) -> u64 {
+///         self.0
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of events of type `{E}`",
+    label = "expected a handler",
+    note = "implement `Handler<{E}>`, or pass a closure that names its types: `|event: &mut Event<'_, {E}>, context: &mut Context<'_, {E}>| …`",
+    note = "`pelton::handler(|event, context| …)` infers them; `AnyHandler::new` boxes handlers of different types"
+)]
 pub trait Handler<E>: 'static {
     /// What is left when the shard has stopped; [`crate::engine::Report::outputs`] has it.
     type Output: Send + 'static;
@@ -69,10 +93,135 @@ where
     fn on_stop(self, _context: &mut Context<'_, E>) {}
 }
 
+/// Makes a handler of a closure, whose types are inferred.
+///
+/// ```
+/// use pelton::{Class, Plan, Profile, handler};
+/// use std::time::Duration;
+///
+/// let mut plan = Plan::new(Profile::Dev);
+/// let class = plan.class(Class::strict("only"));
+/// let engine = plan.start(|| 0u64, |shard| handler(move |event, _| println!("{shard}: {}", **event)))?;
+/// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+/// engine.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[inline]
+pub fn handler<E: 'static, V: Into<Verdict> + 'static>(
+    handle: impl FnMut(&mut Event<'_, E>, &mut Context<'_, E>) -> V + 'static,
+) -> impl Handler<E, Output = ()> {
+    handle
+}
+
+/// A handler of any type, so that the shards of one engine can have different ones. Each event costs a virtual call.
+/// What it leaves is boxed: [`Report::outputs`](crate::Report::outputs) gives `Box<dyn Any + Send>`.
+///
+/// ```
+/// use pelton::{AnyHandler, Class, Plan, Profile, handler};
+/// use std::time::Duration;
+///
+/// let mut plan = Plan::new(Profile::Dev).with_shards(2).with_overcommitted(true);
+/// plan.class(Class::strict("only"));
+/// let engine = plan.start(|| 0u64, move |shard| match shard.index() % 2 {
+///     0 => AnyHandler::new(handler(|event, _| println!("even: {}", **event))),
+///     _ => AnyHandler::new(handler(|event, _| println!("odd: {}", **event))),
+/// })?;
+/// engine.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct AnyHandler<E>(Box<dyn DynHandler<E>>);
+
+impl<E> std::fmt::Debug for AnyHandler<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AnyHandler").finish_non_exhaustive()
+    }
+}
+
+impl<E: 'static> AnyHandler<E> {
+    /// Boxes a handler.
+    pub fn new(handler: impl Handler<E>) -> Self {
+        AnyHandler(Box::new(handler))
+    }
+}
+
+impl<E: 'static> Handler<E> for AnyHandler<E> {
+    type Output = Box<dyn Any + Send>;
+
+    fn on_event(&mut self, event: &mut Event<'_, E>, context: &mut Context<'_, E>) -> Verdict {
+        self.0.on_event(event, context)
+    }
+
+    fn on_batch_end(&mut self, context: &mut Context<'_, E>) {
+        self.0.on_batch_end(context);
+    }
+
+    fn on_start(&mut self, context: &mut Context<'_, E>) {
+        self.0.on_start(context);
+    }
+
+    fn on_idle(&mut self, context: &mut Context<'_, E>) {
+        self.0.on_idle(context);
+    }
+
+    fn on_drain(&mut self, context: &mut Context<'_, E>) -> bool {
+        self.0.on_drain(context)
+    }
+
+    fn on_stop(self, context: &mut Context<'_, E>) -> Box<dyn Any + Send> {
+        self.0.on_stop(context)
+    }
+}
+
+/// What a [`Handler`] does, behind a pointer.
+trait DynHandler<E> {
+    fn on_event(&mut self, event: &mut Event<'_, E>, context: &mut Context<'_, E>) -> Verdict;
+    fn on_batch_end(&mut self, context: &mut Context<'_, E>);
+    fn on_start(&mut self, context: &mut Context<'_, E>);
+    fn on_idle(&mut self, context: &mut Context<'_, E>);
+    fn on_drain(&mut self, context: &mut Context<'_, E>) -> bool;
+    fn on_stop(self: Box<Self>, context: &mut Context<'_, E>) -> Box<dyn Any + Send>;
+}
+
+impl<E, H: Handler<E>> DynHandler<E> for H {
+    fn on_event(&mut self, event: &mut Event<'_, E>, context: &mut Context<'_, E>) -> Verdict {
+        Handler::on_event(self, event, context)
+    }
+
+    fn on_batch_end(&mut self, context: &mut Context<'_, E>) {
+        Handler::on_batch_end(self, context);
+    }
+
+    fn on_start(&mut self, context: &mut Context<'_, E>) {
+        Handler::on_start(self, context);
+    }
+
+    fn on_idle(&mut self, context: &mut Context<'_, E>) {
+        Handler::on_idle(self, context);
+    }
+
+    fn on_drain(&mut self, context: &mut Context<'_, E>) -> bool {
+        Handler::on_drain(self, context)
+    }
+
+    fn on_stop(self: Box<Self>, context: &mut Context<'_, E>) -> Box<dyn Any + Send> {
+        Box::new(Handler::on_stop(*self, context))
+    }
+}
+
 /// One event, in its slot; derefs to what the producer wrote.
 pub struct Event<'a, E> {
     pub(super) head: Head<'a, E>,
     pub(super) stamp: Option<u64>,
+}
+
+impl<E: std::fmt::Debug> std::fmt::Debug for Event<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event")
+            .field("key", &self.key())
+            .field("class", &self.class())
+            .field("event", &**self)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<E> Event<'_, E> {
@@ -144,6 +293,12 @@ pub struct Context<'a, E> {
     pub(super) gate: &'a Gate<E>,
 }
 
+impl<E> std::fmt::Debug for Context<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
 impl<'a, E> Context<'a, E> {
     /// The shard that this is.
     #[inline]
@@ -179,14 +334,14 @@ impl<'a, E> Context<'a, E> {
     /// [`Verdict::Done`]. Never waits: in a class that blocks, a full lane refuses.
     ///
     /// # Errors
-    /// [`Refusal`], with [`crate::Rejection::NoRoute`] where the plan has no mesh. `fill` was not called then.
+    /// [`PublishError`], with [`crate::Rejection::NoRoute`] where the plan has no mesh. `fill` was not called then.
     #[inline]
     pub fn emit(
         &mut self,
         class: ClassId,
         key: impl Into<Key>,
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         self.emit_bytes(class, key, &[], fill)
     }
 
@@ -201,7 +356,7 @@ impl<'a, E> Context<'a, E> {
         key: impl Into<Key>,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         let key = key.into();
         self.emit_to(self.gate.routes.shard(key), class, key, payload, fill)
     }
@@ -221,7 +376,7 @@ impl<'a, E> Context<'a, E> {
         key: impl Into<Key>,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         assert!(class.index() < self.gate.classes, "class {} is not one of this engine's", class.index());
         if !self.mesh.reaches(shard) {
             return Err(self.gate.no_route(self.mesh_id, shard, class));

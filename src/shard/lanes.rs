@@ -20,7 +20,6 @@
 //! # Invariants
 //! - A set that dozes holds no event that its publisher has not rung for, or is about to.
 //! - Whoever sleeps has let all sets doze, and has looked at those that were awake once more after a heavy fence.
-#![forbid(unsafe_code)]
 
 use crate::lane::LaneConsumer;
 use crate::sync::{Arc, may_stop_looking};
@@ -29,10 +28,10 @@ use std::time::Instant;
 
 /// Sets that are kept awake though they have nothing.
 // The models let the only set that they have doze, at the first look.
-pub const AWAKE: usize = if cfg!(loom) { 0 } else { 4 };
+pub const AWAKE: usize = if cfg!(pelton_loom) { 0 } else { 4 };
 /// Polls between two looks for sets that may doze: about half a millisecond of a shard that has nothing to do, some
 /// twenty of one that is saturated.
-pub const LOOK: u32 = if cfg!(loom) { 1 } else { 1 << 14 };
+pub const LOOK: u32 = if cfg!(pelton_loom) { 1 } else { 1 << 14 };
 
 pub(crate) struct Lanes<E> {
     /// Class by class, in the order of `sets`.
@@ -204,7 +203,7 @@ impl<E> Lanes<E> {
             let set = &mut self.sets[place];
             set.overdue = overdue.then(|| set.overdue.unwrap_or_else(Instant::now));
             // The models have no time.
-            if !cfg!(loom) && set.overdue.is_some_and(|since| since.elapsed() > NAP) {
+            if !cfg!(pelton_loom) && set.overdue.is_some_and(|since| since.elapsed() > NAP) {
                 set.door.bell().rescues.add(1);
                 set.door.answer();
             }
@@ -239,7 +238,7 @@ impl<E> Lanes<E> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
     use crate::class::{Class, ClassId, Stamp};
@@ -252,7 +251,7 @@ mod tests {
 
     /// The lanes of `sets` producers of one class.
     fn lanes(sets: usize) -> (Vec<LaneProducer<u64>>, Lanes<u64>, Arc<Bell>) {
-        let class = Class::strict("only").capacity(8).reject().stamp(Stamp::Never);
+        let class = Class::strict("only").with_capacity(8).reject().with_stamp(Stamp::Never);
         let (shape, clock, bell) = (shape_of(&class), Clock::virtual_time().0, Arc::new(Bell::new()));
         let mut region = Builder::new(sets * shape.slots_need(event_layout::<u64>())).unwrap();
         let (mut writing, mut reading, mut doors) = (Vec::new(), Vec::new(), Vec::new());

@@ -9,7 +9,6 @@
 //! - A shard that takes `MAIL` and opens the mailbox finds every command whose sender raised that `MAIL`.
 //! - A mailbox that is closed keeps nothing: what is in it, and what is sent to it later, is dropped, so that a command
 //!   cannot keep alive what it captured (an `Arc` of its own engine, say).
-#![forbid(unsafe_code)]
 
 use crate::lane::LaneProducer;
 #[cfg(feature = "latency")]

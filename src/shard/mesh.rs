@@ -12,11 +12,10 @@
 //!
 //! # Invariants
 //! - `touched` names every lane that holds a staged event or an uncounted refusal, each once.
-#![forbid(unsafe_code)]
 
 use crate::class::ClassId;
 use crate::event::{Key, Outcome, Rejection, ShardId};
-use crate::lane::{Blocked, LaneProducer, Refusal};
+use crate::lane::{Blocked, LaneProducer, PublishError};
 
 /// Uncounted refusals of one lane, by reason.
 type Refusals = [u64; Rejection::ALL.len()];
@@ -64,7 +63,7 @@ impl<E> Mesh<E> {
         key: Key,
         payload: &[u8],
         fill: impl FnOnce(&mut E),
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, PublishError> {
         let at = shard.index() * self.classes + class.index();
         let lane = &mut self.lanes[at];
         if lane.staged() == 0 && self.refusals[at] == Refusals::default() {

@@ -23,11 +23,11 @@ mod burst;
 pub(crate) mod poll;
 pub(crate) mod driver;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pelton_loom))]
 mod models;
 
 pub use crate::host::{available, nameable, parse_list};
-pub use handler::{Context, Event, Handler};
+pub use handler::{AnyHandler, Context, Event, Handler, handler};
 pub use nap::Nap;
 pub use parts::ShardEnd;
 pub use placement::{Placement, can_pin, pin};

@@ -26,7 +26,7 @@ use std::time::Duration;
 #[test]
 fn an_event_of_a_set_that_falls_asleep_is_seen() {
     loom::model(|| {
-        let class = Class::strict("a").capacity(2).stamp(Stamp::Never);
+        let class = Class::strict("a").with_capacity(2).with_stamp(Stamp::Never);
         let (mut tx, rx) = lane(&class, || 0u64).unwrap();
         let door = tx.door().clone();
         let bell = door.bell().clone();
@@ -58,7 +58,7 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
 
 /// A lane of a set of its own, with its doorbell on a shard's bell.
 fn set_of(bell: &Arc<Bell>, set: u16) -> (LaneProducer<u64>, LaneConsumer<u64>, Arc<Doorbell>) {
-    let class = Class::strict("a").capacity(1).stamp(Stamp::Never);
+    let class = Class::strict("a").with_capacity(1).with_stamp(Stamp::Never);
     let (shape, clock) = (shape_of(&class), Clock::virtual_time().0);
     let mut region = Builder::new(shape.slots_need(event_layout::<u64>())).unwrap();
     let id = LaneId { producer: ProducerId(set), shard: ShardId(0), class: ClassId(0) };
@@ -204,13 +204,13 @@ fn shard() -> (Shard<u64, Source>, Arc<Gate<u64>>, Arc<Mailbox<u64>>) {
         stop_on_panic: false,
         recorders: vec![Recorder::new()],
     };
-    let classes = [Class::strict("a").capacity(1)];
+    let classes = [Class::strict("a").with_capacity(1)];
     (Shard::new(parts, Schedule::new(&classes, 1, 0), Source::default()), gate, mailbox)
 }
 
 /// The writing ends of a mesh whose reading ends nobody needs here.
 fn mesh() -> Box<[LaneProducer<u64>]> {
-    let class = Class::strict("a").capacity(1).stamp(Stamp::Never);
+    let class = Class::strict("a").with_capacity(1).with_stamp(Stamp::Never);
     let (tx, rx) = lane(&class, || 0u64).unwrap();
     // Open, but read by nobody: a lane that is closed would refuse what is emitted.
     std::mem::forget(rx);

@@ -6,7 +6,6 @@
 //! - The last look comes after the announcement: an event that was published before it shows there, or in the bell if
 //!   its set dozed. A producer that has begun to wait for room has raised the bell, so `announce` refuses, or its
 //!   `raise` finds the announcement and wakes.
-#![forbid(unsafe_code)]
 
 use super::lanes::Lanes;
 use crate::wait::{Bell, NAP};
@@ -16,6 +15,12 @@ use std::time::Duration;
 pub struct Nap<'a, E> {
     lanes: &'a Lanes<E>,
     bell: &'a Bell,
+}
+
+impl<E> std::fmt::Debug for Nap<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nap").finish_non_exhaustive()
+    }
 }
 
 impl<'a, E> Nap<'a, E> {

@@ -1,5 +1,4 @@
 //! The parts of a shard, and what is left of it after its end.
-#![forbid(unsafe_code)]
 
 use super::lanes::Lanes;
 use super::mailbox::Inbox;
@@ -60,6 +59,7 @@ pub(crate) struct Parts<E> {
 }
 
 /// What is left of a shard that has stopped.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct ShardEnd<T> {
     /// The shard.

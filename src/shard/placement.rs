@@ -17,7 +17,6 @@
 //! engine gives back its CPUs when all its shards have ended, and its name when it is dropped. Both tables have a fixed size, so that an engine's
 //! start allocates nothing that its footprint does not name: CPUs with a number of 1,024 and above, which no thread can be
 //! pinned to, are not counted, and of more than 64 engines at once the last ones share a name.
-#![forbid(unsafe_code)]
 
 use crate::event::{Key, ShardId};
 use crate::host::available;
@@ -204,7 +203,7 @@ pub fn can_pin(cpu: usize) -> bool {
     tried.is_ok_and(|thread| thread.join().unwrap_or(false))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

@@ -2,7 +2,6 @@
 //!
 //! # What a poll costs when there is nothing
 //! One load of the bell, and for each class one load for each lane that is awake: of the slot that it wants next.
-#![forbid(unsafe_code)]
 
 use super::burst::{Burst, may_go_on_slow, serve_lane};
 use super::handler::{Context, Handler};
@@ -31,6 +30,15 @@ use std::time::Duration;
 pub struct Shard<E: Send + 'static, H: Handler<E>> {
     schedule: Schedule,
     work: Work<E, H>,
+}
+
+impl<E: Send + 'static, H: Handler<E>> std::fmt::Debug for Shard<E, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("started", &self.work.started)
+            .field("stopping", &self.work.stopping)
+            .finish_non_exhaustive()
+    }
 }
 
 /// All of a shard but its schedule, which decides what to do with the rest.

@@ -11,7 +11,6 @@
 //!    Queuing Using Deficit Round Robin", 1995.) A class that has nothing to do does not save up.
 //!
 //! The lowest class is the weighted tier where there is one, otherwise the last strict class.
-#![forbid(unsafe_code)]
 
 use crate::class::{Class, turn_events};
 
@@ -148,7 +147,7 @@ impl Schedule {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pelton_loom)))]
 mod tests {
     use super::*;
 

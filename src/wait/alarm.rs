@@ -5,16 +5,17 @@
 //! then checks whether the alarm is armed. Both put a full fence between their store and their load, so one of them
 //! sees the other's store: the sleeper the work, or the other thread the alarm. It rings once for each time that it
 //! was armed, so many threads that bring work cost one system call.
-#![forbid(unsafe_code)]
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// Whether a thread sleeps, and has to be woken.
-pub(crate) struct Alarm {
+#[derive(Debug, Default)]
+pub struct Alarm {
     armed: AtomicBool,
 }
 
 impl Alarm {
+    /// An alarm that is not armed.
     pub fn new() -> Self {
         Alarm { armed: AtomicBool::new(false) }
     }

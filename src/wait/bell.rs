@@ -10,7 +10,6 @@
 //! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers that pay for
 //! none: the kernel's process-wide one. As that interrupts every running thread of the process, one shard at a time
 //! may use it; the others poll on. So does a shard to which the kernel refuses it.
-#![forbid(unsafe_code)]
 
 use crate::sync::{
     AtomicU32, AtomicU64, BARRIER_TURN, Counter, Ordering, fence_heavy, forks, futex, thread_token,
@@ -146,9 +145,9 @@ struct BarrierTurn;
 
 /// Only models with several shards take turns: in the others it would be steps without a question.
 fn takes_turns() -> bool {
-    #[cfg(loom)]
+    #[cfg(pelton_loom)]
     return crate::sync::barrier::takes_turns();
-    #[cfg(not(loom))]
+    #[cfg(not(pelton_loom))]
     true
 }
 

@@ -18,7 +18,6 @@
 //! ring means to take `DOZING` off and to call the shard by its [`Bell`], which also wakes it.
 //!
 //! Sets doze from the start, before they have a publisher, so the shard takes no part in attaching and detaching.
-#![forbid(unsafe_code)]
 
 use super::bell::{Bell, bit};
 use crate::sync::{Arc, AtomicU32, Ordering, asymmetric_fences, fence, fence_light};

@@ -25,7 +25,6 @@
 //!   it sets the flag and then swaps the word, the producer swaps the word and then looks at the flag. The later swap reads
 //!   from the earlier one (or from one after it), so either the producer sees the flag, or its announcement is taken off.
 //! - A thread that takes an announcement off wakes the producer that made it.
-#![forbid(unsafe_code)]
 
 #[cfg(feature = "async")]
 use super::task;

@@ -6,7 +6,6 @@
 //! a new waker in; it then leaves it, since the producer will announce that waker, and its look after the
 //! announcement sees what the shard has released. Of several threads that would wake the task, the announcement
 //! (`RoomWait`'s word) lets one through.
-#![forbid(unsafe_code)]
 
 use crate::clock::Clock;
 use crate::sync::{AtomicU64, Ordering, TryCell, discard};

@@ -7,7 +7,7 @@ fn main() {
     let class = plan.class(Class::strict("only"));
     let engine = plan.start(|| 0u64, |_| |_: &mut Event<'_, u64>, _: &mut pelton::Context<'_, u64>| ()).unwrap();
     let mut tx = engine.attach().unwrap();
-    let claim = tx.try_claim(class, 1u64).unwrap();
+    let claim = tx.claim(class, 1u64).try_acquire().unwrap();
     drop(tx);
     claim.publish();
 }

@@ -1,0 +1,5 @@
+//! Tests of the measurements and of the load generator.
+
+mod bench;
+mod configured;
+mod gateway_load;

@@ -1,0 +1,343 @@
+//! What a command was told, read and checked: [`Told`] where it is run, [`Read`] where it is looked at. Every command
+//! knows the tables of all, so that one file does for each.
+
+use crate::failure::Failure;
+use crate::output::page::{columns, hanging};
+use crate::weblog::feed::Entry;
+use crate::weblog::{Options, REPLAY, ReplayError, configure};
+use pelton::config::{
+    Base, Config, Explained, Origin, Origins, Problem, Problems, Rows, Rule, Scope, Sources, Table, explain,
+    resolve,
+};
+use pelton::engine::{Plan, PlanError, Profile, Severity, Value};
+use pelton::host::Host;
+use pelton::words::printable;
+use pelton_gateway::{self as gateway, GATEWAY};
+use std::alloc::Layout;
+use std::io::{Write, stderr};
+use std::path::Path;
+
+/// The tables of a gateway.
+const GATEWAYS: [&str; 3] = ["gateway", "stream", "view"];
+
+/// Where a setting came from of which nobody has said anything.
+pub const COMMAND: &str = "this command";
+
+/// A configuration, and the file that it was read from.
+pub struct Told {
+    config: Config,
+    file: Option<(String, String)>,
+    host: Host,
+    /// What travels in the slots.
+    event: Layout,
+    /// Whether an engine is started of it.
+    starts: bool,
+}
+
+impl Told {
+    /// What is in effect.
+    pub fn plan(&self) -> &Plan {
+        self.config.plan()
+    }
+
+    /// Options of a replay, over those that the command starts from. `quiet` is why the command does not announce what it
+    /// starts, if it does not.
+    pub fn replay(sources: &Sources, options: &mut Options, quiet: Option<&str>) -> Result<Told, Failure> {
+        let host = Host::look();
+        let base = |profile| Options::base(profile).with_announce(quiet.is_none());
+        let why: Vec<_> = quiet.iter().map(|why| ("announce", *why)).collect();
+        let mut others = others("replay");
+        let config = configure(sources, options, &base, &why, &mut borrowed(&mut others), Some(&host));
+        // It is said here, before the bar of the run is drawn.
+        options.plan = options.plan.clone().with_announce(false);
+        let event = Layout::new::<Entry>();
+        Told { config, file: sources.file.clone(), host, event, starts: true }.sound()
+    }
+
+    /// Options of a gateway, over those that it starts from, on the plan that `base` makes.
+    pub fn gateway(
+        sources: &Sources,
+        options: &mut gateway::Options,
+        base: &dyn Fn(Profile) -> Plan,
+        quiet: Option<&str>,
+    ) -> Result<Told, Failure> {
+        let host = Host::look();
+        let base = |profile| base(profile).with_announce(quiet.is_none());
+        let why: Vec<_> = quiet.iter().map(|why| ("announce", *why)).collect();
+        let mut others = others("gateway");
+        let tables = &mut borrowed(&mut others);
+        let config = gateway::configure(sources, options, &base, &why, tables, Some(&host));
+        // It is said here, where the lines fit the terminal.
+        options.plan = options.plan.clone().with_announce(false);
+        nothing_declared(sources, &config)?;
+        Told { config, file: sources.file.clone(), host, event: gateway::EVENT, starts: true }.sound()
+    }
+
+    /// A configuration that another program has read. `event` is what travels in the slots, `starts` whether an engine is
+    /// started of it.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] with all that is wrong with it.
+    pub fn of(
+        config: Config,
+        sources: &Sources,
+        host: Host,
+        event: Layout,
+        starts: bool,
+    ) -> Result<Told, Failure> {
+        Told { config, file: sources.file.clone(), host, event, starts }.sound()
+    }
+
+    /// Where each setting came from.
+    pub fn origins(&self) -> &Origins {
+        self.config.origins()
+    }
+
+    /// All that is wrong with it. Where no engine is started, classes that are not whole (since the file is a replay's,
+    /// which has some of its own) do no harm.
+    fn problems(&self) -> Problems {
+        let matters = |problem: &&Problem| {
+            let of_classes = problem.setting.starts_with("class '") && problem.rule == Rule::Missing;
+            self.starts || !(of_classes || problem.setting == "classes")
+        };
+        Problems(self.config.problems().0.iter().filter(matters).cloned().collect())
+    }
+
+    fn sound(self) -> Result<Told, Failure> {
+        if self.problems().has_errors() { Err(self.refused(&[])) } else { Ok(self) }
+    }
+
+    /// Refuses it for what was found when it was used.
+    pub fn refused(mut self, findings: &[PlanError]) -> Failure {
+        self.config.add(findings);
+        Failure::Config { problems: self.problems(), file: self.file }
+    }
+
+    /// The same of a replay that does not go.
+    pub fn no_replay(self, error: ReplayError) -> Failure {
+        match error {
+            ReplayError::Settings(errors) => self.refused(&errors.0),
+            error => Failure::run(&error),
+        }
+    }
+
+    /// Where a setting came from, by its name among all; without a profile, what is not said is the command's.
+    pub fn origin(&self, setting: &str, profile: Option<Profile>) -> String {
+        match (self.config.origins().of(setting), profile) {
+            (Some(origin), _) => origin.to_string(),
+            (None, Some(profile)) => Origin::Profile(profile).to_string(),
+            (None, None) => COMMAND.into(),
+        }
+    }
+
+    /// What the engine's settings come to that are words for something else: the CPUs that are chosen, the memory there is.
+    pub fn words(&self) -> Vec<String> {
+        let scope = Scope { event: Some(self.event), host: Some(&self.host) };
+        let engine = self.config.explain(&[], scope).into_iter().filter(|row| row.setting == row.info.key);
+        let words = engine.filter(|row| matches!(row.value, Value::Word(_)));
+        words.filter_map(|row| Some(format!("{}: {}", row.info.key, row.comes_to?))).collect()
+    }
+
+    /// Says what is about to start, as the engine would, or at least what is to be said against it: whoever asked for
+    /// quiet hears the latter alone.
+    pub fn announce(&self) {
+        let mut err = stderr().lock();
+        let columns = columns(&err);
+        // There is nobody to tell if these fail.
+        if self.plan().announces() {
+            let text = self.plan().summary(self.event, Some(&self.host));
+            for line in text.lines() {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                for line in hanging(columns, indent, "    ", &printable(line)) {
+                    let _ = writeln!(err, "{line}");
+                }
+            }
+        }
+        // A summary has the engine's own.
+        let (indent, told) = match self.plan().announces() {
+            true => ("  ", self.plan().findings(self.event, Some(&self.host))),
+            false => ("", Vec::new()),
+        };
+        let warnings = self.config.problems().of(Severity::Warning);
+        for warning in warnings.filter(|warning| told.iter().all(|told| told.setting != warning.setting)) {
+            let (first, others) = (format!("{indent}warning: "), format!("{indent}    "));
+            for line in hanging(columns, &first, &others, &printable(&warning.to_string())) {
+                let _ = writeln!(err, "{line}");
+            }
+        }
+    }
+}
+
+/// Whoever comes without a stream is told how to come by some: what else such a file has is meant for something else than to
+/// be served. Whatever cannot be read is told as it is.
+fn nothing_declared(sources: &Sources, config: &Config) -> Result<(), Failure> {
+    let tables = sources.tables();
+    let is_gateways = tables.iter().any(|table| GATEWAYS.contains(&table.as_str()));
+    let mut errors = config.problems().of(Severity::Error);
+    if is_gateways
+        || config.problems().of(Severity::Error).all(|problem| problem.setting != "streams")
+        || !errors.all(|problem| problem.rule == Rule::Plan)
+    {
+        return Ok(());
+    }
+    let whose = match &sources.file {
+        Some((name, _)) => format!("{name} declares no [[stream]]"),
+        None => "no stream is declared".into(),
+    };
+    Err(Failure::Settings(vec![format!(
+        "{whose}, and so nothing can be published; `pelton init --gateway -o front.toml` drafts a file, and `pelton run --config \
+         front.toml` serves it"
+    )]))
+}
+
+/// A configuration, with what it was read from.
+pub struct Read {
+    /// The settings, and all that is wrong with them.
+    pub config: Config,
+    /// What it was read from.
+    pub sources: Sources,
+    /// The machine that it was checked against.
+    pub host: Option<Host>,
+    /// The tables of all commands.
+    pub tables: Vec<Box<dyn Table>>,
+    /// The options of a gateway, where it is one's.
+    pub gateway: Option<gateway::Options>,
+    /// What travels in the slots, where that is a command's.
+    event: Option<Layout>,
+}
+
+/// The tables of a replay.
+fn of_replay(options: Options) -> Vec<Box<dyn Table>> {
+    vec![Box::new(Rows { name: "replay", rows: REPLAY, of: options })]
+}
+
+/// The tables of a gateway.
+fn of_gateway(mut options: gateway::Options) -> Vec<Box<dyn Table>> {
+    let streams = gateway::streams(std::mem::take(&mut options.streams));
+    let views = gateway::views(std::mem::take(&mut options.views));
+    vec![Box::new(Rows { name: "gateway", rows: GATEWAY, of: options }), Box::new(streams), Box::new(views)]
+}
+
+/// The tables of all commands but one, as they are at first.
+pub fn others(but: &str) -> Vec<Box<dyn Table>> {
+    let mut all = of_replay(Options::default());
+    all.retain(|table| table.name() != but);
+    if but != "gateway" {
+        all.extend(of_gateway(gateway::Options::default()));
+    }
+    all
+}
+
+/// Tables as the library takes them.
+pub fn borrowed(tables: &mut [Box<dyn Table>]) -> Vec<&mut dyn Table> {
+    tables.iter_mut().map(|table| &mut **table as &mut dyn Table).collect()
+}
+
+impl Read {
+    /// The tables of which something was said: a file that has no `[bench]` is not about one.
+    pub fn take_tables_said(&mut self) -> Vec<Box<dyn Table>> {
+        let config = &self.config;
+        self.tables.extract_if(.., |table| config.origins().has_table(table.name())).collect()
+    }
+
+    /// What the tables are of which nothing was said, a gateway's and its lists', as they are at first.
+    pub fn explain_unsaid(&mut self) -> Vec<Explained> {
+        let mut tables = self.tables.iter_mut().filter(|table| GATEWAYS.contains(&table.name()));
+        let mut told = Vec::new();
+        for table in &mut tables {
+            if table.list_spec().is_some() {
+                table.resize(1);
+            }
+            let name = table.name().to_string();
+            let all = explain(self.config.plan(), &Origins::default(), &[&mut **table], Scope::default());
+            // An item that is not there has no name.
+            let of_table = all.into_iter().filter(|row| row.setting.starts_with(&name));
+            told.extend(
+                of_table.map(|row| Explained { setting: format!("{name}: {}", row.info.key), ..row }),
+            );
+        }
+        told
+    }
+
+    /// The file's name, and what it holds.
+    pub fn file(&self) -> Option<(&str, &str)> {
+        self.sources.file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// The name of the file, for people.
+    pub fn file_name(&self) -> &str {
+        self.file().map_or("no file", |(name, _)| name)
+    }
+
+    /// What its settings are explained for.
+    pub fn scope(&self) -> Scope<'_> {
+        Scope { event: self.event, host: self.host.as_ref() }
+    }
+}
+
+/// Reads a file, the environment and options, in this order. Without a file the profile is `dev`.
+pub fn read(file: Option<&Path>, options: &[(String, String)], no_host: bool) -> Result<Read, Failure> {
+    Ok(resolved(sources(file, options)?, (!no_host).then(Host::look)))
+}
+
+/// What was written for a command: file, environment, options.
+pub fn sources(file: Option<&Path>, options: &[(String, String)]) -> Result<Sources, Failure> {
+    let mut sources = of_file(file)?.with_environment();
+    sources.options = options.to_vec();
+    Ok(sources)
+}
+
+/// Reads a file alone.
+pub fn of_file(file: Option<&Path>) -> Result<Sources, Failure> {
+    let Some(file) = file else { return Ok(Sources::default()) };
+    Sources::default().with_file(file).map_err(|error| {
+        Failure::Settings(vec![format!(
+            "{error}; a file that can be read, with settings in TOML, would work"
+        )])
+    })
+}
+
+/// Reads what was written. A file with a table `[gateway]`, or with streams or views, is one for `run`: its events are the gateway's
+/// records. One with `[replay]` is for replays: its classes are theirs, and so is what travels in the slots.
+pub fn resolved(sources: Sources, host: Option<Host>) -> Read {
+    let named = sources.tables();
+    let has = |names: &[&str]| named.iter().any(|table| names.contains(&table.as_str()));
+    let mut of = None;
+    // Who says an option of a gateway means one.
+    let is_gateways = |(key, _): &(String, String)| GATEWAYS.contains(&key.split('.').next().unwrap_or(key));
+    let (config, event, tables) = if has(&GATEWAYS) || sources.options.iter().any(is_gateways) {
+        let (mut options, mut others) = (gateway::Options::default(), others("gateway"));
+        let tables = &mut borrowed(&mut others);
+        let base = gateway::Options::base;
+        let config = gateway::configure(&sources, &mut options, &base, &[], tables, host.as_ref());
+        of = Some(options.clone());
+        (config, Some(gateway::EVENT), of_gateway(options).into_iter().chain(others).collect())
+    } else if has(&["replay"]) {
+        let (mut options, mut others) = (Options::default(), others("replay"));
+        let tables = &mut borrowed(&mut others);
+        let base = |profile| Options::base(profile).with_announce(true);
+        let config = configure(&sources, &mut options, &base, &[], tables, host.as_ref());
+        let event = Some(Layout::new::<Entry>());
+        (config, event, of_replay(options).into_iter().chain(others).collect::<Vec<_>>())
+    } else {
+        let base = Base { plan: &Plan::new, profile: Some(Profile::Dev), fixed_classes: false, why: &[] };
+        let mut all = others("");
+        let scope = Scope { event: None, host: host.as_ref() };
+        (resolve(&sources, &base, &mut borrowed(&mut all), scope), None, all)
+    };
+    Read { config, sources, host, tables, gateway: of, event }
+}
+
+/// What a file takes of a machine: the CPUs of its shards, `None` where these are not pinned; and the descriptors of all its
+/// connections, where it is a gateway's. Whatever else is wrong with it here is for `check` to tell: this machine is what
+/// is looked at.
+pub fn taken_by(file: &Path) -> Result<(Option<Vec<usize>>, Option<u64>), Failure> {
+    let Read { config, sources, gateway, .. } = resolved(sources(Some(file), &[])?, None);
+    if config.problems().has_errors() {
+        return Err(Failure::Config { problems: config.problems().clone(), file: sources.file });
+    }
+    let mut cpus: Vec<_> = config.plan().placements().iter().filter_map(|placement| placement.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    Ok(((!cpus.is_empty()).then_some(cpus), gateway.map(|options| options.descriptors())))
+}
