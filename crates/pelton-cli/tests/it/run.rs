@@ -5,6 +5,7 @@
 use crate::support::pelton;
 use crate::support::server::Server;
 use pelton::words::many;
+use pelton_testkit::gateway::narrow;
 use pelton_testkit::program::{Done, end};
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -182,13 +183,19 @@ fn stall(server: &Server, mut client: TcpStream) -> TcpStream {
     // Far more than the system keeps. It ends with the connection.
     thread::spawn(move || (0..1 << 16).try_for_each(|_| client.write_all(request.as_bytes())));
     let (mut asked, mut told) = (1, first.bytes);
+    // Systems take more for a while, as their buffers grow: nothing may move any more for many looks.
+    const LOOKS: u32 = 50;
+    let (mut last, mut looks) = (0, 0);
     let begun = Instant::now();
     loop {
         let now = info(&mut other);
         // What is answered, without the two kinds of questions that are none of the silent client's.
         let echoes = (now.requests - first.requests).saturating_sub(asked);
         // The server has one thread, which writes at the end of each connection's turn all that it can.
-        if echoes * answer > now.written - first.written - told {
+        let written = now.written - first.written - told;
+        looks = if echoes * answer > written && written == last { looks + 1 } else { 0 };
+        last = written;
+        if looks == LOOKS {
             return silent;
         }
         (asked, told) = (asked + 1, told + now.bytes);
@@ -228,7 +235,7 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
     for signals in [["TERM", "TERM"], ["INT", "TERM"]] {
         let text = FILE.replace("password_file = \"FOLDER/secret\"", "stop_deadline_ms = 3_600_000");
         let mut server = Server::start(&text);
-        let mut client = TcpStream::connect(server.address()).unwrap();
+        let mut client = narrow(server.address());
         ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
         let _silent = stall(&server, client);
         server.signal(signals[0]);
@@ -443,7 +450,7 @@ fn started_by(command: &[&str], line: &str) -> Server {
 #[test]
 fn a_terminal_that_goes_away_ends_it_with_a_report() {
     let mut server = started_by(&["env"], "stop_deadline_ms = 3_600_000");
-    let mut client = TcpStream::connect(server.address()).unwrap();
+    let mut client = narrow(server.address());
     ask(&mut client, "XADD orders * user 7\r\nPING\r\n", "+PONG\r\n");
     let _silent = stall(&server, client);
     server.signal("HUP");
