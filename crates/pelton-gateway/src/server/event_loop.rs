@@ -45,7 +45,7 @@ const PIECE: usize = 512;
 
 impl Worker {
     /// Serves until the server stops.
-    pub fn run(mut self) {
+    pub fn run(&mut self) {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut critical_events = Events::with_capacity(EVENTS_MAX);
         while self.shared().stage() == Stage::Running {

@@ -28,7 +28,7 @@ use crate::feed::watermark::Watermarks;
 use crate::net::acceptor::Acceptor;
 use crate::net::listener::{ListenError, Listener, ListenerKind};
 use crate::server::metrics::Counts;
-use crate::server::state::{Shared, Stage, ThreadGuard, WorkerMessage};
+use crate::server::state::{DrainsOnPanic, Shared, Stage, ThreadGuard, WorkerMessage};
 use crate::server::watch::{LostThread, ThreadEnd, Watch};
 use crate::server::worker::{LISTENERS, WAKER, Worker};
 use mio::{Poll, Token, Waker};
@@ -228,8 +228,11 @@ impl Server {
         let run = move || {
             // Dropped last, when the connections are gone.
             let _guard = guard;
+            let mut worker = worker;
+            // Dropped before the worker: the reader of views ends when the last worker is gone.
+            let drains = DrainsOnPanic(shared);
             let is_pinned = cpu.is_some_and(pin);
-            shared.counters[thread].pinned.set(u64::from(is_pinned));
+            drains.0.counters[thread].pinned.set(u64::from(is_pinned));
             worker.run();
         };
         self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);

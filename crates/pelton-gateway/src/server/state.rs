@@ -302,6 +302,18 @@ impl Drop for ThreadGuard {
     }
 }
 
+/// Lets the server drain as soon as its thread panics, before anything that the thread owns is dropped: another thread
+/// that ends for lack of it does not count as lost.
+pub(crate) struct DrainsOnPanic(pub Arc<Shared>);
+
+impl Drop for DrainsOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.advance(Stage::Draining);
+        }
+    }
+}
+
 impl ThreadGuard {
     /// Counts the connections of a lost worker as broken, and unregisters its subscribers.
     fn close_books(&self, thread: usize) {
