@@ -81,25 +81,21 @@ fn named(args: &ExplainArgs) -> (Option<&Path>, Option<&str>) {
 }
 
 fn no_such(file: Option<&Path>, key: &str, near: Option<&str>) -> Failure {
-    let (find_by_name, command) = (clean(key, 60), "`pelton explain`");
+    let (name, command) = (clean(key, 60), "`pelton explain`");
     let of_class = |key: &str| CLASS.iter().any(|row| key.rsplit('.').next() == Some(row.info.key));
     Failure::Settings(vec![match (file, near) {
         (None, _) if of_class(key) => format!(
-            "'{find_by_name}' is of a class, and without a file there are none; the name of a file before it would work"
+            "'{name}' is of a class, and without a file there are none; the name of a file before it would work"
         ),
         (None, Some(near)) => {
-            format!("there is neither a file nor a setting '{find_by_name}'; '{near}' would work")
+            format!("there is neither a file nor a setting '{name}'; '{near}' would work")
         }
         (None, None) => {
-            format!(
-                "there is neither a file nor a setting '{find_by_name}'; {command} alone tells all settings"
-            )
+            format!("there is neither a file nor a setting '{name}'; {command} alone tells all settings")
         }
-        (Some(_), Some(near)) => format!("there is no setting '{find_by_name}'; '{near}' would work"),
+        (Some(_), Some(near)) => format!("there is no setting '{name}'; '{near}' would work"),
         (Some(_), None) => {
-            format!(
-                "there is no setting '{find_by_name}'; {command} with the file alone tells all of its settings"
-            )
+            format!("there is no setting '{name}'; {command} with the file alone tells all of its settings")
         }
     }])
 }
