@@ -1,4 +1,4 @@
-//! What the program `pelton-bench` is told.
+//! The arguments of the program `pelton-bench`.
 
 use clap::Parser;
 use pelton::engine::PlanError;

@@ -1,5 +1,5 @@
-//! `pelton-bench` asks what it is told, of every contender, and says so in figures that can be compared; what cannot be
-//! is refused with a sentence that helps. How fast anything was decides nothing here.
+//! `pelton-bench` measures every contender and prints figures that can be compared; an invalid argument is refused with a
+//! sentence that helps. How fast anything was decides nothing here.
 //!
 //! Every child process is killed by its handle after [`pelton_testkit::program::WATCHDOG`].
 

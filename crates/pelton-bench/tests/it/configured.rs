@@ -1,4 +1,4 @@
-//! A measurement takes its settings from a file, the environment and options; what cannot be is told with its line.
+//! A measurement takes its settings from a file, the environment and options; each mistake is reported with its line.
 
 use crate::bench::{bench_in, has_two_cpus};
 use pelton_testkit::program::Done;
