@@ -15,10 +15,10 @@ use std::time::Duration;
 static ALLOCATOR: Measuring = Measuring;
 
 /// The most that a thread has beside the plan: its handle, name, packet and closure, some 153 bytes, and its part of the
-/// standard library's list of threads.
-const THREAD_BYTES_MAX: i64 = 300;
+/// standard library's table of threads.
+const THREAD_BYTES_MAX: i64 = 400;
 
-/// Up to so many threads that list has room as it is, and each thread costs the same.
+/// Up to so many threads that table has room as it is, and each thread costs the same.
 const ALIKE_MAX: i64 = 4;
 
 /// What the handlers' factory takes: it has no fields, but a place of its own.

@@ -4,8 +4,12 @@
 use pelton::{Context, Event, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
+
+/// The most measurements that `agreed` takes.
+const TRIES_MAX: usize = 32;
 
 /// Bytes that were asked for and not given back, on all threads.
 static ALIVE: AtomicI64 = AtomicI64::new(0);
@@ -61,17 +65,17 @@ pub fn alive_here() -> i64 {
     MINE.get()
 }
 
-/// Measures until two in a row agree: what a thread gives back when it gets a CPU may come late on a busy machine.
+/// Measures until a value comes a second time: what a thread gives back when it gets a CPU may come late on a busy machine,
+/// and the standard library's table of threads grows by a node or not, by where their stacks lie.
 pub fn agreed<T>(mut measure: impl FnMut() -> (i64, T)) -> (i64, T) {
-    let mut last = measure().0;
-    for _ in 0..8 {
+    let mut seen = BTreeSet::new();
+    for _ in 0..TRIES_MAX {
         let (grown, with) = measure();
-        if grown == last {
+        if !seen.insert(grown) {
             return (grown, with);
         }
-        last = grown;
     }
-    panic!("no two starts took the same");
+    panic!("no two of {TRIES_MAX} starts took the same: {seen:?}");
 }
 
 /// Waits until what is alive rests.
