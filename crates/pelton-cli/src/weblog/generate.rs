@@ -21,8 +21,8 @@
 //! # Limits
 //! See [`Settings`]; each is checked, and nothing is rounded or clamped.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 
 use crate::weblog::ranks::{Ranks, TWO_TO_32};
 
