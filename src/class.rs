@@ -59,8 +59,13 @@ pub enum Share {
 }
 
 impl Share {
-    /// The weight of a weighted class.
-    pub(crate) fn weight(self) -> Option<u32> {
+    /// The weight of a weighted class; `None` for a strict one.
+    ///
+    /// ```
+    /// use pelton::class::Share;
+    /// assert_eq!((Share::Weighted(3).weight(), Share::Strict.weight()), (Some(3), None));
+    /// ```
+    pub fn weight(self) -> Option<u32> {
         match self {
             Share::Strict => None,
             Share::Weighted(weight) => Some(weight),
@@ -227,8 +232,14 @@ impl Class {
         !matches!(self.stamp, Stamp::OneIn(n) if !n.is_power_of_two() || !(2..=STAMP_ONE_IN_MAX).contains(&n))
     }
 
-    /// Whether slots of the class carry a stamp.
-    pub(crate) fn is_stamped(&self) -> bool {
+    /// Whether slots of the class carry a stamp, which takes eight bytes of each.
+    ///
+    /// ```
+    /// use pelton::{Class, class::Stamp};
+    /// assert!(Class::strict("orders").is_stamped());
+    /// assert!(!Class::strict("orders").with_stamp(Stamp::Never).is_stamped());
+    /// ```
+    pub fn is_stamped(&self) -> bool {
         self.ttl.is_some() || self.stamp != Stamp::Never
     }
 

@@ -137,8 +137,16 @@ pub(super) struct Collected {
     pub problems: Vec<Problem>,
 }
 
-/// The key that is most like a word.
-pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// Returns the key that is most like a word; `None` if all of them are too different.
+///
+/// # Examples
+/// ```
+/// use pelton::config::nearest;
+/// let known = ["shards", "producers_max"];
+/// assert_eq!(nearest("producer_max", known.into_iter()), Some("producers_max"));
+/// assert_eq!(nearest("quux", known.into_iter()), None);
+/// ```
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Below this two words have little in common but their letters.
     const LIKE: f64 = 0.75;
     // Longer than any key, and comparing takes a time that grows with it.

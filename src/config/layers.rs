@@ -10,7 +10,7 @@ use super::collect::{Base, Candidates, Collected, Part, Sources};
 use super::document;
 use super::origin::{Origin, Origins};
 use super::problem::{Problem, Problems, Rule};
-use super::table::{Rows, Table, classes, owner_of, row_of};
+use super::table::{Rows, Table, classes};
 use crate::engine::{ENGINE, InvalidValue, Kind, Plan, PlanError, Profile, SIZED, Severity, Value};
 use crate::host::Host;
 use std::alloc::Layout;
@@ -23,6 +23,25 @@ pub struct Scope<'a> {
     pub event: Option<Layout>,
     /// The host; without it, rules of the host are left out.
     pub host: Option<&'a Host>,
+}
+
+impl Scope<'_> {
+    /// The layout of the event that a plan's memory is computed with.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::config::Scope;
+    /// use pelton::ring::event_layout;
+    /// use pelton::{Plan, Profile};
+    ///
+    /// let plan = Plan::new(Profile::Dev).with_event_bytes(40);
+    /// assert_eq!(Scope::default().event_of(&plan).size(), 40);
+    /// let known = Scope { event: Some(event_layout::<u64>()), host: None };
+    /// assert_eq!(known.event_of(&plan).size(), 8);
+    /// ```
+    pub fn event_of(&self, plan: &Plan) -> Layout {
+        self.event.unwrap_or_else(|| plan.event_layout())
+    }
 }
 
 /// A configuration: what is in effect, where it came from, and what is wrong with it.
@@ -95,8 +114,7 @@ impl Config {
     /// Checks the plan, with a host also against that.
     pub fn check(&mut self, scope: Scope<'_>) {
         if self.is_toml {
-            let event = scope.event.unwrap_or_else(|| self.plan.event_layout());
-            let mut findings = self.plan.findings(event, scope.host);
+            let mut findings = self.plan.findings(scope.event_of(&self.plan), scope.host);
             findings.retain(|finding| self.is_founded(finding));
             self.add(&findings);
         }
@@ -218,16 +236,14 @@ pub fn layer(sources: &Sources, base: &Base<'_>, tables: &mut [&mut dyn Table]) 
 /// Sets what was written for a table, or for each of a list.
 fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mut Vec<Problem>) {
     let Some(listed) = part.list_spec else {
-        let owner = part.name.as_str();
-        let name = |key: &str| if owner.is_empty() { key.to_string() } else { format!("{owner}: {key}") };
-        return apply((table, 0), &part.items[0].1, name, origins, problems);
+        return apply((table, 0), &part.items[0].1, origins, problems);
     };
     // Far too many are refused by their number; none of them need be read.
     let items = &part.items[..part.items.len().min(4 * listed.most + 1)];
     if !part.is_fixed {
         table.resize(items.len());
     }
-    let Some(row) = row_of(table, "name") else { return };
+    let Some(row) = table.row_of("name") else { return };
     for (at, (title, written)) in items.iter().enumerate() {
         let item = match part.is_fixed {
             true => (0..table.count()).find(|item| table.get(*item, row).word() == title),
@@ -235,9 +251,8 @@ fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mu
         };
         let Some(item) = item else { continue };
         table.set(item, row, title.clone().into());
-        let owner = owner_of(&part.name, title);
-        apply((table, item), written, |key| format!("{owner}: {key}"), origins, problems);
-        if let Some(origin) = origins.of(&format!("{owner}: name")).cloned() {
+        apply((table, item), written, origins, problems);
+        if let Some(origin) = origins.of(&table.setting(item, row)).cloned() {
             // A name that two of them have is told by their number: from 0 in code, from 1 where they stand in a file.
             origins.set(format!("[[{}]] {}: name", part.name, at + 1), origin.clone());
             origins.set(format!("{} {at}: name", part.name), origin);
@@ -249,7 +264,6 @@ fn take(table: &mut dyn Table, part: &Part, origins: &mut Origins, problems: &mu
 fn apply(
     (table, item): (&mut dyn Table, usize),
     written: &Candidates,
-    name: impl Fn(&str) -> String,
     origins: &mut Origins,
     problems: &mut Vec<Problem>,
 ) {
@@ -261,12 +275,12 @@ fn apply(
             match row.kind.read(&text) {
                 Ok(value) => {
                     table.set(item, at, value.clone());
-                    origins.set(name(row.key), candidate.at.clone());
+                    origins.set(table.setting(item, at), candidate.at.clone());
                     written_last.retain(|(other, ..)| *other != at);
                     written_last.push((at, value, candidate.at.clone()));
                 }
                 Err(InvalidValue { expected, suggestion }) => {
-                    let setting = name(row.key);
+                    let setting = table.setting(item, at);
                     // What should be a secret is not told, whatever it is.
                     let text = match row.kind {
                         Kind::Secret => "a value that is not shown".to_string(),
@@ -286,7 +300,7 @@ fn apply(
     for (at, value, origin) in written_last {
         let Some((other, word)) = rows[at].needs.filter(|_| table.get(item, at) != value) else { continue };
         let found = rows.iter().position(|row| row.key == other).map(|at| table.get(item, at).to_string());
-        let setting = name(rows[at].key);
+        let setting = table.setting(item, at);
         let texts = [
             format!("{setting} is {value}"),
             format!("has no use where {other} is '{}'", found.unwrap_or_default()),

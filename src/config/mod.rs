@@ -45,25 +45,12 @@ mod collect;
 mod blocks;
 mod bare;
 mod layers;
-mod explain;
-mod budget;
-mod write;
-mod diff;
-mod answers;
-mod init;
 
-pub use answers::{Answers, QUESTIONS};
-pub use budget::{Memory, MemoryGroup, MemoryTerm, SlotBytes};
-pub use collect::{Base, PREFIX, Sources};
-pub use diff::{Change, DerivedFigure, Diff, Side};
-pub use explain::cost;
-pub use explain::{Explained, explain, find_by_name};
-pub use init::Draft;
+pub use collect::{Base, PREFIX, Sources, nearest};
 pub use layers::{Config, DerivedDefault, Scope, layer, resolve};
 pub use origin::{Origin, Origins};
 pub use problem::{Problem, Problems, Rule};
-pub use table::{Items, ListSpec, NAMED, Rows, Table};
-pub use write::{Notes, write};
+pub use table::{Items, ListSpec, NAMED, Rows, Table, classes};
 
 use crate::engine::Plan;
 use crate::host::{Host, read_text};

@@ -43,24 +43,29 @@ pub trait Table {
     fn get(&self, item: usize, row: usize) -> Value;
     /// Changes a value, to one that the row's kind accepts.
     fn set(&mut self, item: usize, row: usize, value: Value);
-}
-
-/// How the settings of an item are called among all, before their key: `replay`, or `class 'bulk'`.
-pub(super) fn owner(table: &dyn Table, item: usize) -> String {
-    match (table.list_spec(), row_of(table, "name")) {
-        (Some(_), Some(row)) => owner_of(table.name(), table.get(item, row).word()),
-        _ => table.name().to_string(),
+    /// The row of a key.
+    fn row_of(&self, key: &str) -> Option<usize> {
+        self.rows().iter().position(|row| row.key == key)
+    }
+    /// What the settings of an item belong to: `replay`, or `class 'bulk'`; empty for the engine's.
+    fn owner(&self, item: usize) -> String {
+        match (self.list_spec(), self.row_of("name")) {
+            (Some(_), Some(row)) => owner_of(self.name(), self.get(item, row).word()),
+            _ => self.name().to_string(),
+        }
+    }
+    /// The name of a setting among all: `burst_events`, `replay: loop`, `class 'bulk': ttl_us`.
+    fn setting(&self, item: usize, row: usize) -> String {
+        match (self.owner(item).as_str(), self.rows()[row].key) {
+            ("", key) => key.to_string(),
+            (owner, key) => format!("{owner}: {key}"),
+        }
     }
 }
 
-/// The same of an item of a list.
+/// What the settings of an item of a list belong to.
 pub(super) fn owner_of(list: &str, title: &str) -> String {
     format!("{list} '{title}'")
-}
-
-/// The row of a key.
-pub(super) fn row_of(table: &dyn Table, key: &str) -> Option<usize> {
-    table.rows().iter().position(|row| row.key == key)
 }
 
 /// A table of rows, and what they are the settings of: a `T`, or a `&mut T`.
@@ -147,8 +152,19 @@ impl<T: 'static, B: BorrowMut<Vec<T>>> Table for Items<'_, T, B> {
     }
 }
 
-/// The classes of a plan as a list.
-pub(super) fn classes<B: BorrowMut<Vec<Class>>>(of: B) -> Items<'static, Class, B> {
+/// The classes of a plan as a list of tables: `[[class]]`.
+///
+/// # Examples
+/// ```
+/// use pelton::Class;
+/// use pelton::config::{Table, classes};
+///
+/// let classes = classes(vec![Class::strict("bulk")]);
+/// let ttl = classes.row_of("ttl_us").unwrap();
+/// assert_eq!(classes.setting(0, ttl), "class 'bulk': ttl_us");
+/// assert_eq!(classes.get(0, ttl), "none".into());
+/// ```
+pub fn classes<B: BorrowMut<Vec<Class>>>(of: B) -> Items<'static, Class, B> {
     let why = "it decides what comes first and what is lost, so it must be named";
     let spec = ListSpec { named: &NAMED, why, example: "capacity_slots=4096", most: CLASSES_MAX };
     Items { name: "class", rows: CLASS, spec, default: || Class::strict(""), of }

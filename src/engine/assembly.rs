@@ -314,7 +314,7 @@ impl<E: Send + 'static> Core<E> {
         let mut views = Vec::with_capacity(ends.iter().flatten().map(Vec::len).sum());
         views.extend(ends.iter().flatten().flatten().map(LaneView::of));
         // From the last set to the first, so that each is popped off its shard's list.
-        for set in (0..self.plan.sets()).rev() {
+        for set in (0..self.plan.lane_sets()).rev() {
             let lanes: Box<[_]> = ends.iter_mut().flat_map(|sets| sets.pop().unwrap_or_default()).collect();
             match set.checked_sub(self.plan.producers_max) {
                 Some(shard) => self.send(ShardId(shard), Command::Mesh(lanes)),
@@ -385,7 +385,7 @@ impl<E: Send + 'static> Seat<E> {
             }
         };
         let mut region = core.region(id).map_err(|error| memory(error.into()))?;
-        let sets = usize::from(plan.sets());
+        let sets = usize::from(plan.lane_sets());
         let bell = &core.gate.bells[id.index()];
         let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();
         let classes = plan.classes.len();

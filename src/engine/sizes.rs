@@ -2,7 +2,7 @@
 
 use super::assembly::core_bytes;
 use super::plan::Plan;
-use crate::class::{Class, Share};
+use crate::class::{Class, Share, turn_events};
 use crate::event::{ProducerId, ShardId};
 use crate::lane::{lane_bytes, shape_of};
 use crate::latency::Recorder;
@@ -33,10 +33,32 @@ pub const SIZED: [&str; 10] = [
 ];
 
 impl Plan {
-    /// Lane sets: one for each producer, and where there is a mesh, one for each shard.
-    pub(crate) fn sets(&self) -> u16 {
+    /// How many lane sets each shard has: one for each producer, and with a mesh one for each shard. A lane set is a lane
+    /// for each class.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile};
+    /// let plan = Plan::new(Profile::Dev).with_shards(2).with_producers_max(4);
+    /// assert_eq!((plan.lane_sets(), plan.with_mesh(true).lane_sets()), (4, 6));
+    /// ```
+    pub fn lane_sets(&self) -> u16 {
         // Saturates: the footprint can be asked for before the plan is checked.
         self.producers_max.saturating_add(if self.mesh { self.shards } else { 0 })
+    }
+
+    /// Events of one turn of a weighted class: a burst for the class with the smallest weight, more for the others in
+    /// proportion. `None` for a strict class.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_burst(64);
+    /// plan.class(Class::weighted("ticks", 2));
+    /// plan.class(Class::weighted("bulk", 6));
+    /// assert_eq!(plan.turn_events(&plan.classes()[1]), Some(192));
+    /// ```
+    pub fn turn_events(&self, class: &Class) -> Option<u64> {
+        let smallest = self.classes.iter().filter_map(|class| class.share.weight()).min()?;
+        Some(turn_events(self.burst, class.share.weight()?, smallest))
     }
 
     /// The lane set in which a shard is the producer.
@@ -50,9 +72,9 @@ impl Plan {
             let shape = shape_of(class);
             shape.slots_need(event).saturating_add(shape.payload_need())
         };
-        self.classes
-            .iter()
-            .fold(0usize, |sum, class| sum.saturating_add(lane(class).saturating_mul(self.sets().into())))
+        self.classes.iter().fold(0usize, |sum, class| {
+            sum.saturating_add(lane(class).saturating_mul(self.lane_sets().into()))
+        })
     }
 
     /// The memory that an engine of this plan takes, to the byte, for events of type `E`.
@@ -75,8 +97,8 @@ impl Plan {
     pub fn footprint_of(&self, event: Layout) -> Footprint {
         let mut sum = Footprint::default();
         let shards = u64::from(self.shards);
-        let (sets, classes) = (usize::from(self.sets()), self.classes.len());
-        let lanes = shards * u64::from(self.sets());
+        let (sets, classes) = (usize::from(self.lane_sets()), self.classes.len());
+        let lanes = shards * u64::from(self.lane_sets());
         for class in &self.classes {
             let shape = shape_of(class);
             let slot = shape.slot_bytes(event);

@@ -50,6 +50,7 @@ use crate::memory::region::{Builder, REGION_BYTES, region_slack};
 use crate::ring::{self, Shape, ShapeError};
 use crate::sync::{Arc, forks};
 use crate::wait::{Bell, Doorbell, RoomWait};
+use std::alloc::Layout;
 
 /// Bytes of a lane outside its region: its two ends, cursors, ledger, waiting place.
 /// Whatever its events are: it holds pointers to them.
@@ -101,6 +102,21 @@ impl LaneSpec<'_> {
 /// Bytes of the region of a lane of its own.
 fn region_need<E>(shape: &Shape) -> usize {
     shape.slots_need(ring::event_layout::<E>()).saturating_add(shape.payload_need())
+}
+
+/// Bytes of one slot of the lanes of a class, for an event of this layout: its sequence, its key, a stamp and a payload's
+/// descriptor where the class has them, and the event, in whole cache lines.
+///
+/// # Examples
+/// ```
+/// use pelton::{Class, lane::slot_bytes, ring::event_layout};
+/// let class = Class::strict("only");
+/// assert_eq!(slot_bytes(&class, event_layout::<[u64; 5]>()), 64);
+/// assert_eq!(slot_bytes(&class.with_payload_bytes(1_024), event_layout::<[u64; 5]>()), 128);
+/// ```
+#[must_use]
+pub fn slot_bytes(class: &Class, event: Layout) -> usize {
+    shape_of(class).slot_bytes(event)
 }
 
 /// Bytes of memory that [`lane`] takes for a class: slots, payload ring, and what its two ends share. The ends

@@ -96,6 +96,19 @@ impl Footprint {
         sum(self.terms.iter())
     }
 
+    /// The sum of all terms of a class in bytes, its slots and payload rings; 0 if there is no class of this name.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_producers_max(2);
+    /// plan.class(Class::strict("orders").with_capacity(64).with_payload_bytes(4_096));
+    /// assert_eq!(plan.footprint::<u64>().class_bytes("orders"), 2 * (64 * 64 + 4_096));
+    /// ```
+    pub fn class_bytes(&self, class: &str) -> u64 {
+        let prefix = format!("class '{class}': ");
+        sum(self.terms.iter().filter(|term| term.name.starts_with(&prefix)))
+    }
+
     /// The sum of one group in bytes; saturates at `u64::MAX`.
     pub fn group_bytes(&self, group: Group) -> u64 {
         sum(self.terms.iter().filter(|term| term.group == group))

@@ -122,7 +122,6 @@ mod net;
 mod command;
 mod server;
 
-pub use config::draft::{Drafted, answers, draft};
 pub use config::load::{configure, streams, views};
 pub use config::settings::{EVENT, GATEWAY, Options, THREADS_MAX};
 pub use config::stream::{KeyFrom, STREAM, Stream};

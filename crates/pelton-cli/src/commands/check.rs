@@ -7,7 +7,8 @@ use crate::output::page;
 use crate::output::problems;
 use crate::settings::config;
 use crate::settings::config_args::CheckArgs;
-use pelton::config::{Config, Memory, Origin, Problem, Scope};
+use crate::settings::memory::Memory;
+use pelton::config::{Config, Origin, Problem, Scope};
 use pelton::engine::{Against, Severity};
 use serde::Serialize;
 

@@ -4,9 +4,10 @@ use crate::failure::Failure;
 use crate::output::format::{capital, clean, count, shown};
 use crate::output::page::{self, Page, Rows};
 use crate::output::problems;
-use crate::settings::config::{self, Read, borrowed};
+use crate::settings::config::{self, Read, shared};
 use crate::settings::config_args::DiffArgs;
-use pelton::config::{Diff, Origin, Scope, Side};
+use crate::settings::diff::{Diff, Side};
+use pelton::config::{Origin, Scope};
 use pelton::engine::Value;
 use serde::Serialize;
 use std::path::Path;
@@ -24,11 +25,8 @@ struct Root<'a> {
 const DIFFER: u8 = 1;
 
 pub fn run(args: &DiffArgs) -> Result<(), Failure> {
-    let mut before = read(&args.before)?;
-    let mut after = read(&args.after)?;
-    let mut tables = [&mut before, &mut after].map(|read| std::mem::take(&mut read.tables));
-    let [one, two] = &mut tables;
-    let (one, two) = (borrowed(one), borrowed(two));
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let [one, two] = [&before, &after].map(|read| shared(&read.tables));
     let diff = Diff::between((&before.config, &one), (&after.config, &two), Scope::default());
     let names = [before.file_name(), after.file_name()];
     let written = page::print(|page| {

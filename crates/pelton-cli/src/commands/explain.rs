@@ -4,9 +4,13 @@ use crate::failure::Failure;
 use crate::output::format::{bytes, capital, clean, count, many, shown};
 use crate::output::page::{Ink, Page, Rows, WIDTH};
 use crate::output::problems;
-use crate::settings::config::{self, Read, borrowed};
+use crate::settings::config::{self, Read, shared};
 use crate::settings::config_args::ExplainArgs;
-use pelton::config::{Explained, Memory, Notes, Origin, find_by_name, write};
+use crate::settings::explain::{Explained, explain, find_by_name};
+use crate::settings::gateway::price;
+use crate::settings::memory::Memory;
+use crate::settings::write::{Notes, write};
+use pelton::config::Origin;
 use pelton::engine::{Against, CLASS, Severity};
 use serde::Serialize;
 use std::path::Path;
@@ -26,14 +30,14 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
         return Err(problems::refused(&read, problems::CONFIGURATION));
     }
     let mut page = Page::stdout();
-    let mut tables = read.take_tables_said();
-    let tables = borrowed(&mut tables);
-    let mut all = read.config.explain(&tables, read.scope());
-    read.gateway.iter().for_each(|options| options.price(&mut all));
+    let tables = read.take_tables_said();
+    let tables = shared(&tables);
+    let mut all = explain(read.config.plan(), read.config.origins(), &tables, read.scope());
+    read.gateway.iter().for_each(|options| price(options, &mut all));
     let memory = Memory::of(read.config.plan(), read.scope());
     // Of tables that the file does not have each setting stands as it would be at first.
     let mut unsaid = key.map_or(Vec::new(), |_| read.explain_unsaid());
-    read.gateway.iter().for_each(|options| options.price(&mut unsaid));
+    read.gateway.iter().for_each(|options| price(options, &mut unsaid));
     let chosen = match key {
         None => all.iter().collect(),
         Some(key) => match (find_by_name(&all, key), find_by_name(&unsaid, key)) {

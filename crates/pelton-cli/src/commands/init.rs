@@ -4,12 +4,12 @@ use crate::failure::Failure;
 use crate::output::files;
 use crate::output::format::clean;
 use crate::output::page::{self, Page, WIDTH};
+use crate::settings::answers::{Answers, QUESTIONS};
 use crate::settings::config_args::InitArgs;
-use pelton::config::{Answers, QUESTIONS};
+use crate::settings::gateway;
 use pelton::engine::{PlanError, PlanErrors, RawValue, Setting};
 use pelton::host::Host;
 use pelton::words::{printable, wrap};
-use pelton_gateway as gateway;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// How often a question is asked again before somebody who answers it like this is left alone.

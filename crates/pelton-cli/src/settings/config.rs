@@ -3,16 +3,17 @@
 
 use crate::failure::Failure;
 use crate::output::page::{columns, hanging};
+use crate::settings::explain::{Explained, explain};
+use crate::settings::gateway::tables as of_gateway;
 use crate::weblog::feed::Entry;
 use crate::weblog::{Options, REPLAY, ReplayError, configure};
 use pelton::config::{
-    Base, Config, Explained, Origin, Origins, Problem, Problems, Rows, Rule, Scope, Sources, Table, explain,
-    resolve,
+    Base, Config, Origin, Origins, Problem, Problems, Rows, Rule, Scope, Sources, Table, resolve,
 };
 use pelton::engine::{Plan, PlanError, Profile, Severity, Value};
 use pelton::host::Host;
 use pelton::words::printable;
-use pelton_gateway::{self as gateway, GATEWAY};
+use pelton_gateway as gateway;
 use std::alloc::Layout;
 use std::io::{Write, stderr};
 use std::path::Path;
@@ -133,8 +134,9 @@ impl Told {
     /// What the engine's settings come to that are words for something else: the CPUs that are chosen, the memory there is.
     pub fn words(&self) -> Vec<String> {
         let scope = Scope { event: Some(self.event), host: Some(&self.host) };
-        let engine = self.config.explain(&[], scope).into_iter().filter(|row| row.setting == row.info.key);
-        let words = engine.filter(|row| matches!(row.value, Value::Word(_)));
+        let all = explain(self.plan(), self.origins(), &[], scope);
+        let words =
+            all.into_iter().filter(|row| row.owner() == ("", None) && matches!(row.value, Value::Word(_)));
         words.filter_map(|row| Some(format!("{}: {}", row.info.key, row.comes_to?))).collect()
     }
 
@@ -211,13 +213,6 @@ fn of_replay(options: Options) -> Vec<Box<dyn Table>> {
     vec![Box::new(Rows { name: "replay", rows: REPLAY, of: options })]
 }
 
-/// The tables of a gateway.
-fn of_gateway(mut options: gateway::Options) -> Vec<Box<dyn Table>> {
-    let streams = gateway::streams(std::mem::take(&mut options.streams));
-    let views = gateway::views(std::mem::take(&mut options.views));
-    vec![Box::new(Rows { name: "gateway", rows: GATEWAY, of: options }), Box::new(streams), Box::new(views)]
-}
-
 /// The tables of all commands but one, as they are at first.
 pub fn others(but: &str) -> Vec<Box<dyn Table>> {
     let mut all = of_replay(Options::default());
@@ -249,7 +244,7 @@ impl Read {
                 table.resize(1);
             }
             let name = table.name().to_string();
-            let all = explain(self.config.plan(), &Origins::default(), &[&mut **table], Scope::default());
+            let all = explain(self.config.plan(), &Origins::default(), &[&**table], Scope::default());
             // An item that is not there has no name.
             let of_table = all.into_iter().filter(|row| row.setting.starts_with(&name));
             told.extend(
@@ -273,6 +268,11 @@ impl Read {
     pub fn scope(&self) -> Scope<'_> {
         Scope { event: self.event, host: self.host.as_ref() }
     }
+}
+
+/// Tables to be looked at.
+pub fn shared(tables: &[Box<dyn Table>]) -> Vec<&dyn Table> {
+    tables.iter().map(|table| &**table).collect()
 }
 
 /// Reads a file, the environment and options, in this order. Without a file the profile is `dev`.

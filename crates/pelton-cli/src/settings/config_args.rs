@@ -2,9 +2,9 @@
 //!
 //! Options that stand for settings or for answers are made of the library's tables, one for each row.
 
+use crate::settings::answers::{Answers, QUESTIONS};
 use crate::settings::table_args::{Group, SettingArgs, Takes};
 use clap::Args;
-use pelton::config::{Answers, QUESTIONS};
 use pelton::engine::ENGINE;
 use pelton_gateway::{GATEWAY, STREAM};
 use pelton_views::VIEW;

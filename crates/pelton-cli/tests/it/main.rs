@@ -7,6 +7,8 @@ mod configured;
 mod doctor;
 mod documents;
 mod front;
+mod gateways;
+mod plans;
 mod replay;
 mod run;
 mod sealed;

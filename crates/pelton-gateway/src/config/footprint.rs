@@ -19,16 +19,12 @@
 //! - what the thread that reads views takes while it reads one: 32 bytes for each row of each pane that a window is made of,
 //!   40 for each value of a top, the lines of the reading, and the answers that are on their way (equal ones once). Where it
 //!   does not fit, the question is answered with an error.
-//!
-//! # What a setting costs
-//! As for an engine: the difference to the least value that the setting can have ([`Options::price`]).
 
-use crate::config::settings::{EVENT, GATEWAY, Options};
+use crate::config::settings::Options;
 use crate::feed::tap::bytes_of_shard;
 use crate::net::connection::Connection;
-use pelton::config::{Explained, cost};
-use pelton::engine::{CLASS, ENGINE, Plan, Setting, Value};
-use pelton_views::{Tally, VIEW};
+use pelton::engine::Plan;
+use pelton_views::Tally;
 
 /// What the taps are called in the footprint.
 const TAPS: &str = "taps: events for subscribers";
@@ -66,56 +62,5 @@ impl Options {
             plan = plan.reserve_each(format!("view '{}': all shards together", view.name), 1, all);
         }
         plan.reserve_each(THREADS, self.threads.into(), bytes_of_thread(self))
-    }
-
-    /// Puts the costs of settings into what was explained of these options: a gateway reserves memory for its threads, taps
-    /// and views, which follows from its own settings, and from some of the engine's and of the classes too.
-    pub fn price(&self, all: &mut [Explained]) {
-        for told in all {
-            let owner = told.setting.strip_suffix(told.info.key).unwrap_or_default().trim_end_matches(": ");
-            let cost = match owner.split_once(" '") {
-                None if owner.is_empty() => {
-                    self.cost_of(ENGINE, told.info.key, |options| Some(&mut options.plan))
-                }
-                None if owner == "gateway" => self.cost_of(GATEWAY, told.info.key, |options| Some(options)),
-                Some(("class", name)) => self.cost_of(CLASS, told.info.key, |options| {
-                    let mut classes = options.plan.classes_mut().iter_mut();
-                    classes.find(|class| name.strip_suffix('\'') == Some(class.name()))
-                }),
-                Some(("view", name)) => self.cost_of(VIEW, told.info.key, |options| {
-                    options.views.iter_mut().find(|view| name.strip_suffix('\'') == Some(&view.name))
-                }),
-                _ => continue,
-            };
-            told.cost_bytes = cost.unwrap_or(told.cost_bytes);
-        }
-    }
-
-    fn cost_of<T>(
-        &self,
-        rows: &[Setting<T>],
-        key: &str,
-        find: impl Fn(&mut Options) -> Option<&mut T>,
-    ) -> Option<u64> {
-        let row = rows.iter().find(|row| row.info.key == key)?;
-        let now = row.get(find(&mut self.clone())?);
-        let total = |value: Option<Value>| {
-            let mut options = self.clone();
-            if let Some(value) = value {
-                row.set(find(&mut options)?, value);
-                // A pane of a millisecond would make more panes than there can be.
-                if options
-                    .views
-                    .iter()
-                    .zip(&self.views)
-                    .any(|(new, old)| new != old && !new.findings().is_empty())
-                {
-                    return None;
-                }
-            }
-            let plan = options.reserve(options.plan.clone());
-            Some(plan.footprint_of(EVENT).total_bytes())
-        };
-        Some(cost(row.info.kind, &now, total))
     }
 }

@@ -1,6 +1,5 @@
-//! Settings: options, their table, checks, what they cost, files.
+//! Settings: options, their table, checks, memory, files.
 
-pub(crate) mod draft;
 pub(crate) mod footprint;
 pub(crate) mod lint;
 pub(crate) mod load;

@@ -1,11 +1,10 @@
 //! The footprint of a plan, term by term, and what a slot is made of.
 
-use super::explain::event_of;
-use super::layers::Scope;
-use crate::class::Class;
-use crate::engine::Plan;
-use crate::lane::shape_of;
-use crate::memory::footprint::{Group, Term};
+use pelton::Class;
+use pelton::config::Scope;
+use pelton::engine::Plan;
+use pelton::lane::slot_bytes;
+use pelton::memory::footprint::{Group, Term};
 use serde::Serialize;
 use std::alloc::Layout;
 
@@ -48,7 +47,7 @@ pub struct SlotBytes {
 /// Terms that belong together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemoryGroup {
-    /// What they belong to, as [`Group::name`](crate::memory::footprint::Group::name) has it.
+    /// What they belong to, as [`Group::name`] has it.
     pub name: &'static str,
     /// The terms.
     pub terms: Vec<MemoryTerm>,
@@ -72,7 +71,7 @@ pub struct MemoryTerm {
 impl Memory {
     /// The footprint of a plan.
     pub fn of(plan: &Plan, scope: Scope<'_>) -> Self {
-        let event = event_of(plan, scope);
+        let event = scope.event_of(plan);
         let footprint = plan.footprint_of(event);
         let group = |group: Group| {
             let terms = footprint.terms.iter().filter(|term| term.group == group);
@@ -82,19 +81,11 @@ impl Memory {
         };
         Memory {
             event_bytes: event.size() as u64,
-            event_is_known: scope.event.is_some() || plan.event_bytes.is_some(),
+            event_is_known: scope.event.is_some() || plan.event_bytes().is_some(),
             slots: plan.classes().iter().map(|class| SlotBytes::of(class, event)).collect(),
             total_bytes: footprint.total_bytes(),
             groups: Group::ALL.into_iter().filter_map(group).collect(),
         }
-    }
-
-    /// The bytes of all terms of a class; 0 where there is no such class.
-    pub fn class_bytes(&self, class: &str) -> u64 {
-        let prefix = format!("class '{class}': ");
-        let terms = self.groups.iter().flat_map(|group| &group.terms);
-        let own = terms.filter(|term| term.name.starts_with(&prefix));
-        own.fold(0, |sum, term| sum.saturating_add(term.bytes))
     }
 }
 
@@ -108,10 +99,9 @@ impl MemoryTerm {
 impl SlotBytes {
     fn of(class: &Class, event: Layout) -> Self {
         const WORD: u64 = 8;
-        let shape = shape_of(class);
-        let (stamp_bytes, payload_bytes) =
-            (if shape.stamped { WORD } else { 0 }, if shape.payload_bytes > 0 { WORD } else { 0 });
-        let (event_bytes, slot_bytes) = (event.size() as u64, shape.slot_bytes(event) as u64);
+        let word_if = |there| if there { WORD } else { 0 };
+        let (stamp_bytes, payload_bytes) = (word_if(class.is_stamped()), word_if(class.payload_bytes() > 0));
+        let (event_bytes, slot_bytes) = (event.size() as u64, slot_bytes(class, event) as u64);
         let fields = WORD + WORD + stamp_bytes + payload_bytes + event_bytes;
         SlotBytes {
             class: class.name().into(),

@@ -4,13 +4,13 @@
 //! Settings are compared by what they come to: a default that is written out is no difference, nor is `"half"` beside the
 //! half in bytes, nor are weights of the same ratio. Classes are the same where their names are.
 
-use super::budget::Memory;
-use super::explain::{Explained, worst_wait};
-use super::layers::{Config, Scope};
-use super::origin::Origin;
-use super::table::{Table, classes, owner};
-use crate::class::{Class, Share};
-use crate::engine::{Plan, Value};
+use crate::settings::explain::{Explained, explain, worst_wait_ns};
+use crate::settings::serialized;
+use pelton::Class;
+use pelton::class::Share;
+use pelton::config::{Config, Origin, Scope, Table, classes};
+use pelton::engine::{Plan, Value};
+use pelton::lane::slot_bytes;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -45,8 +45,10 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Side {
     /// The value.
+    #[serde(serialize_with = "serialized::value")]
     pub value: Value,
     /// Where it came from.
+    #[serde(serialize_with = "serialized::origin")]
     pub origin: Origin,
 }
 
@@ -58,21 +60,25 @@ pub struct DerivedFigure {
     /// Its unit; empty where it has none.
     pub unit: &'static str,
     /// In the first; `"none"` where there is none.
+    #[serde(serialize_with = "serialized::value")]
     pub before: Value,
     /// In the second.
+    #[serde(serialize_with = "serialized::value")]
     pub after: Value,
 }
 
 impl Diff {
     /// What differs between two configurations, each with its tables.
     pub fn between(
-        before: (&Config, &[&mut dyn Table]),
-        after: (&Config, &[&mut dyn Table]),
+        before: (&Config, &[&dyn Table]),
+        after: (&Config, &[&dyn Table]),
         scope: Scope<'_>,
     ) -> Self {
         let plans = [before.0.plan(), after.0.plan()];
-        let rows = [before.0.explain(before.1, scope), after.0.explain(after.1, scope)];
-        let [(items, first_of_before), (others, first_of_after)] = [items(&before), items(&after)];
+        let rows =
+            [before, after].map(|(config, tables)| explain(config.plan(), config.origins(), tables, scope));
+        let [(items, first_of_before), (others, first_of_after)] =
+            [items(plans[0], before.1), items(plans[1], after.1)];
         let only = |of: &[String], other: &[String]| {
             of.iter().filter(|item| !other.contains(item)).cloned().collect::<Vec<_>>()
         };
@@ -110,18 +116,16 @@ impl Diff {
 }
 
 /// The items of all lists, and the names of those of their settings that are as every such item has them at first.
-fn items((config, tables): &(&Config, &[&mut dyn Table])) -> (Vec<String>, BTreeSet<String>) {
-    let classes = classes(config.plan().classes.clone());
-    let lists =
-        std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
+fn items(plan: &Plan, tables: &[&dyn Table]) -> (Vec<String>, BTreeSet<String>) {
+    let classes = classes(plan.classes().to_vec());
+    let lists = [&classes as &dyn Table].into_iter().chain(tables.iter().copied());
     let (mut items, mut defaults) = (Vec::new(), BTreeSet::new());
     for list in lists.filter(|table| table.list_spec().is_some()) {
         for item in 0..list.count() {
-            let owner = owner(list, item);
             let first = |row: &usize| list.default_value(*row) == Some(list.get(item, *row));
-            let rows = list.rows();
-            defaults.extend((0..rows.len()).filter(first).map(|row| format!("{owner}: {}", rows[row].key)));
-            items.push(owner);
+            let rows = 0..list.rows().len();
+            defaults.extend(rows.filter(first).map(|row| list.setting(item, row)));
+            items.push(list.owner(item));
         }
     }
     (items, defaults)
@@ -133,19 +137,16 @@ fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {
 
 /// What a value comes to: equal where two plans do the same.
 fn effect(row: &Explained, plan: &Plan) -> Value {
-    let class = || {
-        plan.classes().iter().find(|class| {
-            row.setting.strip_suffix(row.info.key) == Some(&format!("class '{}': ", class.name()))
-        })
+    let class = || match row.owner() {
+        ("class", Some(name)) => plan.classes().iter().find(|class| class.name() == name),
+        _ => None,
     };
     match row.info.key {
-        "payload_max_bytes" => class()
-            .map_or(row.value.clone(), |class| class.payload_max.unwrap_or(class.payload_bytes / 2).into()),
+        "payload_max_bytes" => class().map_or(row.value.clone(), |class| {
+            class.payload_max().unwrap_or(class.payload_bytes() / 2).into()
+        }),
         "weight" => {
-            let weights = plan.classes().iter().filter_map(|class| match class.share {
-                Share::Strict => None,
-                Share::Weighted(weight) => Some(weight),
-            });
+            let weights = plan.classes().iter().filter_map(|class| class.share().weight());
             let (own, smallest) = (row.value.number::<u32>(), weights.min().unwrap_or(1).max(1));
             own.map_or("none".into(), |own| {
                 let common = gcd(own, smallest).max(1);
@@ -163,12 +164,12 @@ fn gcd(a: u32, b: u32) -> u32 {
 /// The classes in the order in which they are served.
 fn order(plan: &Plan) -> Value {
     let (strict, weighted): (Vec<_>, Vec<_>) =
-        plan.classes().iter().partition(|class| class.share == Share::Strict);
+        plan.classes().iter().partition(|class| class.share() == Share::Strict);
     strict.into_iter().chain(weighted).map(Class::name).collect::<Vec<_>>().join(", ").into()
 }
 
 fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<DerivedFigure> {
-    let memory = plans.map(|plan| Memory::of(plan, scope));
+    let footprints = plans.map(|plan| plan.footprint_of(scope.event_of(plan)));
     let none = || Value::from("none");
     let mut all = Vec::new();
     let mut tell = |what: String, unit, [before, after]: [Value; 2]| {
@@ -177,22 +178,22 @@ fn follows(plans: [&Plan; 2], scope: Scope<'_>) -> Vec<DerivedFigure> {
         }
     };
     tell("classes in the order in which they are served".into(), "", plans.map(order));
-    let wait = plans.map(|plan| u64::try_from(worst_wait(plan).as_nanos()).unwrap_or(u64::MAX).into());
+    let wait = plans.map(|plan| worst_wait_ns(plan).into());
     tell("longest wait of a strict class for a burst of another".into(), "ns", wait);
-    tell("footprint".into(), "bytes", [0, 1].map(|at| memory[at].total_bytes.into()));
+    tell("footprint".into(), "bytes", [0, 1].map(|at| footprints[at].total_bytes().into()));
     let classes: BTreeSet<&str> =
-        memory.iter().flat_map(|memory| &memory.slots).map(|slot| slot.class.as_str()).collect();
+        plans.iter().flat_map(|plan| plan.classes()).map(|class| class.name()).collect();
     for class in classes {
-        let part = |memory: &Memory| match memory.class_bytes(class) {
+        let part = |at: usize| match footprints[at].class_bytes(class) {
             0 => none(),
             bytes => bytes.into(),
         };
-        tell(format!("footprint of class '{class}'"), "bytes", [part(&memory[0]), part(&memory[1])]);
-        let slot = |memory: &Memory| {
-            let slot = memory.slots.iter().find(|slot| slot.class == class);
-            slot.map_or_else(none, |slot| slot.slot_bytes.into())
+        tell(format!("footprint of class '{class}'"), "bytes", [0, 1].map(part));
+        let slot = |plan: &Plan| {
+            let class = plan.classes().iter().find(|own| own.name() == class);
+            class.map_or_else(none, |class| slot_bytes(class, scope.event_of(plan)).into())
         };
-        tell(format!("slot of class '{class}'"), "bytes", [slot(&memory[0]), slot(&memory[1])]);
+        tell(format!("slot of class '{class}'"), "bytes", plans.map(slot));
     }
     all
 }

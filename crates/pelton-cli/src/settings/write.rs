@@ -1,11 +1,11 @@
 //! A plan as a file: complete, with what each setting is and trades beside it.
 //!
 //! # Limits
-//! What code alone can set ([`CODE_ONLY`](crate::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
+//! What code alone can set ([`CODE_ONLY`](pelton::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
 
-use super::table::{Table, classes, owner};
-use crate::engine::{ENGINE, Plan, SettingInfo, Value};
-use crate::words::wrap;
+use pelton::config::{Table, classes};
+use pelton::engine::{ENGINE, Plan, SettingInfo, Value};
+use pelton::words::wrap;
 use std::collections::BTreeMap;
 
 /// Columns of a comment.
@@ -26,7 +26,7 @@ const HEADINGS: [(&str, &str); 6] = [
 pub type Notes = BTreeMap<String, String>;
 
 /// Writes a plan, and a program's own tables, as a file that reads back as the same.
-pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
+pub fn write(plan: &Plan, tables: &[&dyn Table], notes: &Notes) -> String {
     let mut page = Page::default();
     page.comment(&format!(
         "A configuration of Pelton {}. Beside each setting: what it is, what it may be, and what more or less of it buys \
@@ -40,27 +40,21 @@ pub fn write(plan: &Plan, tables: &[&mut dyn Table], notes: &Notes) -> String {
         if let Some((_, heading)) = HEADINGS.iter().find(|(key, _)| *key == row.info.key) {
             page.heading(heading);
         }
-        page.setting(&row.info, &row.get(plan), notes.get(row.info.key));
+        page.setting(&row.info, &row.get(plan), notes.get(row.info.key), true);
     }
-    let classes = classes(plan.classes.clone());
+    let classes = classes(plan.classes().to_vec());
     if classes.count() > 0 {
         page.heading("Classes: strict ones come first, in this order");
     }
-    let all =
-        std::iter::once(&classes as &dyn Table).chain(tables.iter().map(|table| &**table as &dyn Table));
-    for table in all {
-        let is_list = table.list_spec().is_some();
+    for table in [&classes as &dyn Table].into_iter().chain(tables.iter().copied()) {
+        let name = table.name();
+        let head = if table.list_spec().is_some() { format!("[[{name}]]") } else { format!("[{name}]") };
         for item in 0..table.count() {
-            let owner = owner(table, item);
-            page.table(&if is_list {
-                format!("[[{}]]", table.name())
-            } else {
-                format!("[{}]", table.name())
-            });
+            page.table(&head);
             for (at, row) in table.rows().into_iter().enumerate() {
-                let note = notes.get(&format!("{owner}: {}", row.key));
+                let note = notes.get(&table.setting(item, at));
                 // What a setting is, is said once.
-                page.setting_of(row, &table.get(item, at), note, item == 0);
+                page.setting(row, &table.get(item, at), note, item == 0);
             }
         }
     }
@@ -92,11 +86,7 @@ impl Page {
         }
     }
 
-    fn setting(&mut self, row: &SettingInfo, value: &Value, note: Option<&String>) {
-        self.setting_of(row, value, note, true);
-    }
-
-    fn setting_of(&mut self, row: &SettingInfo, value: &Value, note: Option<&String>, wordy: bool) {
+    fn setting(&mut self, row: &SettingInfo, value: &Value, note: Option<&String>, wordy: bool) {
         if wordy || note.is_some() {
             self.0.push('\n');
         }
@@ -121,7 +111,7 @@ impl Page {
     }
 }
 
-#[cfg(all(test, not(pelton_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -12,12 +12,12 @@
 //! Then capacities are halved, the largest first, until the footprint keeps to the limit; what that gives up is said. The
 //! plan is asked its own rules at last: what is drafted passes them, or nothing is.
 
-use super::answers::{Answers, QUESTIONS};
-use super::write::{Notes, write};
-use crate::class::{CAPACITY_MAX, CLASSES_MAX, Class, Overflow, PAYLOAD_BYTES_MAX};
-use crate::engine::{Kind, Plan, PlanError, PlanErrors, Profile, RawValue, Severity};
-use crate::host::Host;
-use crate::words::{bytes, count, many, nanos};
+use crate::settings::answers::{Answers, QUESTIONS};
+use crate::settings::write::{Notes, write};
+use pelton::class::{CAPACITY_MAX, CLASSES_MAX, Class, PAYLOAD_BYTES_MAX};
+use pelton::engine::{Kind, Plan, PlanError, PlanErrors, Profile, RawValue, Severity};
+use pelton::host::Host;
+use pelton::words::{bytes, count, many, nanos};
 
 /// Below this a shard that sleeps wakes up too late.
 const SPIN_BELOW_US: u64 = 100;
@@ -88,14 +88,17 @@ impl Answers {
         let plan = base(Plan::new(profile)).with_shards(shards).with_producers_max(self.producers);
         let mut plan = plan.with_event_bytes(self.event_bytes);
         plan = plan.with_handling(std::time::Duration::from_nanos(self.handling_ns));
-        plan.cpus = self.cpus.clone();
-        plan.memory_max = self.memory_max;
-        plan.burst = self.burst_for(plan.burst, classes.len(), &mut notes)?;
+        if let Some(cpus) = &self.cpus {
+            plan = plan.with_cpus(cpus.as_slice());
+        }
+        if let Some(bytes) = self.memory_max {
+            plan = plan.with_memory_max(bytes);
+        }
+        let burst = self.burst_for(plan.burst(), classes.len(), &mut notes)?;
+        plan = plan.with_burst(burst);
         for asked in &classes {
-            let mut class = asked.class.clone();
-            class.capacity = self.capacity_for(asked, shards, &mut notes)?;
-            self.size_payloads(&mut class, &mut notes);
-            plan.class(class);
+            let capacity = self.capacity_for(asked, shards, &mut notes)?;
+            plan.class(self.sized(asked.class.clone(), capacity, &mut notes));
         }
         self.fit(&mut plan, &classes, (host, reserve), &mut notes)?;
         let plan = reserve(plan);
@@ -122,16 +125,16 @@ impl Answers {
                 [name, share, overflow, rate] => (name, share, overflow, Some(rate)),
                 _ => return Err(bad()),
             };
-            let mut class =
+            let class =
                 match share.split_once('=').map_or((share, Some(1)), |(share, n)| (share, n.parse().ok())) {
                     ("strict", _) if share == "strict" => Class::strict(name),
                     ("weighted", Some(weight)) => Class::weighted(name, weight),
                     _ => return Err(bad()),
                 };
-            class.overflow = match overflow {
-                "block" => Overflow::Block { limit: None },
-                "reject" => Overflow::Reject,
-                "drop_newest" => Overflow::DropNewest,
+            let class = match overflow {
+                "block" => class.block(),
+                "reject" => class.reject(),
+                "drop_newest" => class.drop_newest(),
                 _ => return Err(bad()),
             };
             let rate = match rate {
@@ -293,18 +296,19 @@ impl Answers {
         Ok(slots as u32)
     }
 
-    fn size_payloads(&self, class: &mut Class, notes: &mut Notes) {
+    /// A class of so many slots, with a payload ring for them.
+    fn sized(&self, class: Class, capacity: u32, notes: &mut Notes) -> Class {
+        let class = class.with_capacity(capacity);
         if self.payload_bytes == 0 {
-            return;
+            return class;
         }
         let usual = u64::from(self.payload_usual_bytes.unwrap_or(self.payload_bytes / 2).max(1));
-        let (two, lane) = (2 * u64::from(self.payload_bytes), u64::from(class.capacity) * usual);
+        let (two, lane) = (2 * u64::from(self.payload_bytes), u64::from(capacity) * usual);
         let ring = two.max(lane).max(64).next_power_of_two().min(PAYLOAD_BYTES_MAX.into());
-        (class.payload_bytes, class.payload_max) = (ring as u32, Some(self.payload_bytes));
         let note = format!(
             "the larger of 2 x {} and {} x {} = {}, rounded up to {}{}",
             many(self.payload_bytes.into(), "byte"),
-            many(class.capacity.into(), "slot"),
+            many(capacity.into(), "slot"),
             many(usual, "byte"),
             count(lane),
             bytes(ring),
@@ -315,6 +319,7 @@ impl Answers {
             format!("class '{}': payload_max_bytes", class.name()),
             "the largest payload, as told".into(),
         );
+        class.with_payload_bytes(ring as u32).with_payload_max(self.payload_bytes)
     }
 
     /// Halves capacities until the plan keeps to its limit.
@@ -332,33 +337,30 @@ impl Answers {
         let wanted = total(plan);
         let mut halved = vec![false; classes.len()];
         while total(plan) > limit {
-            let bytes_of = |class: &Class| {
-                let shape = crate::lane::shape_of(class);
-                shape.slots_need(event) + shape.payload_need()
-            };
-            let can = |class: &Class| u64::from(class.capacity) > SLOTS_MIN;
-            let largest = (0..classes.len()).filter(|at| can(&plan.classes[*at]));
-            let Some(at) = largest.max_by_key(|at| bytes_of(&plan.classes[*at])) else {
+            let footprint = plan.footprint_of(event);
+            let can = |at: &usize| u64::from(plan.classes()[*at].capacity()) > SLOTS_MIN;
+            let largest = (0..classes.len()).filter(can);
+            let Some(at) = largest.max_by_key(|at| footprint.class_bytes(plan.classes()[*at].name())) else {
                 let need = total(plan);
                 let limit = format!("at least {need}, as lanes of {SLOTS_MIN} slots take");
                 let told =
                     self.memory_max.map_or("what this process may take".into(), |bytes| bytes.to_string());
                 return Err(PlanErrors(vec![PlanError::new("memory_max_bytes", told, limit, need)]));
             };
-            plan.classes[at].capacity /= 2;
-            self.size_payloads(&mut plan.classes[at], notes);
+            let class = &mut plan.classes_mut()[at];
+            *class = self.sized(class.clone(), class.capacity() / 2, notes);
             halved[at] = true;
         }
         for (at, asked) in classes.iter().enumerate().filter(|(at, _)| halved[*at]) {
-            let (class, rate) = (&plan.classes[at], asked.rate.unwrap_or(self.rate));
-            let lanes = u64::from(self.producers) * u64::from(plan.shards);
-            let holds_us = u128::from(class.capacity) * u128::from(lanes) * 1_000_000 / u128::from(rate);
+            let (class, rate) = (&plan.classes()[at], asked.rate.unwrap_or(self.rate));
+            let lanes = u64::from(self.producers) * u64::from(plan.shards());
+            let holds_us = u128::from(class.capacity()) * u128::from(lanes) * 1_000_000 / u128::from(rate);
             let note = notes.entry(format!("class '{}': capacity_slots", class.name())).or_default();
             *note += &format!(
                 ". Given up: all lanes together would take {}, more than {}; with {} a stall of {} is ridden out",
                 bytes(wanted),
                 bytes(limit),
-                many(class.capacity.into(), "slot"),
+                many(class.capacity().into(), "slot"),
                 nanos(u64::try_from(holds_us).unwrap_or(u64::MAX).saturating_mul(1_000))
             );
         }

@@ -1,11 +1,15 @@
-//! A configuration of a gateway from a few answers: the engine's draft, `[gateway]`, and a stream for each class.
+//! What is special about a gateway: its tables, its draft from a few answers (the engine's, `[gateway]`, and a stream for
+//! each class), and the costs of its settings.
 
-use crate::config::load::{streams, views};
-use crate::config::settings::{EVENT, GATEWAY, Options};
-use crate::config::stream::Stream;
-use pelton::config::{Answers, Notes, Rows, Table, write};
-use pelton::engine::{Plan, PlanError, PlanErrors, Severity};
+use crate::settings::answers::Answers;
+use crate::settings::cost::cost_of;
+use crate::settings::explain::Explained;
+use crate::settings::write::{Notes, write};
+use pelton::config::{Rows, Table};
+use pelton::engine::{CLASS, ENGINE, Plan, PlanError, PlanErrors, Setting, Severity};
 use pelton::host::Host;
+use pelton_gateway::{EVENT, GATEWAY, Options, Stream, streams, views};
+use pelton_views::VIEW;
 
 /// What stands below the streams: a view, for whoever takes the marks away.
 const EXAMPLE: &str = r#"
@@ -81,13 +85,58 @@ impl Drafted {
     /// The options as a file, with the arithmetic in its comments.
     #[must_use]
     pub fn write(&self) -> String {
-        let mut options = self.options.clone();
-        let mut streams = streams(std::mem::take(&mut options.streams));
-        let mut views = views(std::mem::take(&mut options.views));
-        let plan = options.plan.clone();
-        let mut gateway = Rows { name: "gateway", rows: GATEWAY, of: options };
-        let tables: &[&mut dyn Table] = &[&mut gateway, &mut streams, &mut views];
+        let tables = tables(self.options.clone());
+        let tables: Vec<&dyn Table> = tables.iter().map(|table| &**table).collect();
         let first = self.options.streams.first().map_or("", |stream| stream.name.as_str());
-        write(&plan, tables, &self.notes) + &EXAMPLE.replace("STREAM", &first.escape_debug().to_string())
+        write(&self.options.plan, &tables, &self.notes)
+            + &EXAMPLE.replace("STREAM", &first.escape_debug().to_string())
     }
+}
+
+/// The tables of a gateway: `[gateway]`, each `[[stream]]` and each `[[view]]`.
+#[must_use]
+pub fn tables(mut options: Options) -> [Box<dyn Table>; 3] {
+    let streams = streams(std::mem::take(&mut options.streams));
+    let views = views(std::mem::take(&mut options.views));
+    let gateway = Rows { name: "gateway", rows: GATEWAY, of: options };
+    [Box::new(gateway), Box::new(streams), Box::new(views)]
+}
+
+/// Puts the costs of settings into what was explained of a gateway: it reserves memory for its threads, taps and views,
+/// which follows from its own settings, and from some of the engine's and of the classes too.
+pub fn price(options: &Options, all: &mut [Explained]) {
+    // A pane of a millisecond would make more panes than there can be.
+    let footprint = |new: &Options| {
+        let mut views = new.views.iter().zip(&options.views);
+        let is_sound = views.all(|(new, old)| new == old || new.findings().is_empty());
+        is_sound.then(|| new.reserve(new.plan.clone()).footprint_of(EVENT).total_bytes())
+    };
+    for told in all {
+        let key = told.info.key;
+        let cost = match told.owner() {
+            ("", None) => {
+                row(ENGINE, key).and_then(|row| cost_of(row, options, |all| Some(&mut all.plan), footprint))
+            }
+            ("gateway", None) => {
+                row(GATEWAY, key).and_then(|row| cost_of(row, options, |all| Some(all), footprint))
+            }
+            ("class", Some(name)) => row(CLASS, key).and_then(|row| {
+                cost_of(
+                    row,
+                    options,
+                    |all| all.plan.classes_mut().iter_mut().find(|class| class.name() == name),
+                    footprint,
+                )
+            }),
+            ("view", Some(name)) => row(VIEW, key).and_then(|row| {
+                cost_of(row, options, |all| all.views.iter_mut().find(|view| view.name == name), footprint)
+            }),
+            _ => None,
+        };
+        told.cost_bytes = cost.unwrap_or(told.cost_bytes);
+    }
+}
+
+fn row<T>(rows: &'static [Setting<T>], key: &str) -> Option<&'static Setting<T>> {
+    rows.iter().find(|row| row.info.key == key)
 }

@@ -1,8 +1,8 @@
 //! The few questions that decide a configuration.
 
-use crate::class::PAYLOAD_BYTES_MAX;
-use crate::engine::settings::schema::settings;
-use crate::engine::{Kind, Profile};
+use pelton::class::PAYLOAD_BYTES_MAX;
+use pelton::engine::{Kind, Profile};
+use pelton::settings;
 
 /// The word for what is left to the formulas.
 const DERIVED: &str = "derived";

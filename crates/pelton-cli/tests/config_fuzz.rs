@@ -4,9 +4,11 @@
 //! numbers that are nasty to somebody. `PELTON_FUZZ_INPUTS` says how many, `PELTON_FUZZ_SEED` where they start.
 
 use pelton::Profile;
-use pelton::config::{Notes, Scope, Sources, read, write};
+use pelton::config::{Scope, Sources, read};
 use pelton::engine::{CLASS, ENGINE, Severity};
 use pelton::host::Host;
+use pelton_cli::settings::explain::explain;
+use pelton_cli::settings::write::{Notes, write};
 use pelton_testkit::Dice;
 use pelton_testkit::configs::{any_plan, any_value};
 use std::fmt::Write;
@@ -281,7 +283,7 @@ fn swallow(sources: &Sources, host: &Host) -> (bool, usize) {
         if host.is_none() && !config.problems().has_errors() {
             good = true;
             // What can be is explained too, and a warning is no error.
-            let rows = config.explain(&[], Scope::default());
+            let rows = explain(config.plan(), config.origins(), &[], Scope::default());
             assert!(rows.len() >= ENGINE.len() + CLASS.len());
             assert!(config.problems().0.iter().all(|problem| problem.severity == Severity::Warning));
         }
