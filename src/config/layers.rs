@@ -14,7 +14,6 @@ use super::table::{Rows, Table, classes};
 use crate::engine::{ENGINE, InvalidValue, Kind, Plan, PlanError, Profile, SIZED, Severity, Value};
 use crate::host::Host;
 use std::alloc::Layout;
-use std::borrow::BorrowMut;
 
 /// What rules need to know besides the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,20 +86,18 @@ impl Config {
     }
 
     /// Fills in defaults that follow from the settings of `table` and of the engine, one after the other.
-    pub fn derive<T, B: BorrowMut<T>>(&mut self, table: &mut Rows<'_, T, B>, defaults: &[DerivedDefault<T>]) {
+    pub fn derive<T>(&mut self, table: &mut Rows<T>, defaults: &[DerivedDefault<T>]) {
         for default in defaults {
             let origin = self.origins.of(default.setting);
             if origin.is_some_and(|origin| !matches!(origin, Origin::Command(_))) {
                 continue;
             }
-            let Some(value) = (default.value)(table.of.borrow(), &self.plan) else { continue };
+            let Some(value) = (default.value)(&table.items()[0], &self.plan) else { continue };
             if let Some(row) = ENGINE.iter().find(|row| row.info.key == default.setting) {
                 self.plan.settled.push((row.info.key, value.clone()));
                 row.set(&mut self.plan, value);
-            } else if let Some((_, key)) = default.setting.split_once(": ")
-                && let Some(row) = table.rows.iter().find(|row| row.info.key == key)
-            {
-                row.set(table.of.borrow_mut(), value);
+            } else if let Some((_, key)) = default.setting.split_once(": ") {
+                table.set_key(key, value);
             }
             self.origins.set(default.setting.into(), Origin::Command(default.why.into()));
         }
@@ -131,6 +128,11 @@ impl Config {
         let found = findings.iter().map(|error| self.problem(error, near(error))).collect::<Vec<_>>();
         self.problems.0.extend(found);
         self.problems.sort();
+    }
+
+    /// Removes problems that do a program no harm.
+    pub fn dismiss(&mut self, is_harmless: impl Fn(&Problem) -> bool) {
+        self.problems.0.retain(|problem| !is_harmless(problem));
     }
 
     /// The plan, if an engine may be started from it.
@@ -204,7 +206,7 @@ pub fn resolve(
 /// Lays everything that was written over what the base has, for a command that has defaults to [derive](Config::derive)
 /// before it [checks](Config::check) the plan.
 pub fn layer(sources: &Sources, base: &Base<'_>, tables: &mut [&mut dyn Table]) -> Config {
-    let mut known: Vec<Part> = vec![Part::of(&Rows { name: "", rows: ENGINE, of: Plan::new(Profile::Dev) })];
+    let mut known: Vec<Part> = vec![Part::of(&engine(Plan::new(Profile::Dev)))];
     known.push(Part::of(&classes(Vec::new())));
     known.extend(tables.iter().map(|table| Part::of(*table)));
     let document = sources.file.as_ref().map(|(name, text)| document::read(name, text)).unwrap_or_default();
@@ -218,19 +220,27 @@ pub fn layer(sources: &Sources, base: &Base<'_>, tables: &mut [&mut dyn Table]) 
     let mut all = Collected { parts: known, problems: Vec::new() };
     all.take_document(document);
     let mut origins = Origins::default();
-    let mut plan = all.start(sources, base, is_toml, &mut origins);
+    let plan = all.start(sources, base, is_toml, &mut origins);
     all.take_environment(&sources.environment);
     all.take_options(&sources.options);
 
     let Collected { parts, mut problems } = all;
     let (own, others) = parts.split_at(2);
-    let mut engine = Rows { name: "", rows: ENGINE, of: &mut plan };
+    let mut engine = engine(plan);
     take(&mut engine, &own[0], &mut origins, &mut problems);
+    let mut plan = engine.into_one();
     for (table, part) in tables.iter_mut().zip(others) {
         take(*table, part, &mut origins, &mut problems);
     }
-    take(&mut classes(&mut plan.classes), &own[1], &mut origins, &mut problems);
+    let mut classes = classes(plan.classes);
+    take(&mut classes, &own[1], &mut origins, &mut problems);
+    plan.classes = classes.into_items();
     Config { plan, origins, problems: Problems(problems), is_toml }
+}
+
+/// The table of the engine.
+fn engine(plan: Plan) -> Rows<Plan> {
+    Rows::one("", ENGINE, plan)
 }
 
 /// Sets what was written for a table, or for each of a list.

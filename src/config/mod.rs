@@ -50,7 +50,7 @@ pub use collect::{Base, PREFIX, Sources, nearest};
 pub use layers::{Config, DerivedDefault, Scope, layer, resolve};
 pub use origin::{Origin, Origins};
 pub use problem::{Problem, Problems, Rule};
-pub use table::{Items, ListSpec, NAMED, Rows, Table, classes};
+pub use table::{ListSpec, NAMED, Rows, Table, classes};
 
 use crate::engine::Plan;
 use crate::host::{Host, read_text};

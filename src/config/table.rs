@@ -2,7 +2,6 @@
 
 use crate::class::{CLASSES_MAX, Class};
 use crate::engine::{CLASS, Setting, SettingInfo, Value};
-use std::borrow::BorrowMut;
 
 /// Settings of a class that a file must name: what is lost under load, and what comes first, is nobody's default.
 pub const NAMED: [&str; 4] = ["name", "share", "capacity_slots", "overflow"];
@@ -28,15 +27,11 @@ pub trait Table {
     /// Its rows, in their order.
     fn rows(&self) -> Vec<&'static SettingInfo>;
     /// What each item of a list must have; `None` for one table.
-    fn list_spec(&self) -> Option<ListSpec> {
-        None
-    }
+    fn list_spec(&self) -> Option<ListSpec>;
     /// How many items there are.
-    fn count(&self) -> usize {
-        1
-    }
+    fn count(&self) -> usize;
     /// Makes it a list of `count` items, each with its defaults. One table stays as it is.
-    fn resize(&mut self, _count: usize) {}
+    fn resize(&mut self, count: usize);
     /// The default of a row, where that is the same for all items.
     fn default_value(&self, row: usize) -> Option<Value>;
     /// The value that a row of an item has.
@@ -46,6 +41,11 @@ pub trait Table {
     /// The row of a key.
     fn row_of(&self, key: &str) -> Option<usize> {
         self.rows().iter().position(|row| row.key == key)
+    }
+    /// As a file has its head: `[replay]`, or `[[class]]`.
+    fn head(&self) -> String {
+        let name = self.name();
+        if self.list_spec().is_some() { format!("[[{name}]]") } else { format!("[{name}]") }
     }
     /// What the settings of an item belong to: `replay`, or `class 'bulk'`; empty for the engine's.
     fn owner(&self, item: usize) -> String {
@@ -68,55 +68,72 @@ pub(super) fn owner_of(list: &str, title: &str) -> String {
     format!("{list} '{title}'")
 }
 
-/// A table of rows, and what they are the settings of: a `T`, or a `&mut T`.
+/// A table of rows, and the values that they set: one `T`, or a list of them.
+///
+/// # Examples
+/// ```
+/// use pelton::config::{Rows, Table};
+/// use pelton::engine::ENGINE;
+/// use pelton::{Plan, Profile};
+///
+/// let mut engine = Rows::one("", ENGINE, Plan::new(Profile::Dev));
+/// let shards = engine.row_of("shards").unwrap();
+/// engine.set(0, shards, 2u64.into());
+/// assert_eq!(engine.into_one().shards(), 2);
+/// ```
 #[derive(Debug)]
-pub struct Rows<'a, T: 'static, B> {
-    /// The name of the table in a file; empty for the engine's.
-    pub name: &'a str,
-    /// The rows.
-    pub rows: &'static [Setting<T>],
-    /// What they set.
-    pub of: B,
+pub struct Rows<T: 'static> {
+    name: &'static str,
+    rows: &'static [Setting<T>],
+    /// What each item of a list must have, and what makes one with its defaults.
+    list: Option<(ListSpec, fn() -> T)>,
+    items: Vec<T>,
 }
 
-impl<T: 'static, B: BorrowMut<T>> Table for Rows<'_, T, B> {
-    fn name(&self) -> &str {
-        self.name
+impl<T> Rows<T> {
+    /// One table, `[name]` in a file; the engine's has an empty name.
+    pub fn one(name: &'static str, rows: &'static [Setting<T>], of: T) -> Self {
+        Rows { name, rows, list: None, items: vec![of] }
     }
 
-    fn rows(&self) -> Vec<&'static SettingInfo> {
-        self.rows.iter().map(|row| &row.info).collect()
+    /// A list of tables, `[[name]]` in a file. One of the rows is for `name`; `default` makes an item with its defaults.
+    pub fn list(
+        name: &'static str,
+        rows: &'static [Setting<T>],
+        spec: ListSpec,
+        default: fn() -> T,
+        items: Vec<T>,
+    ) -> Self {
+        Rows { name, rows, list: Some((spec, default)), items }
     }
 
-    fn default_value(&self, _row: usize) -> Option<Value> {
-        None
+    /// Returns what the rows set: of one table one, of a list any number.
+    pub fn items(&self) -> &[T] {
+        &self.items
     }
 
-    fn get(&self, _item: usize, row: usize) -> Value {
-        self.rows[row].get(self.of.borrow())
+    /// Returns what the rows set.
+    pub fn into_items(self) -> Vec<T> {
+        self.items
     }
 
-    fn set(&mut self, _item: usize, row: usize, value: Value) {
-        self.rows[row].set(self.of.borrow_mut(), value);
+    /// Returns what the rows of one table set.
+    ///
+    /// # Panics
+    /// If it is an empty list.
+    pub fn into_one(mut self) -> T {
+        self.items.pop().expect("one table sets one value")
+    }
+
+    /// Sets the row of a key of one table, if there is one.
+    pub(super) fn set_key(&mut self, key: &str, value: Value) {
+        if let Some(row) = self.row_of(key) {
+            self.set(0, row, value);
+        }
     }
 }
 
-/// A list of tables of the same rows, and what they are the settings of: a `Vec<T>`, or a `&mut Vec<T>`.
-#[derive(Debug)]
-pub struct Items<'a, T: 'static, B> {
-    /// The name of the list in a file.
-    pub name: &'a str,
-    /// The rows, one of them for `name`.
-    pub rows: &'static [Setting<T>],
-    /// What each must have.
-    pub spec: ListSpec,
-    /// Makes one with its defaults.
-    pub default: fn() -> T,
-    /// What they set.
-    pub of: B,
-}
-
-impl<T: 'static, B: BorrowMut<Vec<T>>> Table for Items<'_, T, B> {
+impl<T> Table for Rows<T> {
     fn name(&self) -> &str {
         self.name
     }
@@ -126,29 +143,30 @@ impl<T: 'static, B: BorrowMut<Vec<T>>> Table for Items<'_, T, B> {
     }
 
     fn list_spec(&self) -> Option<ListSpec> {
-        Some(self.spec)
+        self.list.map(|(spec, _)| spec)
     }
 
     fn count(&self) -> usize {
-        self.of.borrow().len()
+        self.items.len()
     }
 
     fn resize(&mut self, count: usize) {
-        let all = self.of.borrow_mut();
-        all.clear();
-        all.resize_with(count, self.default);
+        if let Some((_, default)) = self.list {
+            self.items.clear();
+            self.items.resize_with(count, default);
+        }
     }
 
     fn default_value(&self, row: usize) -> Option<Value> {
-        Some(self.rows[row].get(&(self.default)()))
+        self.list.map(|(_, default)| self.rows[row].get(&default()))
     }
 
     fn get(&self, item: usize, row: usize) -> Value {
-        self.rows[row].get(&self.of.borrow()[item])
+        self.rows[row].get(&self.items[item])
     }
 
     fn set(&mut self, item: usize, row: usize, value: Value) {
-        self.rows[row].set(&mut self.of.borrow_mut()[item], value);
+        self.rows[row].set(&mut self.items[item], value);
     }
 }
 
@@ -164,8 +182,8 @@ impl<T: 'static, B: BorrowMut<Vec<T>>> Table for Items<'_, T, B> {
 /// assert_eq!(classes.setting(0, ttl), "class 'bulk': ttl_us");
 /// assert_eq!(classes.get(0, ttl), "none".into());
 /// ```
-pub fn classes<B: BorrowMut<Vec<Class>>>(of: B) -> Items<'static, Class, B> {
+pub fn classes(classes: Vec<Class>) -> Rows<Class> {
     let why = "it decides what comes first and what is lost, so it must be named";
     let spec = ListSpec { named: &NAMED, why, example: "capacity_slots=4096", most: CLASSES_MAX };
-    Items { name: "class", rows: CLASS, spec, default: || Class::strict(""), of }
+    Rows::list("class", CLASS, spec, || Class::strict(""), classes)
 }

@@ -2,15 +2,13 @@
 
 use pelton::config::{Base, Origin, Rows, Scope, Sources, Table, resolve};
 use pelton::engine::{ENGINE, Plan, PlanError, Profile};
-use pelton::host::Host;
 use pelton_bench::{BENCH, MeasureError, Question, Settings, check};
 use pelton_cli::failure::Failure;
-use pelton_cli::settings::config::{COMMAND, Told, borrowed, others};
+use pelton_cli::settings::config::{COMMAND, Loaded, borrowed, others};
 use pelton_cli::weblog::Options;
-use std::alloc::Layout;
 
 /// The settings as they were read, with where each came from.
-pub struct Asked(Told);
+pub struct Asked(Loaded);
 
 impl Asked {
     /// Settings of a measurement, over those that the command starts from.
@@ -19,13 +17,13 @@ impl Asked {
         let plan = |profile| if is_alone { Options::base(profile) } else { Plan::new(profile) };
         let why = [("profile", "nothing but the way of an event is to be measured")];
         let base = Base { plan: &plan, profile: Some(Profile::Latency), fixed_classes: is_alone, why: &why };
-        let mut bench = Rows { name: "bench", rows: BENCH, of: settings };
+        let mut bench = Rows::one("bench", BENCH, settings.clone());
         let mut others = others("");
         let mut tables: Vec<&mut dyn Table> = vec![&mut bench];
         tables.extend(borrowed(&mut others));
         let config = resolve(sources, &base, &mut tables, Scope::default());
-        // No engine is started of it, so there is no event.
-        Told::of(config, sources, Host::unknown(), Layout::new::<()>(), false).map(Asked)
+        *settings = bench.into_one();
+        Loaded::of(config, sources).map(Asked)
     }
 
     /// The settings of each question: what it has no use for is left out where it stands in a file for all, and wait and

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::output::format::{bytes, clean, count, many};
 use crate::output::page::{Page, Rows};
-use crate::settings::config::{COMMAND, Told};
+use crate::settings::config::{COMMAND, Loaded};
 use crate::weblog::CLASS_NAMES;
 use pelton::class::Stamp;
 use pelton::config::Sources;
@@ -18,9 +18,9 @@ const ANY_PORT: &str = "127.0.0.1:0";
 /// Bytes of each lane's payload ring.
 const RING_BYTES: u32 = 64 << 10;
 
-/// The gateway, told and ready to be started.
+/// The gateway, loaded and ready to be started.
 pub struct Front {
-    pub told: Told,
+    pub loaded: Loaded,
     pub options: Options,
 }
 
@@ -56,13 +56,13 @@ impl Front {
     /// What is in effect of it.
     pub fn of(sources: &Sources) -> Result<Front, Failure> {
         let mut options = start();
-        let told = Told::gateway(sources, &mut options, &base, Some("the page below says more"))?;
-        Ok(Front { told, options })
+        let loaded = Loaded::gateway(sources, &mut options, &base, Some("the page below says more"))?;
+        Ok(Front { loaded, options })
     }
 
     /// Starts it. Where nobody has named an address and the usual one is taken, it listens at a port that is free.
-    pub fn start(told: &Told, options: Options) -> Result<Server, ServeError> {
-        let may_choose = told.origin("gateway: listen", None) == COMMAND;
+    pub fn start(loaded: &Loaded, options: Options) -> Result<Server, ServeError> {
+        let may_choose = loaded.origin("gateway: listen", None) == COMMAND;
         match Server::start(options.clone()) {
             Err(ServeError::Listen(error)) if may_choose && error.is_in_use() => {
                 Server::start(Options { listen: vec![ANY_PORT.into()], ..options })

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::output::format::{capital, clean, count, shown};
 use crate::output::page::{self, Page, Rows};
 use crate::output::problems;
-use crate::settings::config::{self, Read, shared};
+use crate::settings::config::{self, Loaded, shared};
 use crate::settings::config_args::DiffArgs;
 use crate::settings::diff::{Diff, Side};
 use pelton::config::{Origin, Scope};
@@ -41,7 +41,7 @@ pub fn run(args: &DiffArgs) -> Result<(), Failure> {
 }
 
 /// A file by itself: the environment would cover what differs.
-fn read(file: &Path) -> Result<Read, Failure> {
+fn read(file: &Path) -> Result<Loaded, Failure> {
     let read = config::resolved(config::of_file(Some(file))?, None);
     match problems::code(read.config.problems(), false) {
         0 => Ok(read),

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::output::format::{bytes, capital, clean, count, many, shown};
 use crate::output::page::{Ink, Page, Rows, WIDTH};
 use crate::output::problems;
-use crate::settings::config::{self, Read, shared};
+use crate::settings::config::{self, Loaded, shared};
 use crate::settings::config_args::ExplainArgs;
 use crate::settings::explain::{Explained, explain, find_by_name};
 use crate::settings::gateway::price;
@@ -67,7 +67,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
 
 /// Whether there is nothing to explain. What another machine could bear can be explained here; and without a file there
 /// are no classes, which is no fault of anybody's.
-fn is_wrong(read: &Read) -> bool {
+fn is_wrong(read: &Loaded) -> bool {
     let mut errors = read.config.problems().of(Severity::Error);
     errors.any(|error| {
         error.against == Against::Settings && (read.file().is_some() || error.setting != "classes")
@@ -104,7 +104,7 @@ fn no_such(file: Option<&Path>, key: &str, near: Option<&str>) -> Failure {
     }])
 }
 
-fn head(page: &mut Page, read: &Read) -> Result<(), Failure> {
+fn head(page: &mut Page, read: &Loaded) -> Result<(), Failure> {
     let profile = read.config.plan().profile();
     match read.file() {
         Some((name, _)) => page.line(Ink::Bold, &format!("{}: profile {profile}", clean(name, 70))),
@@ -123,13 +123,13 @@ fn from(origin: &Origin) -> String {
     clean(&text, CHARS_MAX)
 }
 
-fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) -> Result<(), Failure> {
+fn show_all(page: &mut Page, read: &Loaded, all: &[Explained], memory: &Memory) -> Result<(), Failure> {
     head(page, read)?;
     let mut at = 0;
     while at < all.len() {
         // The settings of one owner stand together; the engine's come first.
-        let owner = owner(&all[at]);
-        let rows = all[at..].iter().take_while(|row| self::owner(row) == owner).count();
+        let owner = all[at].owner();
+        let rows = all[at..].iter().take_while(|row| row.owner() == owner).count();
         let title = if owner.is_empty() { "Engine".into() } else { capital(&clean(owner, 60)) };
         page.title(&title)?;
         let mut table = Rows::new(4, ["setting", "value", "unit", "from", "costs"]);
@@ -161,11 +161,6 @@ fn show_all(page: &mut Page, read: &Read, all: &[Explained], memory: &Memory) ->
     Ok(())
 }
 
-/// The class or table of a setting.
-fn owner(row: &Explained) -> &str {
-    row.setting.strip_suffix(row.info.key).unwrap_or_default().trim_end_matches(": ")
-}
-
 fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {
     let value = clean(&format!("{} = {}", row.setting, row.value), WIDTH - 10);
     page.title(format!("{value} {}", row.info.unit).trim_end())?;
@@ -191,7 +186,7 @@ fn show_one(page: &mut Page, row: &Explained) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show_memory(page: &mut Page, read: &Read, memory: &Memory) -> Result<(), Failure> {
+fn show_memory(page: &mut Page, read: &Loaded, memory: &Memory) -> Result<(), Failure> {
     head(page, read)?;
     if !memory.slots.is_empty() {
         page.title("A slot of each class, in bytes")?;

@@ -7,14 +7,14 @@ use crate::output::json;
 use crate::output::page;
 use crate::output::progress::{End, watched};
 use crate::output::text;
-use crate::settings::config::Told;
+use crate::settings::config::Loaded;
 use crate::weblog::{Progress, Replay, open, prepare_file, prepare_stream};
 use std::io::stdin;
 
 pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let mut options = args.start();
     let quiet = args.json.then_some("one JSON object was asked for, and nothing else");
-    let told = Told::replay(&args.settings.sources()?, &mut options, quiet)?;
+    let loaded = Loaded::replay(&args.settings.sources()?, &mut options, quiet)?;
     let progress = Progress::default();
     let (prepared, end, name) = if args.is_stdin() {
         // Not locked: a lock of standard input cannot go to the thread that reads.
@@ -30,14 +30,14 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return Err(told.no_replay(error)),
+        Err(error) => return Err(loaded.no_replay(error)),
     };
     machine::allow_huge_pages(prepared.plan().has_huge_pages());
-    told.announce();
+    loaded.announce();
     let replay = watched(&end, &progress, || prepared.run(&progress))?;
     let written = page::print(|page| {
         if args.json {
-            return page.raw(&json::of(&replay, told.plan().profile()));
+            return page.raw(&json::of(&replay, loaded.plan().profile()));
         }
         text::input(page, &name, &replay)?;
         text::all(page, &replay)

@@ -9,7 +9,7 @@ use crate::output::format::{bytes, clean, count, many, nanos};
 use crate::output::json;
 use crate::output::page::{self, Page, Rows};
 use crate::output::text;
-use crate::settings::config::Told;
+use crate::settings::config::Loaded;
 use pelton_gateway::{
     BoundAddress, End, LostThread, Options, ServeError, Server, ServerReport, WorkerPlacement,
 };
@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     machine::raise_descriptors();
     let mut options = Options::default();
-    let told = Told::gateway(&args.settings.sources()?, &mut options, &Options::base, None)?;
+    let loaded = Loaded::gateway(&args.settings.sources()?, &mut options, &Options::base, None)?;
     let begun = Instant::now();
-    let report = serve(&told, options, Server::start, |_| Ok(String::new()))?;
+    let report = serve(&loaded, options, Server::start, |_| Ok(String::new()))?;
     let elapsed = begun.elapsed();
     let written = page::print(|page| match args.json {
-        true => page.raw(&json::served(&report, told.plan().profile(), elapsed)),
+        true => page.raw(&json::served(&report, loaded.plan().profile(), elapsed)),
         false => show(page, &report, elapsed),
     });
     verdict(&report).and(written)
@@ -34,14 +34,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 /// Serves until a signal, or until a thread of the gateway is lost; what was left then is the report. `greeting` is more to print once clients can connect.
 pub fn serve(
-    told: &Told,
+    loaded: &Loaded,
     options: Options,
     start: impl FnOnce(Options) -> Result<Server, ServeError>,
     greeting: impl FnOnce(&Server) -> Result<String, Failure>,
 ) -> Result<ServerReport, Failure> {
     machine::allow_huge_pages(options.plan.has_huge_pages());
     let ending = Ending::watch()?;
-    told.announce();
+    loaded.announce();
     let deadline = options.stop_deadline;
     let mut server = start(options).map_err(|error| Failure::serve(&error))?;
     let first = ending.serve(server.force_stop());

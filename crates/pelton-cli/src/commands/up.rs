@@ -10,7 +10,7 @@ use crate::output::format::{bytes, count};
 use crate::output::page::{self, Page, Rows};
 use crate::output::progress::{End, watched};
 use crate::output::text;
-use crate::settings::config::{COMMAND, Told};
+use crate::settings::config::{COMMAND, Loaded};
 use crate::weblog::generate::GENERATED_LINE_BYTES_MAX;
 use crate::weblog::{Generator, Options, Prepared, Progress, REPLAY, Settings, prepare_memory};
 use pelton::engine::{CLASS, ENGINE};
@@ -27,38 +27,38 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     machine::raise_descriptors();
     let mut options = UpArgs::start();
     let sources = args.settings.sources()?;
-    let told = Told::replay(&sources, &mut options, Some("the page below says more"))?;
+    let loaded = Loaded::replay(&sources, &mut options, Some("the page below says more"))?;
     // What cannot be served is told at once too, and not after the figures.
     let front = if args.once { None } else { Some(Front::of(&sources)?) };
-    figures(args, told, &options)?;
+    figures(args, loaded, &options)?;
     front.map_or(Ok(()), serve)
 }
 
-fn serve(Front { told, options }: Front) -> Result<(), Failure> {
+fn serve(Front { loaded, options }: Front) -> Result<(), Failure> {
     page::print(|page| page.title("Serving"))?;
     let begun = Instant::now();
-    let start = |options| Front::start(&told, options);
+    let start = |options| Front::start(&loaded, options);
     let greeting = |server: &Server| page::text(|page| front::greet(page, &options, server));
-    let report = run::serve(&told, options.clone(), start, greeting)?;
+    let report = run::serve(&loaded, options.clone(), start, greeting)?;
     let elapsed = begun.elapsed();
     let written = page::print(|page| run::show(page, &report, elapsed));
     run::verdict(&report).and(written)
 }
 
-fn figures(args: &UpArgs, told: Told, options: &Options) -> Result<(), Failure> {
+fn figures(args: &UpArgs, loaded: Loaded, options: &Options) -> Result<(), Failure> {
     let settings = Settings { seed: args.seed, events: EVENTS, ..Settings::default() };
     // Before the stream is made: what cannot be should be told at once.
     if let Err(error) = prepare_memory(&[], options) {
-        return Err(told.no_replay(error));
+        return Err(loaded.no_replay(error));
     }
     let stream = stream(&settings)?;
     let prepared = prepare_memory(&stream, options)?;
-    told.announce();
+    loaded.announce();
     machine::allow_huge_pages(prepared.plan().has_huge_pages());
     let mut page = Page::stdout();
     machine::show(&mut page)?;
-    show_settings(&mut page, &told, options)?;
-    show_classes(&mut page, &told)?;
+    show_settings(&mut page, &loaded, options)?;
+    show_classes(&mut page, &loaded)?;
     show_stream(&mut page, &settings, stream.len())?;
     show_footprint(&mut page, &prepared)?;
     let (end, how_long) = match options.time_limit {
@@ -87,25 +87,25 @@ fn stream(settings: &Settings) -> Result<Vec<u8>, Failure> {
     Ok(stream)
 }
 
-fn show_settings(page: &mut Page, told: &Told, options: &Options) -> Result<(), Failure> {
+fn show_settings(page: &mut Page, loaded: &Loaded, options: &Options) -> Result<(), Failure> {
     page.title("Settings")?;
-    let plan = told.plan();
+    let plan = loaded.plan();
     let engine = ENGINE.iter().map(|row| {
-        let from = told.origin(row.info.key, Some(plan.profile()));
+        let from = loaded.origin(row.info.key, Some(plan.profile()));
         (vec![row.info.key.to_string(), row.get(plan).to_string(), row.info.unit.to_string()], from)
     });
     let replay = REPLAY.iter().map(|row| {
-        let from = told.origin(&format!("replay: {}", row.info.key), None);
+        let from = loaded.origin(&format!("replay: {}", row.info.key), None);
         (vec![row.info.key.to_string(), row.get(options).to_string(), row.info.unit.to_string()], from)
     });
     let head = ["setting", "value", "unit"].map(str::to_string).to_vec();
     show_origins(page, head, &engine.chain(replay).collect::<Vec<_>>())?;
-    told.words().iter().try_for_each(|word| page.note(word))
+    loaded.words().iter().try_for_each(|word| page.note(word))
 }
 
-fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
+fn show_classes(page: &mut Page, loaded: &Loaded) -> Result<(), Failure> {
     page.title("Classes")?;
-    let classes = told.plan().classes();
+    let classes = loaded.plan().classes();
     let head = classes.iter().map(|class| class.name().to_string());
     let head: Vec<_> = ["setting".to_string()].into_iter().chain(head).collect();
     let lines = ["lines", "status 5xx", "status 4xx", "others"].map(str::to_string).to_vec();
@@ -113,7 +113,7 @@ fn show_classes(page: &mut Page, told: &Told) -> Result<(), Failure> {
     for row in CLASS.iter().filter(|row| row.info.key != "name") {
         let values = classes.iter().map(|class| row.get(class).to_string());
         // Most are the command's; who said otherwise stands with its class.
-        let origin = |name: &str| told.origin(&format!("class '{name}': {}", row.info.key), None);
+        let origin = |name: &str| loaded.origin(&format!("class '{name}': {}", row.info.key), None);
         let named = classes.iter().map(|class| (class.name(), origin(class.name())));
         let named: Vec<_> = named
             .filter(|(_, origin)| *origin != COMMAND)

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::output::format::{clean, many};
 use crate::output::masked::masked;
 use crate::output::page::{self, Page};
-use crate::settings::config::Read;
+use crate::settings::config::Loaded;
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
     ThemeCharacters, ThemeStyles,
@@ -42,7 +42,7 @@ pub fn show(page: &mut Page, problems: &Problems, file: Option<(&str, &str)>) ->
 }
 
 /// Prints all of them, and refuses the configuration with this exit code, whether or not they could be printed.
-pub fn refused(read: &Read, code: u8) -> Failure {
+pub fn refused(read: &Loaded, code: u8) -> Failure {
     let _ = page::print(|page| show(page, read.config.problems(), read.file()));
     Failure::Told(code)
 }

@@ -137,7 +137,7 @@ fn find<'a>(rows: &'a [Explained], setting: &str) -> Option<&'a Explained> {
 
 /// What a value comes to: equal where two plans do the same.
 fn effect(row: &Explained, plan: &Plan) -> Value {
-    let class = || match row.owner() {
+    let class = || match row.table() {
         ("class", Some(name)) => plan.classes().iter().find(|class| class.name() == name),
         _ => None,
     };

@@ -32,12 +32,16 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// What it is a setting of: the name of its table, empty for the engine's; and of a list's item the item's name.
-    pub fn owner(&self) -> (&str, Option<&str>) {
-        let owner = self.setting.strip_suffix(self.info.key).unwrap_or_default().trim_end_matches(": ");
-        match owner.split_once(" '") {
+    /// What it is a setting of: `replay`, or `class 'bulk'`; empty for the engine.
+    pub fn owner(&self) -> &str {
+        self.setting.strip_suffix(self.info.key).unwrap_or_default().trim_end_matches(": ")
+    }
+
+    /// The table of its owner, and of a list's item the item's name.
+    pub fn table(&self) -> (&str, Option<&str>) {
+        match self.owner().split_once(" '") {
             Some((list, item)) => (list, Some(item.strip_suffix('\'').unwrap_or(item))),
-            None => (owner, None),
+            None => (self.owner(), None),
         }
     }
 }
@@ -132,7 +136,7 @@ pub fn find_by_name<'a>(all: &'a [Explained], name: &str) -> Result<Vec<&'a Expl
     let has_name = |row: &&Explained| {
         let key = row.info.key;
         // Of an item of a list its name alone is enough.
-        let (table, item) = row.owner();
+        let (table, item) = row.table();
         row.setting == name || key == name || format!("{}.{key}", item.unwrap_or(table)) == name
     };
     let found: Vec<_> = all.iter().filter(has_name).collect();

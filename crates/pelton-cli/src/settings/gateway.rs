@@ -98,7 +98,7 @@ impl Drafted {
 pub fn tables(mut options: Options) -> [Box<dyn Table>; 3] {
     let streams = streams(std::mem::take(&mut options.streams));
     let views = views(std::mem::take(&mut options.views));
-    let gateway = Rows { name: "gateway", rows: GATEWAY, of: options };
+    let gateway = Rows::one("gateway", GATEWAY, options);
     [Box::new(gateway), Box::new(streams), Box::new(views)]
 }
 
@@ -113,7 +113,7 @@ pub fn price(options: &Options, all: &mut [Explained]) {
     };
     for told in all {
         let key = told.info.key;
-        let cost = match told.owner() {
+        let cost = match told.table() {
             ("", None) => {
                 row(ENGINE, key).and_then(|row| cost_of(row, options, |all| Some(&mut all.plan), footprint))
             }

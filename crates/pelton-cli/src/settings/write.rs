@@ -47,10 +47,8 @@ pub fn write(plan: &Plan, tables: &[&dyn Table], notes: &Notes) -> String {
         page.heading("Classes: strict ones come first, in this order");
     }
     for table in [&classes as &dyn Table].into_iter().chain(tables.iter().copied()) {
-        let name = table.name();
-        let head = if table.list_spec().is_some() { format!("[[{name}]]") } else { format!("[{name}]") };
         for item in 0..table.count() {
-            page.table(&head);
+            page.table(&table.head());
             for (at, row) in table.rows().into_iter().enumerate() {
                 let note = notes.get(&table.setting(item, at));
                 // What a setting is, is said once.

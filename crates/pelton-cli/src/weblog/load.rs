@@ -40,11 +40,12 @@ pub fn configure(
 ) -> Config {
     let why: Vec<_> = Options::WHY.iter().chain(why).copied().collect();
     let base = Base { plan: base, profile: Some(Profile::Dev), fixed_classes: true, why: &why };
-    let mut own = Rows { name: "replay", rows: REPLAY, of: &mut *options };
+    let mut own = Rows::one("replay", REPLAY, options.clone());
     let mut tables: Vec<&mut dyn Table> = vec![&mut own];
     tables.extend(others.iter_mut().map(|other| &mut **other as &mut dyn Table));
     let mut config = layer(sources, &base, &mut tables);
     config.derive(&mut own, DERIVED);
+    *options = own.into_one();
     config.reserve(|plan| options.reserve(plan));
     config.check(Scope { event: Some(event_layout::<Entry>()), host });
     options.plan = config.plan().clone();

@@ -3,35 +3,32 @@
 use crate::config::settings::{GATEWAY, Options};
 use crate::config::stream::{STREAM, Stream};
 use crate::config::validate::{STREAMS_MAX, VIEWS_MAX};
-use pelton::config::{
-    Base, Config, DerivedDefault, Items, ListSpec, Rows, Rule, Scope, Sources, Table, layer,
-};
+use pelton::config::{Base, Config, DerivedDefault, ListSpec, Rows, Rule, Scope, Sources, Table, layer};
 use pelton::engine::{Plan, PlanError, Profile, Severity};
 use pelton::host::Host;
 use pelton::ring::event_layout;
 use pelton_views::{VIEW, View};
-use std::borrow::BorrowMut;
 
 /// The streams of a gateway as a list of tables: `[[stream]]`.
-pub fn streams<B: BorrowMut<Vec<Stream>>>(of: B) -> Items<'static, Stream, B> {
+pub fn streams(streams: Vec<Stream>) -> Rows<Stream> {
     let spec = ListSpec {
         named: &["name", "class", "key"],
         why: "it decides what is lost under load and what keeps its order, so it must be named",
         example: "payload_max_bytes=1024",
         most: STREAMS_MAX,
     };
-    Items { name: "stream", rows: STREAM, spec, default: || Stream::new("", ""), of }
+    Rows::list("stream", STREAM, spec, || Stream::new("", ""), streams)
 }
 
 /// The views of a gateway as a list of tables: `[[view]]`.
-pub fn views<B: BorrowMut<Vec<View>>>(of: B) -> Items<'static, View, B> {
+pub fn views(views: Vec<View>) -> Rows<View> {
     let spec = ListSpec {
         named: &["name", "stream", "measure"],
         why: "it decides what is told, and of what, so it must be named",
         example: "keys_max=1000",
         most: VIEWS_MAX,
     };
-    Items { name: "view", rows: VIEW, spec, default: View::default, of }
+    Rows::list("view", VIEW, spec, View::default, views)
 }
 
 /// What the engine has as the gateway's settings have it.
@@ -102,15 +99,14 @@ pub fn configure(
     let fixed_classes = !base(Profile::Dev).classes().is_empty();
     let why: Vec<_> = Options::WHY.iter().chain(why).copied().collect();
     let base = Base { plan: base, profile: Some(Profile::Dev), fixed_classes, why: &why };
-    let mut of_streams = std::mem::take(&mut options.streams);
-    let mut of_views = std::mem::take(&mut options.views);
-    let mut rows = Rows { name: "gateway", rows: GATEWAY, of: &mut *options };
-    let (mut streams, mut views) = (streams(&mut of_streams), views(&mut of_views));
-    let mut tables: Vec<&mut dyn Table> = vec![&mut rows, &mut streams, &mut views];
+    let (mut streams, mut views) = (streams(Vec::new()), views(Vec::new()));
+    let mut gateway = Rows::one("gateway", GATEWAY, options.clone());
+    let mut tables: Vec<&mut dyn Table> = vec![&mut gateway, &mut streams, &mut views];
     tables.extend(others.iter_mut().map(|other| &mut **other as &mut dyn Table));
     let mut config = layer(sources, &base, &mut tables);
-    config.derive(&mut rows, DERIVED);
-    (options.streams, options.views) = (of_streams, of_views);
+    config.derive(&mut gateway, DERIVED);
+    *options = gateway.into_one();
+    (options.streams, options.views) = (streams.into_items(), views.into_items());
     // Where nobody wrote any, the command's stand; its views are over its own streams.
     if options.streams.is_empty() {
         if options.views.is_empty() {
