@@ -4,12 +4,11 @@ use crate::doctor::{Doctor, Figures, Finding, GAP_NS_MIN, Report, Settings, Stat
 use crate::failure::Failure;
 use crate::machine;
 use crate::output::files;
-use crate::output::format::{bytes, clean, count, cpus, nanos};
+use crate::output::format::{bytes, clean, count, cpus, nanos, wrap};
 use crate::output::page::{Ink, Page, Rows};
 use crate::settings::config;
 use crate::settings::numbers::number;
 use clap::Args;
-use pelton::words::wrap;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

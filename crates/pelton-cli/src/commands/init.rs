@@ -2,14 +2,13 @@
 
 use crate::failure::Failure;
 use crate::output::files;
-use crate::output::format::clean;
+use crate::output::format::{clean, printable, wrap};
 use crate::output::page::{self, Page, WIDTH};
 use crate::settings::answers::{Answers, QUESTIONS};
 use crate::settings::config_args::InitArgs;
 use crate::settings::gateway;
 use pelton::engine::{PlanError, PlanErrors, RawValue, Setting};
 use pelton::host::Host;
-use pelton::words::{printable, wrap};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// How often a question is asked again before somebody who answers it like this is left alone.

@@ -5,10 +5,10 @@
 
 use super::finding::{Finding, Measured, Topic};
 use crate::doctor::probe;
+use crate::output::format::nanos;
 use pelton::clock::Clock;
 use pelton::host::{Files, file_system, list};
 use pelton::shard::pin;
-use pelton::words::nanos;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -3,9 +3,9 @@
 use super::page;
 use super::problems;
 use crate::failure::Failure;
+use crate::output::format::{printable, wrap};
 use pelton::config::Problems;
 use pelton::engine::Severity;
-use pelton::words::{printable, wrap};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 

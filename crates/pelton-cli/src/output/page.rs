@@ -5,8 +5,8 @@
 //! counts all the same: its verdict comes before what became of the page, as in `verdict(&report).and(written)`.
 
 use crate::failure::Failure;
+use crate::output::format::{printable, wrap};
 use comfy_table::{CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
-use pelton::words::{printable, wrap};
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::path::Path;
 

@@ -12,12 +12,12 @@
 //! Then capacities are halved, the largest first, until the footprint keeps to the limit; what that gives up is said. The
 //! plan is asked its own rules at last: what is drafted passes them, or nothing is.
 
+use crate::output::format::{bytes, count, many, nanos};
 use crate::settings::answers::{Answers, QUESTIONS};
 use crate::settings::write::{Notes, write};
 use pelton::class::{CAPACITY_MAX, CLASSES_MAX, Class, PAYLOAD_BYTES_MAX};
 use pelton::engine::{Kind, Plan, PlanError, PlanErrors, Profile, RawValue, Severity};
 use pelton::host::Host;
-use pelton::words::{bytes, count, many, nanos};
 
 /// Below this a shard that sleeps wakes up too late.
 const SPIN_BELOW_US: u64 = 100;

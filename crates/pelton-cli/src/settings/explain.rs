@@ -4,13 +4,13 @@
 //! Everything said of a setting is from its row, its value, and the plan: there is no second list. What it costs is found
 //! by trying: see `cost`. The sum is told by [`Memory`](super::memory::Memory).
 
+use crate::output::format::{bytes, count, many, nanos};
 use crate::settings::cost::cost_of;
 use crate::settings::serialized;
 use pelton::config::{Origin, Origins, Scope, Table, nearest};
 use pelton::engine::{CLASS, ENGINE, Plan, Setting, SettingInfo, Value};
 use pelton::host::list;
 use pelton::lane::slot_bytes;
-use pelton::words::{bytes, count, many, nanos};
 use pelton::{Class, class::Share};
 use serde::{Serialize, Serializer};
 

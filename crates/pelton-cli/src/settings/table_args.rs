@@ -4,6 +4,7 @@
 //! the library reads it together with the file and the environment, so that all three are told alike.
 
 use crate::failure::Failure;
+use crate::output::format::capital;
 use crate::settings::config;
 use clap::builder::Str;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -93,11 +94,8 @@ fn option(id: String, row: &SettingInfo, start: Option<&str>) -> Arg {
         "" => " [default: empty]".to_string(),
         start => format!(" [default: {start}]"),
     });
-    let mut help = format!("{what}{range}{default}");
     // A row's text is part of a sentence, an option's is one.
-    if let Some(first) = help.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let help = capital(&format!("{what}{range}{default}"));
     let arg = Arg::new(id)
         .long(Str::from(key.replace('_', "-")))
         .visible_aliases(alias)

@@ -3,9 +3,9 @@
 //! # Limits
 //! What code alone can set ([`CODE_ONLY`](pelton::engine::CODE_ONLY)) is not in a file. Times have a unit in their name, and are rounded up to it.
 
+use crate::output::format::{capital, wrap};
 use pelton::config::{Table, classes};
 use pelton::engine::{ENGINE, Plan, SettingInfo, Value};
-use pelton::words::wrap;
 use std::collections::BTreeMap;
 
 /// Columns of a comment.
@@ -89,10 +89,7 @@ impl Page {
             self.0.push('\n');
         }
         if wordy {
-            let mut what = row.what.to_string();
-            if let Some(first) = what.get_mut(..1) {
-                first.make_ascii_uppercase();
-            }
+            let what = capital(row.what);
             let unit = if row.unit.is_empty() { String::new() } else { format!("{}: ", row.unit) };
             // The largest whole number is no limit that anybody meets.
             let may_be = row.kind.to_string().replace(&format!(" to {}", u64::MAX), " up");
