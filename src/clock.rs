@@ -4,10 +4,13 @@
 //! invariant); it is turned into nanoseconds only when a figure is recorded, never on the way of an event. Wall-clock
 //! time is used nowhere, so a clock that is set back or forth changes nothing.
 //!
-//! A virtual clock stands still until somebody moves it: tests step an engine through hours in a moment.
+//! A virtual clock stands still until somebody moves it: tests step an engine through hours in a moment. A thread that
+//! sleeps until a time leaves a waker with the clock ([`Clock::wake_on_advance`]). The hand stores the new time first and
+//! wakes then, so a thread that is woken sees the new time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 /// A monotonic clock; clones tell the same time.
@@ -17,12 +20,37 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     Real(quanta::Clock),
-    Virtual(Arc<AtomicU64>),
+    Virtual(Arc<VirtualState>),
+}
+
+/// What a virtual clock and its hands share.
+#[derive(Debug, Default)]
+pub(crate) struct VirtualState {
+    nanos: AtomicU64,
+    wakers: Mutex<Wakers>,
+}
+
+/// The wakers of those that sleep until a time.
+#[derive(Debug, Default)]
+struct Wakers {
+    next: u64,
+    all: Vec<(u64, Waker)>,
+}
+
+impl VirtualState {
+    fn wakers(&self) -> MutexGuard<'_, Wakers> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The hand that moves a virtual clock.
 #[derive(Clone, Debug)]
-pub struct VirtualTime(Arc<AtomicU64>);
+pub struct VirtualTime(Arc<VirtualState>);
+
+/// Keeps a waker with a virtual clock; see [`Clock::wake_on_advance`].
+#[derive(Debug)]
+#[must_use = "the clock forgets the waker when this is dropped"]
+pub struct AdvanceGuard(Option<(Arc<VirtualState>, u64)>);
 
 impl Default for Clock {
     fn default() -> Self {
@@ -38,8 +66,56 @@ impl Clock {
 
     /// A clock at time zero that moves only by [`VirtualTime::advance`]; one tick is one nanosecond.
     pub fn virtual_time() -> (Self, VirtualTime) {
-        let time = Arc::new(AtomicU64::new(0));
-        (Clock(Source::Virtual(time.clone())), VirtualTime(time))
+        let state = Arc::new(VirtualState::default());
+        (Clock(Source::Virtual(state.clone())), VirtualTime(state))
+    }
+
+    /// Whether the clock moves only by [`VirtualTime::advance`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::clock::Clock;
+    /// assert!(Clock::virtual_time().0.is_virtual() && !Clock::real().is_virtual());
+    /// ```
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.0, Source::Virtual(_))
+    }
+
+    /// Wakes `waker` each time that a virtual clock moves, until the guard is dropped. Does nothing on the machine's clock,
+    /// on which a thread sleeps for a time.
+    ///
+    /// A thread that would sleep until a time must do so in a way that does not miss a wake between its look at the clock and
+    /// its sleep.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::clock::Clock;
+    /// use std::{sync::Arc, task::Wake, thread, time::Duration};
+    ///
+    /// struct Unparks(thread::Thread);
+    /// impl Wake for Unparks {
+    ///     fn wake(self: Arc<Self>) {
+    ///         self.0.unpark();
+    ///     }
+    /// }
+    ///
+    /// let (clock, time) = Clock::virtual_time();
+    /// let _guard = clock.wake_on_advance(Arc::new(Unparks(thread::current())).into());
+    /// let hand = thread::spawn(move || time.advance(Duration::from_secs(3_600)));
+    /// while clock.nanos_between(0, clock.ticks()) < 3_600_000_000_000 {
+    ///     thread::park();
+    /// }
+    /// # hand.join().unwrap();
+    /// ```
+    pub fn wake_on_advance(&self, waker: Waker) -> AdvanceGuard {
+        let Source::Virtual(state) = &self.0 else { return AdvanceGuard(None) };
+        let mut wakers = state.wakers();
+        let id = wakers.next;
+        wakers.next += 1;
+        wakers.all.push((id, waker));
+        drop(wakers);
+        AdvanceGuard(Some((state.clone(), id)))
     }
 
     /// The time now, in ticks.
@@ -47,7 +123,7 @@ impl Clock {
     pub fn ticks(&self) -> u64 {
         match &self.0 {
             Source::Real(clock) => clock.raw(),
-            Source::Virtual(time) => time.load(Ordering::Relaxed),
+            Source::Virtual(state) => state.nanos.load(Ordering::Relaxed),
         }
     }
 
@@ -70,10 +146,28 @@ impl Clock {
 }
 
 impl VirtualTime {
-    /// Moves the clock on by `span`.
+    /// Moves the clock on by `span`, and wakes those that wait for it.
     pub fn advance(&self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / 2);
-        self.0.fetch_add(nanos, Ordering::Relaxed);
+        // Relaxed: whatever wakes a thread orders what was stored before. A waker that is not in the list yet is put there
+        // under its lock after this store, and its thread looks at the clock after that.
+        self.0.nanos.fetch_add(nanos, Ordering::Relaxed);
+        // Woken without the lock: a waker is any code, and may drop a guard.
+        let wakers: Vec<Waker> = self.0.wakers().all.iter().map(|(_, waker)| waker.clone()).collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl Drop for AdvanceGuard {
+    fn drop(&mut self) {
+        if let Some((state, id)) = self.0.take() {
+            let mut wakers = state.wakers();
+            let own = wakers.all.iter().position(|(other, _)| *other == id);
+            let waker = own.map(|at| wakers.all.swap_remove(at));
+            drop(wakers);
+            // The drop of a waker is any code too.
+            drop(waker);
+        }
     }
 }
 
@@ -88,6 +182,32 @@ mod tests {
         time.advance(Duration::from_micros(3));
         assert_eq!(clock.nanos_between(0, clock.ticks()), 3_000);
         assert_eq!(clock.nanos_between(9, 4), 0);
+    }
+
+    #[test]
+    fn advance_wakes_those_that_hold_a_guard() {
+        #[derive(Default)]
+        struct Counted(AtomicU64);
+        impl std::task::Wake for Counted {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (clock, time) = Clock::virtual_time();
+        let counted = [(); 2].map(|()| Arc::new(Counted::default()));
+        let counts = || counted.each_ref().map(|own| own.0.load(Ordering::Relaxed));
+        let first = clock.wake_on_advance(counted[0].clone().into());
+        time.advance(Duration::ZERO);
+        let second = clock.clone().wake_on_advance(counted[1].clone().into());
+        time.clone().advance(Duration::from_secs(1));
+        assert_eq!(counts(), [2, 1]);
+        drop(first);
+        time.advance(Duration::from_secs(1));
+        drop(second);
+        time.advance(Duration::from_secs(1));
+        assert_eq!(counts(), [2, 2]);
+        assert!(counted.iter().all(|own| Arc::strong_count(own) == 1));
+        drop(Clock::real().wake_on_advance(counted[0].clone().into()));
     }
 
     #[test]

@@ -297,6 +297,19 @@ impl Plan {
         self
     }
 
+    /// The clock that [`Self::with_clock`] set, if it did.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::{Plan, Profile, clock::Clock};
+    /// assert!(Plan::new(Profile::Dev).clock().is_none());
+    /// let plan = Plan::new(Profile::Dev).with_clock(Clock::virtual_time().0);
+    /// assert!(plan.clock().is_some_and(Clock::is_virtual));
+    /// ```
+    pub fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+
     /// The first sequence of every lane, for tests that want to see it wrap.
     #[doc(hidden)]
     pub fn with_first_sequence(mut self, sequence: u64) -> Self {

@@ -42,7 +42,7 @@ pub(crate) use spec::{LaneShared, LaneSpec, shape_of};
 pub(crate) use waiting::{Waiting, WhenClaimed};
 
 use crate::class::{Class, ClassId, Stamp};
-use crate::clock::Clock;
+use crate::clock::{Clock, VirtualState};
 use crate::event::{ProducerId, ShardId};
 use crate::ledger::LaneLedger;
 use crate::memory::footprint::arc_bytes;
@@ -131,8 +131,8 @@ pub fn slot_bytes(class: &Class, event: Layout) -> usize {
 #[must_use]
 pub fn bytes_for<E>(class: &Class) -> u64 {
     let need = region_need::<E>(&shape_of(class));
-    // Where nothing is stamped the clock is a virtual one: a number.
-    let clock = if class.is_stamped() { 0 } else { arc_bytes::<u64>() };
+    // Where nothing is stamped the clock is a virtual one.
+    let clock = if class.is_stamped() { 0 } else { arc_bytes::<VirtualState>() };
     let shared = ring::core_bytes::<E>() + arc_bytes::<LaneShared>();
     let door = arc_bytes::<Bell>() + arc_bytes::<Doorbell>();
     need.saturating_add(region_slack(need, false)).saturating_add(REGION_BYTES + shared + door + clock) as u64
