@@ -93,6 +93,37 @@
 //! IDs and windows follow the system's clock without its jumps. A step of more than a second is followed once it has lasted
 //! for 30 s. After a step back, time goes on at half its pace until both clocks agree.
 //!
+//! A server runs on the clock of its plan ([`Plan::with_clock`](pelton::Plan::with_clock)). On a virtual clock, a test moves
+//! the server through its timeouts: idle and stalled connections, classes that block for a time, windows of views. IDs,
+//! windows and `TIME` then begin at 2020-01-01, 00:00 UTC. The deadline of [`Server::stop`] and the limit of [`Watch::wait`]
+//! are real time on any clock, and so is the time that a shard may take to answer a view.
+//!
+//! ```
+//! use pelton_gateway::{End, Options, Server};
+//! use pelton::{Plan, Profile, clock::Clock};
+//! use std::{net::TcpStream, thread, time::Duration};
+//!
+//! let (clock, time) = Clock::virtual_time();
+//! let plan = Plan::new(Profile::Dev).with_shards(1).with_producers_max(1).with_clock(clock);
+//! let mut options = Options { idle: Some(Duration::from_secs(300)), ..Options::new(plan) };
+//! # options.plan.class(pelton::Class::strict("orders").with_capacity(64).with_payload_bytes(4_096).reject());
+//! # options.streams.push(pelton_gateway::Stream::new("orders", "orders"));
+//! options.listen = vec!["127.0.0.1:0".into()];
+//! let mut server = Server::start(options)?;
+//!
+//! let silent = TcpStream::connect(&server.addresses()[0].address)?;
+//! while server.counts().connections() == 0 {
+//!     thread::yield_now();
+//! }
+//! // Five minutes later, without waiting for them.
+//! time.advance(Duration::from_secs(301));
+//! while server.counts().ended(End::Idle) == 0 {
+//!     thread::yield_now();
+//! }
+//! server.stop(Duration::from_secs(1))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Encryption
 //! With the feature `tls`, `listen_tls` accepts connections under TLS 1.3 or 1.2, by rustls; without it, that setting is an
 //! error. The certificate and its key are read at start. Clients are not asked for certificates. A handshake that fails, does

@@ -2,6 +2,7 @@
 //! with what the server counted, with the ledger, and with what handlers saw.
 
 use crate::proof::Door;
+use pelton::clock::{Clock, VirtualTime};
 use pelton::event::Rejection;
 use pelton::{Class, Context, Event, Handler, Plan, Profile, Verdict};
 use pelton_gateway::resp::pair;
@@ -326,6 +327,14 @@ impl Client {
         assert_eq!(self.ask(&["PING"]), Reply::Simple("PONG".into()));
     }
 
+    /// Waits until the worker of this connection has run a whole round at the time that it is now: it reads the clock when
+    /// it has received the first request, and the second one only after all that the first one's round does.
+    #[track_caller]
+    pub fn pass_a_round(&mut self) {
+        self.ping();
+        self.ping();
+    }
+
     /// Reads the answers to so many `XADD`s, and keeps them in a tally.
     #[track_caller]
     pub fn take(&mut self, stream: &str, count: u64, tally: &mut Tally) {
@@ -470,6 +479,12 @@ pub fn options(shards: u16, threads: u16, classes: impl IntoIterator<Item = Clas
     Options { streams, threads, listen: vec!["127.0.0.1:0".into()], ..Options::new(plan) }
 }
 
+/// The same gateway on a virtual clock, and the hand that moves it: no time passes but by this hand.
+pub fn by_hand(options: Options) -> (Options, VirtualTime) {
+    let (clock, time) = Clock::virtual_time();
+    (Options { plan: options.plan.clone().with_clock(clock), ..options }, time)
+}
+
 /// A server whose handlers write down what they see, and wait at a door.
 pub struct Site {
     pub server: Server,
@@ -514,6 +529,23 @@ impl Site {
             assert!(begun.elapsed() < PATIENCE, "never: {what}; {counts:#?}");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Moves the clock on, step by step, until the counts are as they should be.
+    #[track_caller]
+    pub fn until_later(
+        &self,
+        (time, step): (&VirtualTime, Duration),
+        what: &str,
+        is_so: impl Fn(&Counts) -> bool,
+    ) -> Counts {
+        self.until(what, |counts| {
+            let is_now = is_so(counts);
+            if !is_now {
+                time.advance(step);
+            }
+            is_now
+        })
     }
 
     /// Stops it, and holds all books against each other.

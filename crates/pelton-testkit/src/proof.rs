@@ -89,25 +89,42 @@ pub fn quiet_panics() {
 
 /// A door that a test opens when it likes: handlers and producers wait before it.
 #[derive(Clone, Default)]
-pub struct Door(Arc<(Mutex<bool>, Condvar)>);
+pub struct Door(Arc<(Mutex<DoorState>, Condvar)>);
+
+#[derive(Default)]
+struct DoorState {
+    is_open: bool,
+    waiting: usize,
+}
 
 impl Door {
     /// Opens it.
     pub fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
+        self.0.0.lock().unwrap().is_open = true;
         self.0.1.notify_all();
     }
 
     /// Closes it again.
     pub fn close(&self) {
-        *self.0.0.lock().unwrap() = false;
+        self.0.0.lock().unwrap().is_open = false;
     }
 
     /// Waits until it is open.
     pub fn wait(&self) {
-        let mut open = self.0.0.lock().unwrap();
-        while !*open {
-            open = self.0.1.wait(open).unwrap();
+        let mut state = self.0.0.lock().unwrap();
+        state.waiting += 1;
+        self.0.1.notify_all();
+        while !state.is_open {
+            state = self.0.1.wait(state).unwrap();
+        }
+        state.waiting -= 1;
+    }
+
+    /// Waits until so many wait before it.
+    pub fn until_waiting(&self, count: usize) {
+        let mut state = self.0.0.lock().unwrap();
+        while state.waiting < count {
+            state = self.0.1.wait(state).unwrap();
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::feed::view_requests::ViewRequestSender;
 use crate::feed::watermark::Watermarks;
 use crate::net::connection::{ConnectionKey, FinishedWait, RoomWait, Session};
 use crate::resp::{Parser, Reply};
+use crate::server::clock::ServerClock;
 use crate::server::metrics::End;
 use crate::server::state::{Shared, WorkerMessage};
 use pelton::engine::Engine;
@@ -23,6 +24,7 @@ pub(crate) const TURN: Duration = Duration::from_micros(100);
 pub(crate) struct CommandContext {
     pub publisher: Publisher,
     pub shared: Arc<Shared>,
+    pub clock: Arc<ServerClock>,
     pub subscribers: Subscribers,
     /// Weak: the engine ends with its server.
     pub engine: Weak<Engine<Record>>,
@@ -42,15 +44,16 @@ impl CommandContext {
     /// Begins the turn of a connection.
     #[inline]
     pub fn begin_turn(&mut self) {
+        let now = self.clock.now();
         // Events that a read brings get the time of that read.
-        self.publisher.ids.tick();
-        self.turn_ends = Instant::now() + TURN;
+        self.publisher.ids.tick(self.clock.ms_at(now));
+        self.turn_ends = now + TURN;
         self.has_overrun = false;
     }
 
     /// Whether the turn should end. A request that runs in pieces checks this after each of them.
     pub fn is_turn_over(&self) -> bool {
-        Instant::now() >= self.turn_ends
+        self.clock.now() >= self.turn_ends
     }
 }
 

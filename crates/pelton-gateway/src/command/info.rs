@@ -8,7 +8,6 @@ use crate::server::metrics::{End, StreamCounts};
 use pelton::engine::ENGINE;
 use pelton::event::{Failure, Rejection};
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of Redis whose protocol is spoken, for clients that ask before they use a part of it.
 pub(crate) const REDIS_VERSION: &str = "7.0.0";
@@ -202,8 +201,8 @@ pub(crate) fn role(_: &mut CommandContext, request: &mut Request<'_>) -> Action 
 }
 
 /// `TIME`: seconds since the Unix epoch, and microseconds of the second.
-pub(crate) fn time(_: &mut CommandContext, request: &mut Request<'_>) -> Action {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(crate) fn time(context: &mut CommandContext, request: &mut Request<'_>) -> Action {
+    let now = context.clock.system_time();
     request.reply.array(2);
     request.reply.bulk(now.as_secs().to_string().as_bytes());
     request.reply.bulk(now.subsec_micros().to_string().as_bytes());

@@ -163,7 +163,7 @@ fn no_messages(context: &CommandContext, name: &str, channel: ChannelId) -> Stri
 /// Fixes from which window on the messages of a view begin, before the subscription is confirmed.
 fn announce_subscriber(context: &CommandContext, channel: ChannelId) {
     let Some((at, view)) = view_of(&context.shared, channel) else { return };
-    if let Some(closed_ms) = context.watermarks.end_ms(at, view, settled_ms()) {
+    if let Some(closed_ms) = context.watermarks.end_ms(at, view, settled_ms(&context.clock)) {
         context.view_requests.subscribed(at, closed_ms);
     }
 }

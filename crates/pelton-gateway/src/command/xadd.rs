@@ -25,7 +25,7 @@ use pelton::words::printable;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a thread needs to publish.
 pub(crate) struct Publisher {
@@ -134,7 +134,7 @@ impl Publisher {
         let streams = shared.streams.len();
         Publisher {
             producer,
-            ids: IdGenerator::new(thread as u16, shared.options.threads),
+            ids: IdGenerator::new(thread as u16, shared.options.threads, shared.clock.now_ms()),
             waiting: WaitQueues::new(&shared.options.plan),
             granted_lane: None,
             thread,
@@ -180,7 +180,7 @@ impl Publisher {
         if !waiting.is_empty() && waited.is_none() && served.blocks {
             let lane = waiting.lane(producer.shard_of(key), served.class);
             if waiting.len(lane) > 0 && *granted_lane != Some(lane) {
-                return XaddOutcome::AwaitRoom(room(lane, Instant::now()));
+                return XaddOutcome::AwaitRoom(room(lane, shared.clock.now()));
             }
         }
         let has_timed_out = waited.is_some_and(|waited| waited.has_timed_out);
@@ -194,7 +194,7 @@ impl Publisher {
             }
             Err(TryClaimError::WouldBlock) => {
                 let lane = waiting.lane(producer.shard_of(key), served.class);
-                let since = waited.map_or_else(Instant::now, |waited| waited.room.since);
+                let since = waited.map_or_else(|| shared.clock.now(), |waited| waited.room.since);
                 XaddOutcome::AwaitRoom(room(lane, since))
             }
             Err(TryClaimError::Refused(error)) => {

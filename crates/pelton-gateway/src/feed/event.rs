@@ -5,7 +5,6 @@
 //! reads it in place ([`Bulks`](crate::resp::Bulks)).
 
 use crate::config::settings::EVENT;
-use crate::server::wall_clock::now_ms;
 
 /// An event's id: `<ms>-<sequence>`, unique in its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,16 +49,14 @@ pub(crate) struct IdGenerator {
 }
 
 impl IdGenerator {
-    pub fn new(thread: u16, threads: u16) -> Self {
+    pub fn new(thread: u16, threads: u16, now_ms: u64) -> Self {
         let first = u64::from(thread);
-        IdGenerator { now: Id { ms: now_ms(), sequence: first }, first, step: u64::from(threads) }
+        IdGenerator { now: Id { ms: now_ms, sequence: first }, first, step: u64::from(threads) }
     }
 
-    /// Looks at the clock: once for all that one read brought.
+    /// Takes the time, once for all that one read brought: that of the clock by which windows of views end.
     #[inline]
-    pub fn tick(&mut self) {
-        // The clock by which windows of views end.
-        let ms = now_ms();
+    pub fn tick(&mut self, ms: u64) {
         if ms > self.now.ms {
             self.now = Id { ms, sequence: self.first };
         }
@@ -80,13 +77,14 @@ mod tests {
 
     #[test]
     fn ids_increase_and_are_unique_over_threads() {
-        let mut threads = [IdGenerator::new(0, 3), IdGenerator::new(1, 3), IdGenerator::new(2, 3)];
+        const TIMES: [u64; 10] = [7, 7, 8, 6, 9, 9, 20, 19, 21, 22];
+        let mut threads = [0, 1, 2].map(|thread| IdGenerator::new(thread, 3, 7));
         let mut seen = std::collections::HashSet::new();
         for ids in &mut threads {
             let mut last = None;
             for at in 0..1_000 {
                 if at % 100 == 0 {
-                    ids.tick();
+                    ids.tick(TIMES[at / 100]);
                 }
                 let id = ids.next();
                 assert!(last < Some(id), "{id} after {last:?}");

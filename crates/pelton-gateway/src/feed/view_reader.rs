@@ -32,8 +32,9 @@ use crate::feed::gather::{Gatherer, PooledTally, STOPS};
 use crate::feed::view_requests::{GatherScope, ReaderEvent, ViewRequest, ViewRequests};
 use crate::feed::watermark::{Watermarks, settled_ms};
 use crate::resp::{Reply, Version};
+use crate::server::clock::ServerClock;
 use crate::server::state::{Shared, Stage, WorkerMessage};
-use crate::server::wall_clock::now_ms;
+use pelton::clock::AdvanceGuard;
 use pelton::engine::Engine;
 use pelton::shard::Handler;
 use pelton_views::{ReadError, Tally, View, Which};
@@ -92,6 +93,9 @@ pub(crate) struct ViewReader<H> {
     inboxes: Vec<Sender<WorkerMessage>>,
     watermarks: Arc<Watermarks>,
     view_requests: Arc<ViewRequests>,
+    clock: Arc<ServerClock>,
+    /// Wakes this thread when a virtual clock moves.
+    _advance_guard: Option<AdvanceGuard>,
     gatherer: Gatherer,
     views: Vec<ViewState>,
     of: PhantomData<fn() -> H>,
@@ -117,19 +121,32 @@ impl<H: Handler<Record>> ViewReader<H> {
         view_requests: Arc<ViewRequests>,
     ) -> Self {
         let views = &shared.options.views;
+        let clock = shared.clock.clone();
         let gatherer = Gatherer::new(Arc::downgrade(engine), views, shared.options.plan.shards());
         let views =
             views.iter().map(|view| ViewState { view: view.clone(), last_sent_ms: None, lost: 0 }).collect();
-        ViewReader { shared, inboxes, watermarks, view_requests, gatherer, views, of: PhantomData }
+        ViewReader {
+            _advance_guard: clock.wake_on_advance(view_requests.clone().into()),
+            shared,
+            inboxes,
+            watermarks,
+            view_requests,
+            clock,
+            gatherer,
+            views,
+            of: PhantomData,
+        }
     }
 
     /// Answers until no gateway thread is left.
     pub fn run(mut self) {
-        let mut next = Instant::now() + REST;
+        let mut next = self.clock.now() + REST;
         loop {
             // Checked each time: requests may come without a pause.
-            if Instant::now() >= next {
-                next = Instant::now() + self.send_windows();
+            let now = self.clock.now();
+            if now >= next {
+                // From its beginning: what it missed because it came later is found in time by the next one.
+                next = now + self.send_windows();
             }
             match self.view_requests.next(next) {
                 ReaderEvent::Request(view) => self.answer(view, Purpose::Requests),
@@ -138,7 +155,7 @@ impl<H: Handler<Record>> ViewReader<H> {
                         let last_sent_ms = &mut self.views[view].last_sent_ms;
                         if last_sent_ms.is_none() {
                             *last_sent_ms = Some(closed_ms);
-                            next = Instant::now();
+                            next = self.clock.now();
                         }
                     }
                 }
@@ -179,7 +196,7 @@ impl<H: Handler<Record>> ViewReader<H> {
     ) -> Arc<[u8]> {
         let (mut bytes, views) = (Vec::new(), &self.views[view]);
         let mut reply = Reply::new(&mut bytes, *version);
-        match gathered.map(|tally| tally.read(*which, row.as_deref(), *top, now_ms())) {
+        match gathered.map(|tally| tally.read(*which, row.as_deref(), *top, self.clock.now_ms())) {
             Ok(Ok(reading)) => encode::reply(&views.view, &reading, views.lost, &mut reply),
             Ok(Err(error @ ReadError::NoMemory(_))) => reply.error(format_args!("ERR {error}")),
             Ok(Err(error)) => reply.error(format_args!("NOWINDOW {error}")),
@@ -234,7 +251,7 @@ impl<H: Handler<Record>> ViewReader<H> {
             let Some(last_sent_ms) = self.views[view].last_sent_ms else { continue };
             let is_arrival = self.views[view].view.time.is_none();
             // Nothing can be closed before the next pane has ended.
-            let now_ms = settled_ms();
+            let now_ms = settled_ms(&self.clock);
             let until = Duration::from_millis(pane_ms - now_ms % pane_ms);
             rest = rest.min(if is_arrival { until } else { LOOK });
             // Looked up before shards are asked: then each has at least what it had when the window was closed.

@@ -16,10 +16,12 @@
 
 use crate::net::connection::ConnectionKey;
 use crate::resp::Version;
+use crate::server::clock::ServerClock;
 use pelton_views::Which;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::task::Wake;
+use std::time::{Duration, Instant};
 
 /// A request to read a view.
 pub(crate) struct ViewRequest {
@@ -80,13 +82,23 @@ struct RequestState {
 pub(crate) struct ViewRequests {
     state: Mutex<RequestState>,
     changed: Condvar,
+    clock: Arc<ServerClock>,
+}
+
+/// The hand of a virtual clock wakes the reader. It looks at the clock under the lock, so it either has the new time or
+/// waits already.
+impl Wake for ViewRequests {
+    fn wake(self: Arc<Self>) {
+        drop(self.lock());
+        self.changed.notify_one();
+    }
 }
 
 impl ViewRequests {
-    pub fn new(views: usize) -> Arc<Self> {
+    pub fn new(views: usize, clock: Arc<ServerClock>) -> Arc<Self> {
         let views = (0..views).map(|_| PendingRequests::default()).collect();
         let state = RequestState { views, last: 0, was_critical: false, threads: 0, is_over: false };
-        Arc::new(ViewRequests { state: Mutex::new(state), changed: Condvar::new() })
+        Arc::new(ViewRequests { state: Mutex::new(state), changed: Condvar::new(), clock })
     }
 
     /// A worker's sender. The reader ends when all of them are dropped.
@@ -99,7 +111,7 @@ impl ViewRequests {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to do, until a time.
+    /// Waits for something to do, until a time of the server's clock.
     pub fn next(&self, until: Instant) -> ReaderEvent {
         let mut state = self.lock();
         loop {
@@ -120,15 +132,15 @@ impl ViewRequests {
                 (state.last, state.was_critical) = (view, is_critical);
                 return ReaderEvent::Request(view);
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(self.clock.now());
             if left.is_zero() {
                 return ReaderEvent::Timeout;
             }
-            state = self.wait(state, left);
+            state = self.wait(state, self.clock.sleep_limit(left));
         }
     }
 
-    /// Waits until a time, or until a critical connection waits for another view than this one: that view then.
+    /// Waits until a real time, or until a critical connection waits for another view than this one: that view then.
     pub fn next_critical(&self, view: usize, until: Instant) -> Option<usize> {
         let mut state = self.lock();
         loop {
@@ -139,16 +151,20 @@ impl ViewRequests {
             if left.is_zero() || state.threads == 0 {
                 return None;
             }
-            state = self.wait(state, left);
+            state = self.wait(state, Some(left));
         }
     }
 
+    /// Waits for a change, for `limit` at most; without a limit for one alone.
     fn wait<'a>(
         &self,
         state: MutexGuard<'a, RequestState>,
-        time: std::time::Duration,
+        limit: Option<Duration>,
     ) -> MutexGuard<'a, RequestState> {
-        self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
+        match limit {
+            Some(limit) => self.changed.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Begins to answer what waits for a view, and returns what has to be brought together for it.
@@ -250,7 +266,11 @@ impl Drop for ViewRequestSender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use pelton::clock::Clock;
+
+    fn view_requests(views: usize) -> Arc<ViewRequests> {
+        ViewRequests::new(views, Arc::new(ServerClock::new(None)))
+    }
 
     fn request(view: usize, id: u64, is_critical: bool, row: Option<&str>) -> ViewRequest {
         let row = row.map(|row| row.as_bytes().into());
@@ -260,7 +280,7 @@ mod tests {
 
     #[test]
     fn critical_requests_come_first_and_views_take_turns() {
-        let view_requests = ViewRequests::new(3);
+        let view_requests = view_requests(3);
         let sender = view_requests.sender();
         let next = || view_requests.next(Instant::now());
         assert_eq!(next(), ReaderEvent::Timeout);
@@ -292,7 +312,7 @@ mod tests {
 
     #[test]
     fn each_connection_has_one_request_until_it_is_withdrawn() {
-        let view_requests = ViewRequests::new(2);
+        let view_requests = view_requests(2);
         let sender = view_requests.sender();
         for id in 0..1_000 {
             assert!(sender.send(request(0, id % 10, false, Some("a"))));
@@ -313,8 +333,26 @@ mod tests {
     }
 
     #[test]
+    fn reader_on_a_virtual_clock_waits_until_the_clock_is_moved() {
+        let (clock, time) = Clock::virtual_time();
+        let clock = Arc::new(ServerClock::new(Some(&clock)));
+        let view_requests = ViewRequests::new(1, clock.clone());
+        let _sender = view_requests.sender();
+        let _guard = clock.wake_on_advance(view_requests.clone().into());
+        let until = clock.now() + Duration::from_secs(600);
+        let waiting = view_requests.clone();
+        let reader = std::thread::spawn(move || {
+            assert_eq!(waiting.next(until), ReaderEvent::Timeout);
+            assert_eq!(clock.now(), until);
+        });
+        time.advance(Duration::from_secs(599));
+        time.advance(Duration::from_secs(1));
+        reader.join().unwrap();
+    }
+
+    #[test]
     fn first_subscriber_is_kept_once_and_both_sides_see_the_shutdown() {
-        let view_requests = ViewRequests::new(2);
+        let view_requests = view_requests(2);
         let senders = [view_requests.sender(), view_requests.sender()];
         for closed_ms in 5..1_000 {
             senders[0].subscribed(1, closed_ms);

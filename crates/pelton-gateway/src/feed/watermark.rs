@@ -6,7 +6,7 @@
 //! receives all windows that close from then on. The value may lag by a batch: then one window more is sent, and none less.
 //! The thread that sends windows reads it too, so it asks shards only if there is something to send.
 
-use crate::server::wall_clock::now_ms;
+use crate::server::clock::ServerClock;
 use pelton::event::ShardId;
 use pelton::ledger::Counter;
 use pelton_views::{Tally, View};
@@ -16,8 +16,8 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_millis(20);
 
 /// The time up to which windows of arrival time are sent, in ms since the Unix epoch.
-pub(crate) fn settled_ms() -> u64 {
-    now_ms().saturating_sub(GRACE.as_millis() as u64)
+pub(crate) fn settled_ms(clock: &ServerClock) -> u64 {
+    clock.now_ms().saturating_sub(GRACE.as_millis() as u64)
 }
 
 /// The last windows that are closed; see the file's head.
@@ -66,6 +66,8 @@ impl Watermarks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::clock::VIRTUAL_EPOCH;
+    use pelton::clock::Clock;
 
     #[test]
     fn farthest_shard_sets_the_watermark() {
@@ -73,18 +75,27 @@ mod tests {
             View::count("arrival").tumbling(Duration::from_secs(1)),
             View::count("event").tumbling(Duration::from_secs(1)).event_time("t", Duration::from_millis(500)),
         ];
+        let (clock, time) = Clock::virtual_time();
+        let clock = ServerClock::new(Some(&clock));
+        time.advance(Duration::from_millis(2_019));
         let closed = Watermarks::new(&views, 2);
         let mut shards = [0, 1].map(|_| views.each_ref().map(Tally::new));
-        assert_eq!(closed.end_ms(1, &views[1], settled_ms()), Some(0));
+        assert_eq!(closed.end_ms(1, &views[1], settled_ms(&clock)), Some(0));
         for (shard, time, end_ms) in
             [(0, "1499", 0), (1, "1500", 1_000), (0, "7000", 6_000), (1, "6000", 6_000)]
         {
             shards[shard].iter_mut().for_each(|tally| tally.observe(&[(&b"t"[..], time.as_bytes())], 9_000));
             closed.note(ShardId(shard as u16), &shards[shard]);
-            assert_eq!(closed.end_ms(1, &views[1], settled_ms()), Some(end_ms), "{time}");
+            assert_eq!(closed.end_ms(1, &views[1], settled_ms(&clock)), Some(end_ms), "{time}");
         }
-        let ended = closed.end_ms(0, &views[0], settled_ms()).unwrap();
-        assert!(ended.is_multiple_of(1_000) && ended > 1_700_000_000_000, "its clock is ours: {ended}");
-        assert_eq!(closed.end_ms(0, &View::count("all"), settled_ms()), None);
+        let epoch_ms = VIRTUAL_EPOCH.as_millis() as u64;
+        assert_eq!(closed.end_ms(0, &views[0], settled_ms(&clock)), Some(epoch_ms + 1_000));
+        time.advance(Duration::from_millis(1));
+        assert_eq!(
+            closed.end_ms(0, &views[0], settled_ms(&clock)),
+            Some(epoch_ms + 2_000),
+            "its clock is ours"
+        );
+        assert_eq!(closed.end_ms(0, &View::count("all"), settled_ms(&clock)), None);
     }
 }

@@ -71,18 +71,19 @@ impl Worker {
             || !self.critical_ready.is_empty()
             || !self.handshakes.is_empty()
             || self.acceptor.as_ref().is_some_and(Acceptor::has_pending);
-        let mut timeout = Duration::ZERO;
+        let mut timeout = Some(Duration::ZERO);
         if !is_busy {
             // Armed before the last checks: whatever comes after them wakes the worker.
             self.alarm().arm();
             if !self.taps.is_ready() {
-                timeout = self.room_timeout();
+                let limit = self.room_timeout();
+                timeout = self.context.clock.sleep_limit(limit);
             }
         }
         // An interrupted poll is repeated in the next round.
-        let _ = self.poll.poll(events, Some(timeout));
+        let _ = self.poll.poll(events, timeout);
         self.alarm().disarm();
-        self.now_s = self.context.shared.now_s();
+        self.now_s = self.context.clock.now_s();
     }
 
     fn alarm(&self) -> &Alarm {
@@ -104,7 +105,7 @@ impl Worker {
                 return Duration::ZERO;
             }
             if let Some(limit) = self.shared().block_limits[room.class.index()] {
-                time = time.min(limit.saturating_sub(room.since.elapsed()));
+                time = time.min(limit.saturating_sub(self.context.clock.elapsed(room.since)));
             }
         }
         time
@@ -165,7 +166,7 @@ impl Worker {
                 let Some((slot, room)) = self.first_waiting(lane) else { break };
                 let RoomWait { class, key, bytes, since, .. } = room;
                 let limit = self.shared().block_limits[class.index()];
-                let has_timed_out = limit.is_some_and(|limit| since.elapsed() >= limit);
+                let has_timed_out = limit.is_some_and(|limit| self.context.clock.elapsed(since) >= limit);
                 if !has_timed_out && self.context.publisher.producer.is_full(class, key, bytes) {
                     break;
                 }

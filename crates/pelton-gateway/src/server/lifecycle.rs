@@ -171,7 +171,7 @@ impl Server {
         let final_totals = FinalTotals::new(shared.options.views.len());
         let engine = start_engine(&shared, handler, shard_taps, &watermarks, &final_totals)?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = polls.iter().map(|_| channel()).unzip();
-        let view_requests = ViewRequests::new(shared.options.views.len());
+        let view_requests = ViewRequests::new(shared.options.views.len(), shared.clock.clone());
         let mut server = Server {
             engine: Arc::new(engine),
             shared,
@@ -214,9 +214,10 @@ impl Server {
             view_requests: view_requests.sender(),
             watermarks: watermarks.clone(),
             inboxes: inboxes.to_vec(),
+            clock: shared.clock.clone(),
             shared,
             thread,
-            turn_ends: Instant::now(),
+            turn_ends: self.shared.clock.now(),
             has_overrun: false,
         })
     }

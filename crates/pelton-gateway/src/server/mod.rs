@@ -1,5 +1,6 @@
 //! The server: its threads, the loop of each, what they share and count.
 
+pub(crate) mod clock;
 pub(crate) mod event_loop;
 pub(crate) mod lifecycle;
 pub(crate) mod metrics;

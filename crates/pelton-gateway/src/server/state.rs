@@ -6,17 +6,19 @@ use crate::config::stream::{KeyFrom, Stream};
 use crate::feed::subscriptions::ChannelId;
 use crate::net::connection::ConnectionKey;
 use crate::net::registry::{Clients, ConnectionSlots, NewConnection};
+use crate::server::clock::ServerClock;
 use crate::server::metrics::{Counts, End, StreamCounts, WorkerCounters};
 use crate::server::watch::{LostThread, ThreadEnd, Watched};
 use mio::Waker;
 use pelton::class::{Class, ClassId, Overflow};
+use pelton::clock::AdvanceGuard;
 use pelton::engine::{Plan, Secret};
 use pelton::wait::Alarm;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Wake;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 /// A stream as it is served.
@@ -119,6 +121,15 @@ impl Wake for WorkerWaker {
     }
 }
 
+/// Wakes a worker when the time is another, whether it sleeps or not: it may be about to, with the time that was.
+struct WakesOnAdvance(Arc<WorkerWaker>);
+
+impl Wake for WakesOnAdvance {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_up();
+    }
+}
+
 /// A message to a worker.
 pub(crate) enum WorkerMessage {
     /// A connection that was accepted for this worker.
@@ -149,7 +160,9 @@ pub(crate) struct Shared {
     pub watched: Arc<Watched>,
     /// What clients must give in `AUTH`, if anything.
     pub password: Option<Password>,
-    pub begun: Instant,
+    pub clock: Arc<ServerClock>,
+    /// Wake the workers when a virtual clock moves.
+    _advance_guards: Box<[AdvanceGuard]>,
     stage: AtomicU8,
     stop_forced: AtomicBool,
     next_connection: AtomicU64,
@@ -170,15 +183,19 @@ impl Shared {
             Overflow::Block { limit } => limit,
             _ => None,
         };
+        let clock = Arc::new(ServerClock::new(options.plan.clock()));
+        let counters =
+            wakers.iter().map(|_| WorkerCounters::new(streams.len(), channel_names.len())).collect();
+        let wakers: Box<[_]> = wakers.into_iter().map(|waker| Arc::new(WorkerWaker::new(waker))).collect();
+        let on_advance =
+            |waker: &Arc<WorkerWaker>| clock.wake_on_advance(Arc::new(WakesOnAdvance(waker.clone())).into());
         Shared {
+            _advance_guards: wakers.iter().filter_map(on_advance).collect(),
             by_name,
             channels_by_name: channels.collect(),
             block_limits: options.plan.classes().iter().map(limit).collect(),
-            counters: wakers
-                .iter()
-                .map(|_| WorkerCounters::new(streams.len(), channel_names.len()))
-                .collect(),
-            wakers: wakers.into_iter().map(|waker| Arc::new(WorkerWaker::new(waker))).collect(),
+            counters,
+            wakers,
             wanted: channel_names.iter().map(|_| AtomicU64::new(0)).collect(),
             channel_names,
             streams,
@@ -187,9 +204,9 @@ impl Shared {
                 options.connections_max as usize,
                 options.critical_connections_total(),
             ),
-            watched: Arc::default(),
+            watched: Arc::new(Watched::new(clock.clone())),
             password: password.as_ref().map(Password::new),
-            begun: Instant::now(),
+            clock,
             stage: AtomicU8::new(Stage::Running as u8),
             stop_forced: AtomicBool::new(false),
             next_connection: AtomicU64::new(1),
@@ -226,7 +243,7 @@ impl Shared {
 
     /// Seconds since the start.
     pub fn now_s(&self) -> u32 {
-        self.begun.elapsed().as_secs() as u32
+        self.clock.now_s()
     }
 
     /// A new connection id.

@@ -20,7 +20,7 @@ use crate::server::watch::{Incident, LostThread, ThreadEnd};
 use crate::server::worker::Worker;
 use mio::Token;
 use pelton::event::ShardId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often connections are checked for timeouts.
 pub(crate) const SWEEP: Duration = Duration::from_millis(500);
@@ -152,10 +152,13 @@ impl Worker {
 
     /// Closes connections that have timed out, and checks the shards.
     pub fn sweep(&mut self) {
-        if self.last_sweep.elapsed() < SWEEP {
+        let now = self.context.clock.now();
+        if now.saturating_duration_since(self.last_sweep) < SWEEP {
             return;
         }
-        self.last_sweep = Instant::now();
+        self.last_sweep = now;
+        // The time by which this sweep is due is the time by which it measures.
+        self.now_s = self.context.clock.s_at(now);
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.retry();
             self.check_shards();

@@ -18,8 +18,7 @@
 //! - A reading takes no lock while the system's clock runs along.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
 
 /// The largest step that is followed at once, in milliseconds.
 const STEP_MAX_MS: i64 = 1_000;
@@ -38,9 +37,8 @@ struct ClockStep {
 }
 
 /// A clock that follows the system's.
-struct WallClock {
-    begun: Instant,
-    /// The time at `begun`.
+pub(crate) struct WallClock {
+    /// The time where the monotonic clock begins.
     offset_ms: AtomicI64,
     has_step: AtomicBool,
     step: Mutex<Option<ClockStep>>,
@@ -49,9 +47,9 @@ struct WallClock {
 }
 
 impl WallClock {
-    fn new(system_ms: u64) -> Self {
+    /// A clock that begins now: `system_ms` is the system's time.
+    pub fn new(system_ms: u64) -> Self {
         WallClock {
-            begun: Instant::now(),
             offset_ms: AtomicI64::new(system_ms as i64),
             has_step: AtomicBool::new(false),
             step: Mutex::new(None),
@@ -59,9 +57,10 @@ impl WallClock {
         }
     }
 
-    /// The time, in milliseconds since the Unix epoch, where the two clocks are at this. `monotonic_ms` is since `begun`.
+    /// The time, in milliseconds since the Unix epoch, where the two clocks are at this. `monotonic_ms` is since its
+    /// beginning.
     #[inline]
-    fn read(&self, system_ms: u64, monotonic_ms: u64) -> u64 {
+    pub fn read(&self, system_ms: u64, monotonic_ms: u64) -> u64 {
         let own_ms = monotonic_ms as i64 + self.offset_ms.load(Ordering::Relaxed);
         let ahead_ms = system_ms as i64 - own_ms;
         if ahead_ms.abs() > STEP_MAX_MS {
@@ -74,6 +73,11 @@ impl WallClock {
             self.clear_step();
         }
         system_ms
+    }
+
+    /// Returns how many steps there were since the last call that were not followed at once.
+    pub fn take_steps(&self) -> u64 {
+        self.steps.swap(0, Ordering::Relaxed)
     }
 
     #[cold]
@@ -110,24 +114,6 @@ impl WallClock {
         }
         (monotonic_ms as i64 + offset_ms).max(0) as u64
     }
-}
-
-static CLOCK: LazyLock<WallClock> = LazyLock::new(|| WallClock::new(system_ms()));
-
-fn system_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-/// The time, in milliseconds since the Unix epoch.
-pub(crate) fn now_ms() -> u64 {
-    // The monotonic clock first: what passes between the two readings makes no step.
-    let monotonic_ms = CLOCK.begun.elapsed().as_millis() as u64;
-    CLOCK.read(system_ms(), monotonic_ms)
-}
-
-/// How often the system's clock has made a step that was not followed at once, since the last call.
-pub(crate) fn take_steps() -> u64 {
-    CLOCK.steps.swap(0, Ordering::Relaxed)
 }
 
 #[cfg(test)]

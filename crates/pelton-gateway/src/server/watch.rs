@@ -14,7 +14,8 @@
 //!
 //! The first worker checks the shards, whose ends the engine records.
 
-use crate::server::wall_clock::{LASTS_MS, take_steps};
+use crate::server::clock::ServerClock;
+use crate::server::wall_clock::LASTS_MS;
 use pelton::words::many;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -44,7 +45,7 @@ impl Watch {
     #[must_use]
     pub fn incidents(&self) -> Vec<String> {
         let mut all = self.0.incidents.take();
-        if take_steps() > 0 {
+        if self.0.clock.take_steps() > 0 {
             let lasts_s = LASTS_MS / 1_000;
             all.push(format!(
                 "the system's clock was set: ids and windows follow when the new time has lasted for {lasts_s} s"
@@ -61,10 +62,16 @@ impl std::fmt::Debug for Watch {
 }
 
 /// What a server shares with those who watch it.
-#[derive(Default)]
 pub(crate) struct Watched {
     pub incidents: Incidents,
     pub lost_threads: LostThreads,
+    clock: Arc<ServerClock>,
+}
+
+impl Watched {
+    pub fn new(clock: Arc<ServerClock>) -> Self {
+        Watched { incidents: Incidents::default(), lost_threads: LostThreads::default(), clock }
+    }
 }
 
 /// What goes wrong with a connection that its server's user should know of.

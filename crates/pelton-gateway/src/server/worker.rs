@@ -129,7 +129,7 @@ impl Worker {
             // A turn ends at so many bytes of replies; one reply may be longer.
             out: Vec::with_capacity(options.output_bytes_max as usize + OUT_BYTES_MORE),
             now_s: 0,
-            last_sweep: Instant::now(),
+            last_sweep: context.clock.now(),
             waker: context.shared.wakers[context.thread].clone().into(),
             context,
         })

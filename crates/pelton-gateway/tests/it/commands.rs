@@ -370,6 +370,35 @@ fn turn_of_expensive_requests_ends_before_all_of_them_run() {
     site.settle(&Tally::default());
 }
 
+#[test]
+fn times_in_answers_move_with_a_virtual_clock_alone() {
+    const BEGUN_S: u64 = 1_577_836_800;
+    let _dog = watchdog();
+    let (options, time) = by_hand(roomy());
+    let site = Site::open(options);
+    let mut tally = Tally::default();
+    let mut client = site.client();
+    let mut passed = Duration::ZERO;
+    for span_us in [0, 1_250, 999_999, 3_600_000_000] {
+        let span = Duration::from_micros(span_us);
+        time.advance(span);
+        passed += span;
+        let now = Duration::from_secs(BEGUN_S) + passed;
+        for sequence in 0..3 {
+            let reply = client.ask(&["XADD", "s", "*", "who", "a"]);
+            client.note("s", &reply, &mut tally);
+            assert_eq!(reply.text(), format!("{}-{sequence}", now.as_millis()));
+        }
+        let told = client.ask(&["TIME"]);
+        let [seconds, micros] = [0, 1].map(|at| told.items()[at].text());
+        assert_eq!((seconds, micros), (now.as_secs().to_string(), now.subsec_micros().to_string()));
+        let passed_s = passed.as_secs();
+        assert!(client.ask(&["INFO"]).text().contains(&format!("\r\nuptime_in_seconds:{passed_s}\r\n")));
+        assert!(client.ask(&["CLIENT", "INFO"]).text().contains(&format!(" age={passed_s} ")));
+    }
+    site.settle(&tally);
+}
+
 /// The ids in an answer of `CLIENT LIST`, in its order.
 #[track_caller]
 fn ids(list: &Reply) -> Vec<i64> {
