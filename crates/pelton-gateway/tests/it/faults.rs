@@ -269,8 +269,9 @@ fn ten_thousand_requests_in_one_write_are_answered_in_order() {
 fn client_that_never_reads_is_bounded_and_closed() {
     const OUTPUT_BYTES_MAX: u32 = 64 << 10;
     let _dog = watchdog();
-    let site =
-        Site::open(Options { output_bytes_max: OUTPUT_BYTES_MAX, stall: Duration::from_secs(2), ..roomy() });
+    let (options, time) =
+        by_hand(Options { output_bytes_max: OUTPUT_BYTES_MAX, stall: Duration::from_secs(2), ..roomy() });
+    let site = Site::open(options);
     let mut tally = Tally::default();
     let mut deaf = narrow(&site.address);
     deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -291,7 +292,9 @@ fn client_that_never_reads_is_bounded_and_closed() {
         other.send(&xadd("s", "other", n));
         other.take("s", 1, &mut tally);
         n += 1;
+        time.advance(Duration::from_millis(250));
     }
+    assert!(n >= 8, "it had {n} quarters of a second");
     other.ping();
     drop(deaf);
     site.settle(&tally);
@@ -300,16 +303,20 @@ fn client_that_never_reads_is_bounded_and_closed() {
 #[test]
 fn slow_reader_is_not_closed_as_stalled() {
     let _dog = watchdog();
-    let site = Site::open(Options { stall: Duration::from_secs(1), output_bytes_max: 64 << 10, ..roomy() });
+    let (options, time) =
+        by_hand(Options { stall: Duration::from_secs(1), output_bytes_max: 64 << 10, ..roomy() });
+    let site = Site::open(options);
     let mut client = Client::narrow(&site.address);
     const ECHOES: usize = 40;
     client.send(&request(&["ECHO", &"x".repeat(8 << 10)]).repeat(ECHOES));
     let mut read = 0;
-    let begun = Instant::now();
+    let mut passed = Duration::ZERO;
     // A little at a time, for several times as long as one may take nothing.
     while read < ECHOES {
-        let pause = Duration::from_millis(if begun.elapsed() < Duration::from_secs(4) { 50 } else { 0 });
-        std::thread::sleep(pause);
+        if passed < Duration::from_secs(4) {
+            time.advance(Duration::from_millis(50));
+            passed += Duration::from_millis(50);
+        }
         assert_ne!(client.sip(4 << 10, DEADLINE), Some(0), "ended after {read}");
         read += client.whole().len();
     }
@@ -322,7 +329,8 @@ fn slow_reader_is_not_closed_as_stalled() {
 fn blocked_client_is_not_idle() {
     let _dog = watchdog();
     let slow = class("slow", 4);
-    let site = Site::closed(Options { idle: Some(Duration::from_secs(2)), ..options(1, 1, [slow]) });
+    let (options, time) = by_hand(Options { idle: Some(Duration::from_secs(2)), ..options(1, 1, [slow]) });
+    let site = Site::closed(options);
     let mut tally = Tally::default();
     let mut blocked = site.client();
     blocked.send(&xadds("slow", "a", 0, 6));
@@ -330,17 +338,27 @@ fn blocked_client_is_not_idle() {
     let mut idle = site.client();
     idle.ping();
     // A part of a request is nothing said to the end, and no excuse.
+    let before = site.server.counts().bytes_in;
     idle.send(b"*1\r\n$4\r\nPI");
-    let begun = Instant::now();
+    site.until("it is read", |counts| counts.bytes_in > before);
+    let mut other = site.client();
+    let mut pass = |seconds: u64| {
+        for _ in 0..seconds {
+            time.advance(Duration::from_secs(1));
+            other.pass_a_round();
+        }
+    };
+    pass(2);
+    assert_eq!(site.server.counts().ended(End::Idle), 0);
+    pass(1);
     assert_eq!(idle.next(), None);
-    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     site.until("it is counted", |counts| counts.ended(End::Idle) == 1);
-    std::thread::sleep(Duration::from_secs(1));
+    pass(10);
     // It waits for longer than one may be idle.
     site.door.open();
     blocked.take("slow", 2, &mut tally);
-    // Twice as long as between two looks for the idle.
-    std::thread::sleep(Duration::from_millis(1_100));
+    // Longer than between two looks for the idle.
+    pass(2);
     blocked.ping();
     assert_eq!(site.server.counts().ended(End::Idle), 1);
     site.settle(&tally);
@@ -349,20 +367,30 @@ fn blocked_client_is_not_idle() {
 #[test]
 fn idle_timeout_lasts_at_least_its_seconds() {
     let _dog = watchdog();
-    let site = Site::open(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    let (options, time) = by_hand(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    let site = Site::open(options);
+    let mut other = site.client();
+    let mut pass = |span_ms: u64, ended: u64| {
+        time.advance(Duration::from_millis(span_ms));
+        other.pass_a_round();
+        assert_eq!(site.server.counts().ended(End::Idle), ended);
+    };
     // Whenever in a second it begins.
     for at in 0..8 {
         let mut client = site.client();
         client.ping();
-        let begun = Instant::now();
+        pass(1_000, at);
+        pass(1_000, at + 1);
         assert_eq!(client.next(), None);
-        assert!(begun.elapsed() >= Duration::from_millis(990), "{at}: {:?}", begun.elapsed());
-        std::thread::sleep(Duration::from_millis(130));
+        pass(130, at + 1);
     }
     // A subscriber may be silent.
     let mut subscriber = site.client();
     subscriber.ask(&["SUBSCRIBE", "stream:s"]);
     let mut idle = site.client();
+    idle.ping();
+    pass(1_000, 8);
+    pass(1_000, 9);
     assert_eq!(idle.next(), None);
     subscriber.send(&request(&["PING"]));
     assert_eq!(subscriber.read().items()[0].text(), "pong");
@@ -373,7 +401,8 @@ fn idle_timeout_lasts_at_least_its_seconds() {
 #[test]
 fn half_open_connections_are_closed() {
     let _dog = watchdog();
-    let site = Site::open(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    let (options, time) = by_hand(Options { idle: Some(Duration::from_secs(1)), ..roomy() });
+    let site = Site::open(options);
     let mut tally = Tally::default();
     // They say nothing, or half of something, or that they will say nothing more.
     let silent: Vec<_> = (0..20).map(|_| site.client()).collect();
@@ -386,7 +415,9 @@ fn half_open_connections_are_closed() {
         client.take("s", 1, &mut tally);
         assert_eq!(client.next(), None);
     }
-    let counts = site.until("all are let go", |counts| counts.connections() == 0);
+    site.until("the others are there", |counts| counts.connections() == 40);
+    let second = (&time, Duration::from_secs(1));
+    let counts = site.until_later(second, "all are let go", |counts| counts.connections() == 0);
     assert_eq!((counts.ended(End::Idle), counts.ended(End::Client)), (40, 20));
     drop((silent, halves));
     site.settle(&tally);
@@ -531,7 +562,8 @@ fn wrong_passwords_are_limited_and_nothing_runs_before_auth() {
 fn connection_that_never_authenticates_is_closed() {
     let _dog = watchdog();
     let password = Some(Secret::new("open sesame"));
-    let site = Site::open(Options { password, stall: Duration::from_secs(3), ..roomy() });
+    let (options, time) = by_hand(Options { password, stall: Duration::from_secs(3), ..roomy() });
+    let site = Site::open(options);
     let mut known = site.client();
     assert_eq!(known.ask(&["AUTH", "open sesame"]).text(), "OK");
     // Neither silence nor talk is the password, nor is beginning anew.
@@ -540,17 +572,17 @@ fn connection_that_never_authenticates_is_closed() {
     let mut again = site.client();
     assert_eq!(again.ask(&["AUTH", "open sesame"]).text(), "OK");
     assert_eq!(again.ask(&["RESET"]).text(), "RESET");
-    let begun = Instant::now();
-    while site.server.counts().ended(End::Auth) < 2 {
+    site.until("they are there", |counts| counts.connections() == 4);
+    for _ in 0..9 {
         // Fewer requests than an unauthenticated connection may make.
-        std::thread::sleep(Duration::from_millis(400));
-        if talker.try_send(&request(&["RESET"])) {
-            talker.sip(1 << 12, Duration::from_millis(20));
-        }
+        time.advance(Duration::from_millis(400));
+        assert_eq!(talker.ask(&["RESET"]).text(), "RESET");
+        known.pass_a_round();
+        assert_eq!(site.server.counts().ended(End::Auth), 0);
     }
-    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
-    assert_eq!((silent.next(), again.next()), (None, None));
-    site.until("all three are gone", |counts| counts.ended(End::Auth) == 3);
+    let step = (&time, Duration::from_millis(400));
+    site.until_later(step, "all three are gone", |counts| counts.ended(End::Auth) == 3);
+    assert_eq!((silent.next(), again.next(), talker.next()), (None, None, None));
     known.ping();
     site.settle(&Tally::default());
 }

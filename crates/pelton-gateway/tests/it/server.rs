@@ -11,10 +11,16 @@ use pelton_testkit::*;
 use pelton_views::{PastKeys, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Long enough for an answer that must not come.
 const MOMENT: Duration = Duration::from_millis(150);
+
+/// How long after its end a window of arrival time is sent.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// How often views of event time are looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A class of four slots, and one with room.
 fn small(class_of: impl FnOnce(Class) -> Class) -> Options {
@@ -113,21 +119,25 @@ fn blocked_connections_resume_in_fifo_order() {
 #[test]
 fn block_limit_returns_busy_when_it_is_over() {
     let _dog = watchdog();
-    let site = Site::closed(small(|class| class.block_for(Duration::from_millis(60))));
+    let (options, time) = by_hand(small(|class| class.block_for(Duration::from_millis(60))));
+    let site = Site::closed(options);
     let mut tally = Tally::default();
-    let mut client = site.client();
-    let begun = Instant::now();
+    let (mut client, mut other) = (site.client(), site.client());
     let mut pipeline = xadds("small", "a", 0, 7);
     pipeline.extend(request(&["ECHO", "behind"]));
     client.send(&pipeline);
     client.take("small", 4, &mut tally);
-    for _ in 0..3 {
+    for n in 0..3 {
+        site.until("it waits", |counts| counts.waits == n + 1);
+        time.advance(Duration::from_millis(59));
+        other.pass_a_round();
+        assert_eq!(site.server.counts().streams[0].busy, n, "each waits for its own time");
+        time.advance(Duration::from_millis(1));
         let reply = client.read();
         let text = error_of(&reply);
         assert_eq!(text, "BUSY class 'small' depth 4 of 4 at shard 0: timed_out");
         client.note("small", &reply, &mut tally);
     }
-    assert!(begun.elapsed() >= Duration::from_millis(180), "each waits for its own time");
     assert_eq!(client.read().text(), "behind");
     site.door.open();
     client.send(&xadd("small", "a", 7));
@@ -730,7 +740,10 @@ fn view_subscribers_receive_each_closed_window_once() {
     let _dog = watchdog();
     let views =
         [View::count("w").over("s").tumbling(Duration::from_millis(WINDOW_MS)), View::count("all").over("s")];
-    let site = Site::open(viewed(1, views));
+    let (options, time) = by_hand(viewed(1, views));
+    let site = Site::open(options);
+    // A window that has ended is sent a little later.
+    time.advance(GRACE);
     let mut tally = Tally::default();
     let mut listeners = [site.client(), site.client()];
     listeners.iter_mut().for_each(|client| {
@@ -758,17 +771,20 @@ fn view_subscribers_receive_each_closed_window_once() {
             }
             tally
         });
-        let windows = listeners.each_mut().map(|client| {
-            let next = |_| {
+        let mut windows = [Vec::new(), Vec::new()];
+        for _ in 0..8 {
+            let before = site.server.counts().streams[0].accepted;
+            site.until("there are events in it", |counts| counts.streams[0].accepted > before + 10);
+            time.advance(Duration::from_millis(WINDOW_MS));
+            for (client, windows) in listeners.iter_mut().zip(&mut windows) {
                 let message = client.read();
                 assert_eq!(message.items()[1].text(), "view:w");
                 let json: serde_json::Value = serde_json::from_str(&message.items()[2].text()).unwrap();
                 let count = json["rows"][0][1].as_u64().unwrap_or(0);
                 assert_eq!(json["events"], count);
-                (json["end"].as_u64().unwrap(), count)
-            };
-            (0..8).map(next).collect::<Vec<_>>()
-        });
+                windows.push((json["end"].as_u64().unwrap(), count));
+            }
+        }
         stop.store(true, Ordering::Relaxed);
         tally.add(told.join().unwrap());
         windows
@@ -793,8 +809,9 @@ fn stuck_shard_delays_one_view_request_only() {
     let mut client = site.client();
     client.send(&xadd("s", "a", 0));
     client.take("s", 1, &mut tally);
-    // The shard may look at its mail once more before it comes to the event.
-    while !client.ask(&["PELTON.VIEW", "all"]).is_error("ERR ") {}
+    // From now on it does not look at its mail.
+    site.door.until_waiting(1);
+    assert!(client.ask(&["PELTON.VIEW", "all"]).is_error("ERR "));
     // Each of them would wait for seconds, and all together for longer than anybody has patience.
     let mut asking: Vec<_> = (0..20).map(|_| site.client()).collect();
     let questions =
@@ -824,8 +841,9 @@ fn stuck_shard_delays_one_view_request_only() {
 fn windows_that_cannot_be_sent_are_counted() {
     const WINDOW_MS: u64 = 20;
     let _dog = watchdog();
-    let site =
-        Site::closed(viewed(1, [View::count("w").over("s").tumbling(Duration::from_millis(WINDOW_MS))]));
+    const WINDOW: Duration = Duration::from_millis(WINDOW_MS);
+    let (options, time) = by_hand(viewed(1, [View::count("w").over("s").tumbling(WINDOW)]));
+    let site = Site::closed(options);
     let mut tally = Tally::default();
     let (mut client, mut listener) = (site.client(), site.client());
     listener.ask(&["SUBSCRIBE", "view:w"]);
@@ -848,26 +866,24 @@ fn windows_that_cannot_be_sent_are_counted() {
         }
         (end, lost, events)
     };
-    hear(listener.read());
+    time.advance(WINDOW);
+    let last_ms = hear(listener.read()).0.unwrap();
     client.send(&xadd("s", "a", 0));
     client.take("s", 1, &mut tally);
     // From here on the shard waits.
-    let mut last = None;
-    while let Some(message) = listener.within(MOMENT) {
-        last = hear(message).0;
-    }
-    let now_ms = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-    let until_ms = last.unwrap_or_else(now_ms) + 40 * WINDOW_MS;
-    while now_ms() < until_ms {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    site.door.until_waiting(1);
+    time.advance(40 * WINDOW);
+    let until_ms = last_ms + 40 * WINDOW_MS;
     // The newest event decides which windows are still kept.
     client.send(&xadd("s", "a", 1));
     client.take("s", 1, &mut tally);
     site.door.open();
-    let mut heard = hear(listener.read());
+    let mut heard = (Some(last_ms), 0, 0);
     while heard.1 == 0 || heard.0.unwrap() < until_ms + 10 * WINDOW_MS {
-        heard = hear(listener.read());
+        time.advance(WINDOW);
+        while let Some(message) = listener.within(Duration::from_millis(2)) {
+            heard = hear(message);
+        }
     }
     assert!(heard.1 >= 20 && heard.2 <= 2, "{heard:?}");
     // Some may be lost between the last look and this one; none is forgotten.
@@ -889,7 +905,7 @@ fn publishing_does_not_allocate_after_warm_up() {
     let mut server = Server::start_with(options(2, 1, [class("s", 256)]), handler).unwrap();
     let address = server.addresses()[0].address.clone();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::new(&address)).collect();
-    let mut rounds = |count: u64| {
+    let rounds = |clients: &mut [Client], count: u64| {
         std::thread::scope(|scope| {
             for (at, client) in clients.iter_mut().enumerate() {
                 scope.spawn(move || {
@@ -902,14 +918,14 @@ fn publishing_does_not_allocate_after_warm_up() {
             }
         });
     };
-    rounds(200);
+    rounds(&mut clients, 200);
     server.engine().seal(Seal::Count).unwrap();
     // The count is of the last round.
-    std::thread::sleep(Duration::from_millis(600));
+    clients[0].pass_a_round();
     let before = server.counts();
     assert!(before.allocations > 0, "nobody counts");
-    rounds(EACH);
-    std::thread::sleep(Duration::from_millis(600));
+    rounds(&mut clients, EACH);
+    clients[0].pass_a_round();
     let after = server.counts();
     assert_eq!(after.allocations - before.allocations, 0);
     assert!(after.streams[0].accepted - before.streams[0].accepted >= 200_000);
@@ -1089,15 +1105,20 @@ fn half_closed_blocked_client_does_not_wait_forever() {
     let _dog = watchdog();
     let mut options = small(Class::block);
     options.stall = Duration::from_secs(1);
+    let (options, time) = by_hand(options);
     let site = Site::closed(options);
     let mut tally = Tally::default();
-    let mut gone = site.client();
+    let (mut gone, mut other) = (site.client(), site.client());
     gone.send(&xadds("small", "a", 0, 10));
     gone.take("small", 4, &mut tally);
     site.until("it waits", |counts| counts.waits == 1);
     gone.end();
+    time.advance(Duration::from_secs(1));
+    other.pass_a_round();
+    assert_eq!(site.server.counts().ended(End::Stalled), 0);
     // Its shard takes nothing, and will not before it is gone.
-    site.until("it is ended", |counts| counts.ended(End::Stalled) == 1);
+    let second = (&time, Duration::from_secs(1));
+    site.until_later(second, "it is ended", |counts| counts.ended(End::Stalled) == 1);
     site.door.open();
     let report = site.settle(&tally);
     assert_eq!(report.gateway.streams[0].accepted, 4);
@@ -1325,7 +1346,7 @@ impl Windows {
 
 #[test]
 fn each_window_closed_after_the_confirmation_is_sent_once() {
-    const AT_MS: u64 = 1_700_000_000_000;
+    const AT_MS: u64 = 1_500_000_000_000;
     const WINDOW_MS: u64 = 1_000;
     let _dog = watchdog();
     let view = |n: usize| {
@@ -1335,16 +1356,23 @@ fn each_window_closed_after_the_confirmation_is_sent_once() {
     let mut options = viewed(2, (0..8).map(view));
     options.threads = 2;
     options.plan = options.plan.with_producers_max(2);
+    let (options, time) = by_hand(options);
     let site = Site::open(options);
     let mut tally = Tally::default();
     let (mut client, mut n) = (site.client(), 0u64);
     let mut observe = |view: usize, time_ms: u64| {
         n += 1;
-        let (field, time) = (format!("t{view}"), time_ms.to_string());
-        client.send(&request(&["XADD", "s", "*", "who", &n.to_string(), &field, &time]));
+        let (field, time_text) = (format!("t{view}"), time_ms.to_string());
+        client.send(&request(&["XADD", "s", "*", "who", &n.to_string(), &field, &time_text]));
         client.take("s", 1, &mut tally);
         // A shard that has yet to handle one closes nothing by it.
         assert!(site.server.engine().drain(DEADLINE));
+        // What a batch has closed is noted at its end; a shard answers between two polls.
+        for shard in [0, 1] {
+            site.server.ask(ShardId(shard), |_: &mut Book| ()).unwrap();
+        }
+        // Views of event time are looked at now and then.
+        time.advance(LOOK);
     };
     for view in 0..8 {
         // Of some there was something before, and nothing of it closed yet.
@@ -1412,17 +1440,28 @@ fn arrival_time_windows_are_sent_from_the_confirmation_on() {
     const WINDOW_MS: u64 = 100;
     let _dog = watchdog();
     let view = |n| View::count(format!("w{n}")).over("s").tumbling(Duration::from_millis(WINDOW_MS));
-    let site = Site::open(viewed(1, (0..8).map(view)));
+    let (options, time) = by_hand(viewed(1, (0..8).map(view)));
+    let site = Site::open(options);
+    let mut now_ms = 1_577_836_800_000;
+    let mut pass = |span_ms: u64| {
+        time.advance(Duration::from_millis(span_ms));
+        now_ms += span_ms;
+        now_ms
+    };
     for n in 0..8 {
+        // Somewhere in a window.
+        let now_ms = pass(37);
         let mut listener = site.client();
         listener.ask(&["SUBSCRIBE", &format!("view:w{n}")]);
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        pass(WINDOW_MS);
         let mut windows = Windows::default();
         while windows.told.is_empty() {
             windows.hear(&listener.read(), &format!("w{n}"), WINDOW_MS);
         }
         let start_ms = windows.told[0]["start"].as_u64().unwrap() - windows.lost * WINDOW_MS;
         assert!(start_ms <= now_ms, "{start_ms} {now_ms}");
+        // Windows that were closed before are sent to nobody.
+        assert!(start_ms + WINDOW_MS > now_ms - GRACE.as_millis() as u64, "{start_ms} {now_ms}");
     }
     site.settle(&Tally::default());
 }
@@ -1431,7 +1470,8 @@ fn arrival_time_windows_are_sent_from_the_confirmation_on() {
 fn subscribing_to_a_view_without_windows_is_an_error() {
     let _dog = watchdog();
     let windows = View::count("windows").over("s").tumbling(Duration::from_millis(50));
-    let site = Site::open(viewed(1, [View::count("all").over("s"), windows]));
+    let (options, time) = by_hand(viewed(1, [View::count("all").over("s"), windows]));
+    let site = Site::open(options);
     let mut listener = site.client();
     for (command, name) in [("SUBSCRIBE", "view:all"), ("PSUBSCRIBE", "view:a*")] {
         let answer = listener.ask(&[command, name]);
@@ -1443,6 +1483,7 @@ fn subscribing_to_a_view_without_windows_is_an_error() {
     // A pattern matches those that are told, and of them alone something comes.
     let confirmed = listener.ask(&["PSUBSCRIBE", "view:*"]);
     assert_eq!(confirmed.items()[2], Reply::Integer(1));
+    time.advance(Duration::from_millis(50));
     assert_eq!(listener.read().items()[2].text(), "view:windows");
     site.settle(&Tally::default());
 }

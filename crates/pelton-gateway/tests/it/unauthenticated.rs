@@ -244,7 +244,8 @@ fn critical_socket_accepts_when_all_slots_are_taken() {
 #[test]
 fn stalled_request_closes_its_connection() {
     let _dog = watchdog();
-    let site = Site::open(Options { stall: Duration::from_secs(2), ..plain() });
+    let (options, time) = by_hand(Options { stall: Duration::from_secs(2), ..plain() });
+    let site = Site::open(options);
     let head = b"*2\r\n$4\r\nECHO\r\n$200000\r\n";
     let mut silent = site.client();
     silent.send(&head[..20]);
@@ -253,16 +254,19 @@ fn stalled_request_closes_its_connection() {
     // A slow upload that gets on, for several times as long as one that does not may take.
     let mut steady = site.client();
     steady.send(head);
-    let begun = Instant::now();
-    let mut sent = 0;
+    let head_bytes = 2 * head.len() as u64 + 20;
+    site.until("what they began is read", |counts| counts.bytes_in == head_bytes);
+    let (mut sent, mut steps) = (0, 0);
     while sent < 200_000 {
-        std::thread::sleep(Duration::from_millis(200));
+        time.advance(Duration::from_millis(200));
         let piece = 8_000.min(200_000 - sent);
         steady.send(&vec![b'x'; piece]);
         sent += piece;
+        steps += 1;
+        site.until("the piece is read", |counts| counts.bytes_in >= head_bytes + sent as u64);
         trickling.try_send(b"x");
     }
-    assert!(begun.elapsed() >= Duration::from_secs(4));
+    assert!(steps * 200 >= 4_000);
     steady.send(b"\r\n");
     assert_eq!(steady.read().text().len(), 200_000);
     assert_eq!((silent.next(), trickling.next()), (None, None));
