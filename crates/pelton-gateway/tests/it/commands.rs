@@ -516,7 +516,7 @@ fn critical_connection_is_served_during_expensive_requests() {
     // Far from what a turn takes in a debug build, and further from what all requests of one read take.
     let (connections, p99_max) =
         (number("PELTON_TEST_CONNECTIONS", 300), number("PELTON_TEST_P99_US", 1_000_000));
-    let _dog = watchdog_for(Duration::from_secs(120));
+    let _dog = watchdog_for(Duration::from_secs(400));
     let mut options = options(1, 1, [class("s", 64)]);
     let names = (1..STREAMS).map(|n| format!("a-stream-with-a-name-of-usual-length-{n}"));
     options.streams.extend(names.map(|name| Stream::new(name, "s")));
