@@ -24,6 +24,8 @@ use crate::lane::{ClaimRequest, LaneId, LaneProducer, PublishError, write, write
 use crate::route::Routes;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wait::{Bell, bit};
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 /// The writing ends that one producer needs, shard by shard, class by class.
@@ -42,32 +44,44 @@ impl<E> LaneSet<E> {
 
 /// Why no producer can be attached.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachError {
     /// As many producers as were planned are attached.
-    #[error("all {max} lane sets are attached; plan more with producers_max, or detach one")]
     AllAttached {
         /// The plan's `producers_max`.
         max: u16,
     },
     /// Lane sets are free, but each still holds events of its last user.
-    #[error(
-        "{draining} lane sets are free, but events of their last users are still in flight; try again later"
-    )]
     Draining {
         /// How many.
         draining: u16,
     },
     /// The engine is stopping or has stopped.
-    #[error("the engine is closed")]
     Closed,
     /// This is a child process; the engine runs in its parent.
-    #[error("the engine belongs to the parent process: start one in the child")]
     Forked,
     /// A host-driven shard has not been built yet.
-    #[error("not all host-driven shards are built yet")]
     NotReady,
 }
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllAttached { max } => {
+                write!(f, "all {max} lane sets are attached; plan more with producers_max, or detach one")
+            }
+            Self::Draining { draining } => write!(
+                f,
+                "{draining} lane sets are free, but events of their last users are still in flight; try again later"
+            ),
+            Self::Closed => f.write_str("the engine is closed"),
+            Self::Forked => f.write_str("the engine belongs to the parent process: start one in the child"),
+            Self::NotReady => f.write_str("not all host-driven shards are built yet"),
+        }
+    }
+}
+
+impl Error for AttachError {}
 
 /// The lane sets that are free.
 pub(crate) struct Registry<E> {

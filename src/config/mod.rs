@@ -54,6 +54,8 @@ pub use table::{ListSpec, NAMED, Rows, Table, classes};
 
 use crate::engine::Plan;
 use crate::host::{Host, read_text};
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,10 +67,9 @@ pub fn read(sources: &Sources, host: Option<&Host>) -> Config {
 
 /// Why a file gave no plan.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum LoadError {
     /// It could not be read.
-    #[error("{}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -76,8 +77,24 @@ pub enum LoadError {
         error: io::Error,
     },
     /// It cannot be.
-    #[error(transparent)]
-    Problems(#[from] Problems),
+    Problems(Problems),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Problems(problems) => problems.fmt(f),
+        }
+    }
+}
+
+impl Error for LoadError {}
+
+impl From<Problems> for LoadError {
+    fn from(error: Problems) -> Self {
+        LoadError::Problems(error)
+    }
 }
 
 /// Reads a file and this process's environment into a plan, checked against this machine.

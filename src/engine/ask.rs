@@ -13,6 +13,8 @@ use crate::latency::{ClassLatency, Recorder};
 use crate::shard::Handler;
 use crate::shard::mailbox::Command;
 use crate::sync::discard;
+use std::error::Error;
+use std::fmt;
 #[cfg(feature = "async")]
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,28 +25,37 @@ pub const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a handler could not be asked.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskError {
     /// There is no such shard.
-    #[error("the engine has no {0}")]
     NoShard(ShardId),
     /// The handler is of another type than the question.
-    #[error("the handler is not a {0}")]
     WrongHandler(&'static str),
     /// The question panicked. The shard goes on.
-    #[error("the question to {0} panicked")]
     Panicked(ShardId),
     /// The shard has stopped, or did not answer within [`ASK_LIMIT`]. A shard that still runs carries the question
     /// out later, when it comes to its mailbox; its answer is dropped.
-    #[error("{0} did not answer")]
     NoAnswer(ShardId),
     /// A shard cannot wait for its own answer.
-    #[error("{0} cannot ask from a shard's own thread")]
     OnShardThread(ShardId),
     /// This is a child process; the engine runs in its parent.
-    #[error("the engine belongs to the parent process")]
     Forked,
 }
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoShard(shard) => write!(f, "the engine has no {shard}"),
+            Self::WrongHandler(name) => write!(f, "the handler is not a {name}"),
+            Self::Panicked(shard) => write!(f, "the question to {shard} panicked"),
+            Self::NoAnswer(shard) => write!(f, "{shard} did not answer"),
+            Self::OnShardThread(shard) => write!(f, "{shard} cannot ask from a shard's own thread"),
+            Self::Forked => f.write_str("the engine belongs to the parent process"),
+        }
+    }
+}
+
+impl Error for AskError {}
 
 impl<E: Send + 'static> Engine<E> {
     /// Runs a question on a shard's thread, between two polls, with the shard's handler, and waits for its result.

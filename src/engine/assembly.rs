@@ -38,6 +38,8 @@ use crate::shard::{Handler, Shard, ShardEnd};
 use crate::sync::forks;
 use crate::wait::{Bell, Doorbell};
 use std::any::Any;
+use std::error::Error;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
@@ -45,13 +47,11 @@ use std::time::{Duration, Instant};
 
 /// Why an engine did not start.
 #[non_exhaustive]
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum StartError {
     /// The plan cannot be.
-    #[error(transparent)]
-    Plan(#[from] PlanErrors),
+    Plan(PlanErrors),
     /// The system refused the memory of a shard.
-    #[error("{shard}: {error}")]
     Memory {
         /// The shard.
         shard: ShardId,
@@ -59,7 +59,6 @@ pub enum StartError {
         error: MemoryRefused,
     },
     /// The system refused a thread.
-    #[error("the thread of {shard} could not be started: {error}")]
     Thread {
         /// The shard.
         shard: ShardId,
@@ -67,7 +66,6 @@ pub enum StartError {
         error: std::io::Error,
     },
     /// There are not as many handlers as shards.
-    #[error("{handlers} handlers were given for {shards} shards; each shard takes one")]
     Handlers {
         /// The handlers that were given.
         handlers: usize,
@@ -75,11 +73,34 @@ pub enum StartError {
         shards: u16,
     },
     /// The factory of events or of handlers panicked.
-    #[error("{shard}: the factory of its events or of its handler panicked")]
     FactoryPanicked {
         /// The shard.
         shard: ShardId,
     },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(errors) => errors.fmt(f),
+            Self::Memory { shard, error } => write!(f, "{shard}: {error}"),
+            Self::Thread { shard, error } => write!(f, "the thread of {shard} could not be started: {error}"),
+            Self::Handlers { handlers, shards } => {
+                write!(f, "{handlers} handlers were given for {shards} shards; each shard takes one")
+            }
+            Self::FactoryPanicked { shard } => {
+                write!(f, "{shard}: the factory of its events or of its handler panicked")
+            }
+        }
+    }
+}
+
+impl Error for StartError {}
+
+impl From<PlanErrors> for StartError {
+    fn from(error: PlanErrors) -> Self {
+        StartError::Plan(error)
+    }
 }
 
 /// What all parts of one engine share.

@@ -25,6 +25,8 @@ use crate::producer::{AttachError, Producer};
 use crate::shard::Placement;
 use crate::sync::{asymmetric_fences, fence_heavy, forks, may_stop_looking};
 use crate::wait::bit;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -66,18 +68,29 @@ impl<E: Send + 'static> std::fmt::Debug for Engine<E> {
 
 /// Why an engine could not be stopped.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopError {
     /// It has been stopped before; that call has the report.
-    #[error("the engine was stopped before")]
     Stopped,
     /// A shard cannot wait for its own end.
-    #[error("{0} cannot stop its own engine: it would wait for itself; tell another thread")]
     OnShardThread(ShardId),
     /// This is a child process; the engine runs in its parent.
-    #[error("the engine belongs to the parent process")]
     Forked,
 }
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the engine was stopped before"),
+            Self::OnShardThread(shard) => {
+                write!(f, "{shard} cannot stop its own engine: it would wait for itself; tell another thread")
+            }
+            Self::Forked => f.write_str("the engine belongs to the parent process"),
+        }
+    }
+}
+
+impl Error for StopError {}
 
 impl<E: Send + 'static> Engine<E> {
     pub(super) fn new(core: Arc<Core<E>>) -> Self {

@@ -12,17 +12,40 @@ use crate::event::ShardId;
 use crate::memory;
 use crate::memory::seal::{NotCounted, Seal, Sealed};
 use crate::shard::mailbox::Command;
+use std::error::Error;
+use std::fmt;
 
 /// Why an engine could not be sealed.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealError {
     /// Nobody counts allocations, and why.
-    #[error(transparent)]
-    NotCounted(#[from] NotCounted),
+    NotCounted(NotCounted),
     /// A shard could not be asked to.
-    #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(AskError),
+}
+
+impl fmt::Display for SealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCounted(error) => error.fmt(f),
+            Self::Ask(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for SealError {}
+
+impl From<NotCounted> for SealError {
+    fn from(error: NotCounted) -> Self {
+        SealError::NotCounted(error)
+    }
+}
+
+impl From<AskError> for SealError {
+    fn from(error: AskError) -> Self {
+        SealError::Ask(error)
+    }
 }
 
 impl<E: Send + 'static> Engine<E> {

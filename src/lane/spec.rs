@@ -7,6 +7,8 @@ use crate::ledger::LaneLedger;
 use crate::ring::Shape;
 use crate::sync::{Arc, forks};
 use crate::wait::{Doorbell, RoomWait};
+use std::error::Error;
+use std::fmt;
 
 /// Which lane: its producer, its shard and its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +23,7 @@ pub struct LaneId {
 
 /// Why an event was not accepted, and where.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} of class {}: rejected ({}); lane capacity {capacity}", lane.shard, lane.class.index(), reason.name())]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishError {
     /// The reason, as the ledger has it.
     pub reason: Rejection,
@@ -32,15 +33,40 @@ pub struct PublishError {
     pub capacity: u64,
 }
 
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PublishError { reason, lane, capacity } = self;
+        let (shard, class, reason) = (lane.shard, lane.class.index(), reason.name());
+        write!(f, "{shard} of class {class}: rejected ({reason}); lane capacity {capacity}")
+    }
+}
+
+impl Error for PublishError {}
+
 /// Why [`ClaimRequest::poll_acquire`](super::ClaimRequest::poll_acquire) returned no claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryClaimError {
     /// The lane is full, and its class blocks: the producer has to wait. Nothing is counted yet.
-    #[error("the lane is full, and its class waits for room")]
     WouldBlock,
     /// The event was refused, and the ledger counts it.
-    #[error(transparent)]
-    Refused(#[from] PublishError),
+    Refused(PublishError),
+}
+
+impl fmt::Display for TryClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldBlock => f.write_str("the lane is full, and its class waits for room"),
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for TryClaimError {}
+
+impl From<PublishError> for TryClaimError {
+    fn from(error: PublishError) -> Self {
+        TryClaimError::Refused(error)
+    }
 }
 
 impl PublishError {

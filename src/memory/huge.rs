@@ -18,6 +18,7 @@
 //! `madvise(2)`, and the kernel's `Documentation/admin-guide/mm/transhuge.rst`.
 
 use crate::host::Files;
+use std::error::Error;
 use std::ptr::NonNull;
 use std::{fmt, io};
 
@@ -40,33 +41,54 @@ pub struct HugePages {
 
 /// Why there are no huge pages.
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoHugePages {
     /// This build cannot ask for them.
-    #[error("this build has no huge pages: they need the feature `hugepages`, and Linux")]
     NotBuilt,
     /// The region is smaller than one.
-    #[error("the region of {bytes} bytes is smaller than a huge page of {HUGE_BYTES}")]
     TooSmall {
         /// Bytes of the region.
         bytes: u64,
     },
     /// The system refused the advice.
-    #[error("the system refused the advice: {}", std::io::Error::from_raw_os_error(*.0))]
     Advice(i32),
     /// They are switched off for this process.
-    #[error("huge pages are off for this process (prctl, PR_SET_THP_DISABLE)")]
     OffForProcess,
     /// They are switched off for the machine.
-    #[error("huge pages are off for this machine: /sys/kernel/mm/transparent_hugepage/enabled says never")]
     Never,
     /// The system has none to give, as far as it says.
-    #[error("the system granted none, without a reason; memory may be too scattered")]
     NotGranted,
     /// Nobody can say.
-    #[error("what was granted is not known: {0}")]
     Unknown(String),
 }
+
+impl fmt::Display for NoHugePages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBuilt => {
+                f.write_str("this build has no huge pages: they need the feature `hugepages`, and Linux")
+            }
+            Self::TooSmall { bytes } => {
+                write!(f, "the region of {bytes} bytes is smaller than a huge page of {HUGE_BYTES}")
+            }
+            Self::Advice(code) => {
+                write!(f, "the system refused the advice: {}", io::Error::from_raw_os_error(*code))
+            }
+            Self::OffForProcess => {
+                f.write_str("huge pages are off for this process (prctl, PR_SET_THP_DISABLE)")
+            }
+            Self::Never => f.write_str(
+                "huge pages are off for this machine: /sys/kernel/mm/transparent_hugepage/enabled says never",
+            ),
+            Self::NotGranted => {
+                f.write_str("the system granted none, without a reason; memory may be too scattered")
+            }
+            Self::Unknown(why) => write!(f, "what was granted is not known: {why}"),
+        }
+    }
+}
+
+impl Error for NoHugePages {}
 
 /// `14 MiB of 16 MiB in huge pages`, in bytes, and the reason where there are none.
 impl fmt::Display for HugePages {

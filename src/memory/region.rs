@@ -16,6 +16,8 @@ use super::huge::{Advised, HUGE_BYTES};
 use bumpalo::Bump;
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
+use std::error::Error;
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -100,12 +102,19 @@ unsafe impl Send for Part {}
 unsafe impl Sync for Part {}
 
 /// The system refused the memory, or more was cut than planned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{asked} bytes of memory were refused")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryRefused {
     /// How many bytes were asked for.
     pub asked: usize,
 }
+
+impl fmt::Display for MemoryRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of memory were refused", self.asked)
+    }
+}
+
+impl Error for MemoryRefused {}
 
 impl Builder {
     /// Takes one chunk for parts whose [`need`]s sum up to `bytes`.

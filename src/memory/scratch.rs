@@ -9,6 +9,8 @@
 
 use bumpalo::Bump;
 use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
 
 /// The scratch arena of a shard.
 pub struct Scratch {
@@ -29,14 +31,22 @@ impl std::fmt::Debug for Scratch {
 }
 
 /// The scratch arena has no room left in this batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("scratch has no room for {asked} more bytes in this batch (size: {limit})")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScratchFull {
     /// Bytes asked for.
     pub asked: usize,
     /// The arena's size in bytes.
     pub limit: usize,
 }
+
+impl fmt::Display for ScratchFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ScratchFull { asked, limit } = self;
+        write!(f, "scratch has no room for {asked} more bytes in this batch (size: {limit})")
+    }
+}
+
+impl Error for ScratchFull {}
 
 impl Scratch {
     /// Lays out and touches an arena of `bytes`; 0 makes one that refuses everything.

@@ -3,6 +3,7 @@
 //! Counting itself is done by `audit`, inside the allocator; here are only its results. A [`Place`] keeps the return
 //! addresses of an allocation as they were found, and finds the names of the functions when it is asked for them.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -18,19 +19,28 @@ pub enum Seal {
 
 /// Why nobody can say whether a thread allocates.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotCounted {
     /// The feature is off.
-    #[error("allocations are not counted: Pelton was built without its feature `audit`")]
     FeatureOff,
     /// The global allocator is another one.
-    #[error(
-        "allocations are not counted: the program's global allocator is not Pelton's; install it with \
-         `#[global_allocator] static ALLOCATOR: pelton::memory::audit::Counting<std::alloc::System> = \
-         pelton::memory::audit::Counting::new(std::alloc::System);`"
-    )]
     NotInstalled,
 }
+
+impl fmt::Display for NotCounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FeatureOff => "allocations are not counted: Pelton was built without its feature `audit`",
+            Self::NotInstalled => {
+                "allocations are not counted: the program's global allocator is not Pelton's; install it with \
+                 `#[global_allocator] static ALLOCATOR: pelton::memory::audit::Counting<std::alloc::System> = \
+                 pelton::memory::audit::Counting::new(std::alloc::System);`"
+            }
+        })
+    }
+}
+
+impl Error for NotCounted {}
 
 /// What a thread did with the heap while it was sealed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use crate::class::{CAPACITY_MAX, PAYLOAD_BYTES_MAX, STAMP_ONE_IN_MAX};
 use crate::event::Rejection;
 use crate::memory::region::{MemoryRefused, need};
 use std::alloc::Layout;
+use std::error::Error;
+use std::fmt;
 
 /// The shape of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,22 +33,13 @@ impl Shape {
 
 /// Why a ring cannot be made.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShapeError {
     /// The capacity is no power of two, or out of range.
-    #[error(
-        "capacity is {0}, but must be a power of two from 1 to {CAPACITY_MAX}; {near} would work",
-        near = nearest_power(*.0, CAPACITY_MAX)
-    )]
     Capacity(u32),
     /// The payload ring's size is no power of two, or out of range.
-    #[error(
-        "payload_bytes is {0}, but must be 0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}; {near} would work",
-        near = nearest_power((*.0).max(64), PAYLOAD_BYTES_MAX)
-    )]
     PayloadBytes(u32),
     /// The largest payload is more than half of the payload ring.
-    #[error("payload_max is {asked}, but must be at most {half}, half of the payload ring; {half} would work", half = .bytes / 2)]
     PayloadMax {
         /// Bytes of the largest payload.
         asked: u32,
@@ -54,12 +47,54 @@ pub enum ShapeError {
         bytes: u32,
     },
     /// A class stamps one event in a number that is no power of two, or out of range.
-    #[error("stamps are one in {0}, but must be one in a power of two from 2 to {STAMP_ONE_IN_MAX}; {near} would work",
-        near = nearest_power((*.0).max(2), STAMP_ONE_IN_MAX))]
     Stamp(u32),
     /// The system refused the memory.
-    #[error(transparent)]
-    Memory(#[from] MemoryRefused),
+    Memory(MemoryRefused),
+}
+
+impl fmt::Display for ShapeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Capacity(capacity) => {
+                let near = nearest_power(capacity, CAPACITY_MAX);
+                write!(
+                    f,
+                    "capacity is {capacity}, but must be a power of two from 1 to {CAPACITY_MAX}; {near} would work"
+                )
+            }
+            Self::PayloadBytes(bytes) => {
+                let near = nearest_power(bytes.max(64), PAYLOAD_BYTES_MAX);
+                write!(
+                    f,
+                    "payload_bytes is {bytes}, but must be 0 or a power of two from 64 to {PAYLOAD_BYTES_MAX}; {near} would work"
+                )
+            }
+            Self::PayloadMax { asked, bytes } => {
+                let half = bytes / 2;
+                write!(
+                    f,
+                    "payload_max is {asked}, but must be at most {half}, half of the payload ring; {half} would work"
+                )
+            }
+            Self::Stamp(one_in) => {
+                let near = nearest_power(one_in.max(2), STAMP_ONE_IN_MAX);
+                write!(
+                    f,
+                    "stamps are one in {one_in}, but must be one in a power of two from 2 to {STAMP_ONE_IN_MAX}; \
+                     {near} would work"
+                )
+            }
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ShapeError {}
+
+impl From<MemoryRefused> for ShapeError {
+    fn from(error: MemoryRefused) -> Self {
+        ShapeError::Memory(error)
+    }
 }
 
 /// The power of two at or above `n`, within 1 to `max`: the value that an error proposes.
@@ -110,16 +145,13 @@ impl Shape {
 
 /// Why a claim was refused.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClaimError {
     /// No slot is free.
-    #[error("all slots hold events that are not released yet")]
     SlotsFull,
     /// A slot is free, but not enough contiguous payload bytes.
-    #[error("not enough contiguous payload bytes are free")]
     BytesFull,
     /// More was asked for than the largest payload may have: half of the payload ring, or less where that was said.
-    #[error("a payload of {asked} bytes is larger than the limit of {limit}")]
     TooLarge {
         /// Bytes asked for.
         asked: usize,
@@ -127,9 +159,23 @@ pub enum ClaimError {
         limit: usize,
     },
     /// One of the two ends is closed.
-    #[error("the ring is closed")]
     Closed,
 }
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SlotsFull => f.write_str("all slots hold events that are not released yet"),
+            Self::BytesFull => f.write_str("not enough contiguous payload bytes are free"),
+            Self::TooLarge { asked, limit } => {
+                write!(f, "a payload of {asked} bytes is larger than the limit of {limit}")
+            }
+            Self::Closed => f.write_str("the ring is closed"),
+        }
+    }
+}
+
+impl Error for ClaimError {}
 
 impl From<ClaimError> for Rejection {
     fn from(refused: ClaimError) -> Self {
