@@ -779,22 +779,13 @@ fn fork_here() {
     }
     let mut third = Box::pin(publish(&mut tx, &mut source, class, 1));
     assert!(poll(third.as_mut(), &waker).is_pending());
-    // SAFETY: the child polls one future, drops it and leaves by `_exit`.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            let Poll::Ready(Err(refusal)) = poll(third.as_mut(), &waker) else { panic!("the child waits") };
-            assert_eq!(refusal.reason, Rejection::Forked);
-            drop(third);
-        }));
-        // SAFETY: ends the child without running anything of the parent's.
-        unsafe { libc::_exit(if told.is_ok() { 42 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child that was made above; the status is a local.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "status {status:x}");
+    let mut third = Some(third);
+    in_a_forked_child(|| {
+        let mut third = third.take().unwrap();
+        let Poll::Ready(Err(refusal)) = poll(third.as_mut(), &waker) else { panic!("the child waits") };
+        assert_eq!(refusal.reason, Rejection::Forked);
+    });
+    let mut third = third.unwrap();
     println!("the child was told");
     // The parent never noticed.
     rig.run_dry();

@@ -697,30 +697,21 @@ fn fork_here() {
     let mut tx = engine.attach().unwrap();
     tx.publish(block, 1u64, |slot| *slot = 1).unwrap();
     assert!(engine.drain(LONG));
-    // SAFETY: the child calls nothing but the engine, writes one line and leaves by `_exit`.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0);
-    if child == 0 {
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let attach = engine.attach().map(|_| ()).unwrap_err();
-            assert_eq!(attach, AttachError::Forked);
-            assert!(attach.to_string().contains("parent"));
-            assert_eq!(engine.stop(LONG).map(|_| ()).unwrap_err(), StopError::Forked);
-            assert_eq!(engine.ask(ShardId(0), |adder: &mut Adder| adder.sum), Err(AskError::Forked));
-            for class in [block, newest] {
-                // At the latest when the child's copy of the lane is full, it neither waits nor drops.
-                let refused = (0..5).find_map(|_| tx.publish(class, 1u64, |_| ()).err());
-                assert_eq!(refused.expect("nobody reads here").reason, Rejection::Forked);
-            }
-            drop((tx, engine));
-        }));
-        // SAFETY: ends the child without running anything of the parent's.
-        unsafe { libc::_exit(if told.is_ok() { 42 } else { 1 }) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child that was made above; the status is a local.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "status {status:x}");
+    let mut both = Some((tx, engine));
+    in_a_forked_child(|| {
+        let (mut tx, engine) = both.take().unwrap();
+        let attach = engine.attach().map(|_| ()).unwrap_err();
+        assert_eq!(attach, AttachError::Forked);
+        assert!(attach.to_string().contains("parent"));
+        assert_eq!(engine.stop(LONG).map(|_| ()).unwrap_err(), StopError::Forked);
+        assert_eq!(engine.ask(ShardId(0), |adder: &mut Adder| adder.sum), Err(AskError::Forked));
+        for class in [block, newest] {
+            // At the latest when the child's copy of the lane is full, it neither waits nor drops.
+            let refused = (0..5).find_map(|_| tx.publish(class, 1u64, |_| ()).err());
+            assert_eq!(refused.expect("nobody reads here").reason, Rejection::Forked);
+        }
+    });
+    let (mut tx, engine) = both.unwrap();
     println!("the child was told");
     // The parent never noticed.
     tx.publish(block, 1u64, |slot| *slot = 1).unwrap();
@@ -757,23 +748,12 @@ fn fork_beside_attach() {
             }
         });
         for _ in 0..2_000 {
-            // SAFETY: the child calls nothing but the engine and leaves by `_exit`; a child that hangs is ended by its alarm.
-            let child = unsafe { libc::fork() };
-            assert!(child >= 0);
-            if child == 0 {
-                // SAFETY: the child's own alarm.
-                unsafe { libc::alarm(5) };
+            in_a_forked_child(|| {
                 drop(tx.take());
                 engine.close();
-                let is_drained = engine.drain(LONG);
-                let is_empty = engine.ledger().total().accepted == 0 && engine.placements().is_empty();
-                // SAFETY: ends the child without running anything of the parent's.
-                unsafe { libc::_exit(if is_drained && is_empty { 42 } else { 1 }) };
-            }
-            let mut status = 0;
-            // SAFETY: waits for the child that was made above; the status is a local.
-            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42, "status {status:x}");
+                assert!(engine.drain(LONG));
+                assert!(engine.ledger().total().accepted == 0 && engine.placements().is_empty());
+            });
         }
         done.store(true, Ordering::Relaxed);
     });

@@ -3,6 +3,7 @@
 //! - [`proof`], whose items stand here too: a watchdog for every wait, events that prove themselves, and the two
 //!   invariants that every test that moves events ends with.
 //! - [`Dice`]: numbers by a seed.
+//! - [`in_a_forked_child`]: what a fork of the test's process does.
 //! - [`needs`]: what a test may need and a clone may lack.
 //! - [`program`]: child processes, read to their end and killed when they take too long.
 //! - [`event`]: the event that benches move, and the check that their consumers make.
@@ -22,6 +23,7 @@ pub mod budgets;
 pub mod configs;
 mod dice;
 pub mod event;
+mod forked;
 pub mod measuring;
 pub mod needs;
 pub mod program;
@@ -37,4 +39,5 @@ pub mod gateway;
 pub mod cases;
 
 pub use dice::Dice;
+pub use forked::in_a_forked_child;
 pub use proof::*;
