@@ -296,9 +296,9 @@ impl Options {
 
     fn check_files(&self, found: &mut Vec<PlanError>) {
         if cfg!(not(feature = "tls")) && !self.listen_tls.is_empty() {
-            let limit = "empty: this build has not the feature `tls`, and cannot encrypt";
+            let limit = "empty, as this program was built without the feature `tls`";
             let addresses = self.listen_tls.join(", ");
-            found.push(PlanError::new(named("listen_tls"), text(&addresses), limit, "a build that has it"));
+            found.push(PlanError::new(named("listen_tls"), text(&addresses), limit, "a build with it"));
         }
         for (key, path) in [("tls_certificate", &self.tls_certificate), ("tls_key", &self.tls_key)] {
             match path {

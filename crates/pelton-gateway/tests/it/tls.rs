@@ -20,8 +20,8 @@ fn build_without_tls_rejects_listen_tls() {
     options.tls_certificate = Some("cert.pem".into());
     options.tls_key = Some("key.pem".into());
     let found: Vec<_> = options.findings().iter().map(ToString::to_string).collect();
-    let said = "gateway: listen_tls is '127.0.0.1:0', but must be empty: this build has not the feature `tls`, and cannot \
-                encrypt; a build that has it would work";
+    let said = "gateway: listen_tls is '127.0.0.1:0', but must be empty, as this program was built \
+                without the feature `tls`; a build with it would work";
     assert_eq!(found, [said]);
 }
 
