@@ -11,7 +11,7 @@
 //! A run prints nanoseconds an event, and the allocations of both threads meanwhile (`-` where nobody counts).
 
 use pelton::class::Stamp;
-use pelton::wait::Wait;
+use pelton::park::Wait;
 use pelton::{Class, Context, Event, Handler, Plan, Profile, Verdict};
 use pelton_testkit::event::{Body, Checker, KEYS, per_event_ns, work};
 use std::time::{Duration, Instant};

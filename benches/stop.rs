@@ -3,7 +3,7 @@
 //! Each figure is of 400 engines of one shard: started, left alone for 2 ms, and stopped. Beside them the baseline: a thread
 //! that sleeps on a channel is told to end, and joined. `cargo bench --bench stop` prints a table.
 
-use pelton::wait::Wait;
+use pelton::park::Wait;
 use pelton::{Class, Context, Event, Plan, Profile};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -32,7 +32,7 @@ fn driven(wait: Wait) -> Duration {
     took
 }
 
-/// The time from the stop of a host-driven engine to the end of the host's thread, which sleeps on the shard's bell.
+/// The time from the stop of a host-driven engine to the end of the host's thread, which sleeps on the shard's waker.
 fn hosted() -> Duration {
     let (engine, mut seats) = plan(Wait::Park).host_driven(|| 0u64).expect("the plan is sound");
     let seat = seats.pop().expect("there is one shard");

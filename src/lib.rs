@@ -83,7 +83,7 @@ pub mod memory;
 pub mod route;
 
 pub mod ring;
-pub mod wait;
+pub mod park;
 
 pub mod lane;
 

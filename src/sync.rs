@@ -239,7 +239,7 @@ pub const fn may_stop_looking() -> bool {
     cfg!(any(pelton_loom, all(feature = "park", target_os = "linux")))
 }
 
-/// Which process holds the turn to use the heavy fence; see `wait::bell`.
+/// Which process holds the turn to use the heavy fence; see `park::shard_waker`.
 #[cfg(not(pelton_loom))]
 pub static BARRIER_TURN: AtomicU32 = AtomicU32::new(0);
 #[cfg(pelton_loom)]

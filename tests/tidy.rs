@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["membarrier", "sync"],
     &["clock", "event", "class", "words"],
     &["host", "memory", "buckets", "ledger", "latency", "route"],
-    &["ring", "wait"],
+    &["ring", "park"],
     &["lane"],
     &["producer", "async_producer"],
     &["shard"],

@@ -6,7 +6,7 @@ use gungraun::{
 use pelton::class::Stamp;
 use pelton::clock::Clock;
 use pelton::lane::{LaneConsumer, LaneProducer, lane};
-use pelton::wait::Wait;
+use pelton::park::Wait;
 use pelton::{Class, ClassId, Context, Engine, Event, Handler, Plan, Producer, Profile, Shard, Verdict};
 use std::hint::black_box;
 use std::time::Duration;

@@ -26,17 +26,17 @@ use crate::memory::footprint::arc_bytes;
 use crate::memory::huge::Advised;
 use crate::memory::region::{Builder, MemoryRefused};
 use crate::memory::scratch::Scratch;
-use crate::producer::{Gate, LaneSet, Registry};
+use crate::park::{Doorbell, ShardWaker};
+use crate::producer::{EngineShared, LaneSet, Registry};
 use crate::ring::{self, ShapeError, event_layout};
 use crate::route::Routes;
 use crate::shard::lanes::Lanes;
 use crate::shard::mailbox::{Command, Inbox, Mailbox};
-use crate::shard::parts::{ClassRule, Parts};
+use crate::shard::parts::{ClassRule, ShardParts};
 use crate::shard::placement::{self, Placement, ThreadNames};
 use crate::shard::schedule::Schedule;
-use crate::shard::{Handler, Shard, ShardEnd};
+use crate::shard::{Handler, Shard, ShardExit};
 use crate::sync::forks;
-use crate::wait::{Bell, Doorbell};
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
@@ -107,7 +107,7 @@ impl From<PlanErrors> for StartError {
 pub(super) struct Core<E> {
     pub plan: Plan,
     pub clock: Clock,
-    pub gate: Arc<Gate<E>>,
+    pub shared: Arc<EngineShared<E>>,
     pub mailboxes: Box<[Arc<Mailbox<E>>]>,
     pub forks: u32,
     pub started: Instant,
@@ -141,7 +141,7 @@ pub(super) struct State<E> {
 }
 
 /// What is left of a shard's thread; empty where the engine itself panicked on it.
-pub(super) type End = Option<ShardEnd<Box<dyn Any + Send>>>;
+pub(super) type End = Option<ShardExit<Box<dyn Any + Send>>>;
 
 impl<E> State<E> {
     /// Where each shard runs. Other engines may have come to its CPU, or left it.
@@ -211,17 +211,17 @@ pub(super) const fn core_bytes(shards: usize, classes: usize, producers: usize, 
 }
 
 const fn core_bytes_for<E>(shards: usize, classes: usize, producers: usize, lanes: usize) -> usize {
-    let bell = size_of::<Arc<Bell>>() + arc_bytes::<Bell>();
+    let waker = size_of::<Arc<ShardWaker>>() + arc_bytes::<ShardWaker>();
     let mailbox = size_of::<Arc<Mailbox<E>>>() + arc_bytes::<Mailbox<E>>();
     let state = size_of::<Placement>()
         + size_of::<Option<ThreadId>>()
         + size_of::<Option<Advised>>()
         + size_of::<Option<End>>();
     let once = arc_bytes::<Core<E>>()
-        + arc_bytes::<Gate<E>>()
+        + arc_bytes::<EngineShared<E>>()
         + arc_bytes::<Routes>()
         + classes * size_of::<AtomicU64>();
-    once + shards * (bell + mailbox + state + size_of::<JoinHandle<()>>())
+    once + shards * (waker + mailbox + state + size_of::<JoinHandle<()>>())
         + Registry::<E>::bytes(producers)
         + lanes * size_of::<LaneView<E>>()
 }
@@ -233,10 +233,10 @@ impl<E: Send + 'static> Core<E> {
     pub fn new(plan: Plan) -> Arc<Self> {
         let shards = usize::from(plan.shards);
         let classes = plan.classes.len();
-        let gate = Gate::new(
+        let shared = EngineShared::new(
             Routes::new(plan.partitions, plan.shards),
             Registry::new(plan.producers_max),
-            (0..shards).map(|_| Arc::new(Bell::new())).collect(),
+            (0..shards).map(|_| Arc::new(ShardWaker::new())).collect(),
             classes,
         );
         let state = State {
@@ -255,7 +255,7 @@ impl<E: Send + 'static> Core<E> {
         };
         Arc::new(Core {
             clock: plan.clock.clone().unwrap_or_default(),
-            gate: Arc::new(gate),
+            shared: Arc::new(shared),
             mailboxes: (0..shards).map(|_| Arc::default()).collect(),
             forks: forks::count(),
             started: Instant::now(),
@@ -295,7 +295,7 @@ impl<E: Send + 'static> Core<E> {
 
     /// Sends a command to a shard.
     pub fn send(&self, shard: ShardId, command: Command<E>) {
-        self.mailboxes[shard.index()].send(command, &self.gate.bells[shard.index()]);
+        self.mailboxes[shard.index()].send(command, &self.shared.wakers[shard.index()]);
     }
 
     /// Every lane; none before the engine is complete.
@@ -306,7 +306,7 @@ impl<E: Send + 'static> Core<E> {
     /// The whole ledger, as it is now.
     pub fn ledger(&self) -> Ledger {
         let lanes = self.lanes();
-        let unrouted = self.gate.unrouted.iter().map(|n| {
+        let unrouted = self.shared.unrouted.iter().map(|n| {
             let n = n.load(Ordering::Relaxed);
             let mut counts = crate::ledger::Counts { offered: n, ..Default::default() };
             counts.rejected[crate::event::Rejection::NoRoute as usize] = n;
@@ -324,7 +324,7 @@ impl<E: Send + 'static> Core<E> {
             let lanes = self.assemble(ends);
             self.lanes.get_or_init(|| lanes);
             state.assembled = true;
-            self.gate.complete();
+            self.shared.complete();
         }
         drop(state);
         self.changed.notify_all();
@@ -339,7 +339,7 @@ impl<E: Send + 'static> Core<E> {
             let lanes: Box<[_]> = ends.iter_mut().flat_map(|sets| sets.pop().unwrap_or_default()).collect();
             match set.checked_sub(self.plan.producers_max) {
                 Some(shard) => self.send(ShardId(shard), Command::Mesh(lanes)),
-                None => self.gate.registry.put(LaneSet { id: ProducerId(set), generation: 0, lanes }),
+                None => self.shared.registry.put(LaneSet { id: ProducerId(set), generation: 0, lanes }),
             }
         }
         views
@@ -392,7 +392,7 @@ impl<E: Send + 'static> Seat<E> {
         self.lay_out().map(|(parts, schedule)| Shard::new(parts, schedule, handler))
     }
 
-    fn lay_out(self) -> Result<(Parts<E>, Schedule), StartError> {
+    fn lay_out(self) -> Result<(ShardParts<E>, Schedule), StartError> {
         let Seat { core, id, make } = self;
         let plan = &core.plan;
         let memory = |error| match error {
@@ -407,8 +407,8 @@ impl<E: Send + 'static> Seat<E> {
         };
         let mut region = core.region(id).map_err(|error| memory(error.into()))?;
         let sets = usize::from(plan.lane_sets());
-        let bell = &core.gate.bells[id.index()];
-        let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(bell.clone()))).collect();
+        let waker = &core.shared.wakers[id.index()];
+        let doors: Vec<_> = (0..sets).map(|_| Arc::new(Doorbell::new(waker.clone()))).collect();
         let classes = plan.classes.len();
         let mut writing: Vec<Vec<LaneProducer<E>>> = (0..sets).map(|_| Vec::with_capacity(classes)).collect();
         let mut reading: Vec<Vec<LaneConsumer<E>>> = Vec::with_capacity(classes);
@@ -429,11 +429,11 @@ impl<E: Send + 'static> Seat<E> {
             stamped: class.stamped(),
             measured: if cfg!(feature = "latency") { class.measured() } else { Sample::NONE },
         };
-        let parts = Parts {
+        let parts = ShardParts {
             id,
             mesh_id: plan.mesh_set(id),
-            gate: core.gate.clone(),
-            bell: bell.clone(),
+            shared: core.shared.clone(),
+            waker: waker.clone(),
             inbox: Inbox::new(core.mailboxes[id.index()].clone()),
             clock: core.clock.clone(),
             scratch: Scratch::new(plan.scratch_bytes as usize),

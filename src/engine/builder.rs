@@ -8,7 +8,7 @@ use crate::event::ShardId;
 use crate::ring::event_layout;
 use crate::shard::driver::drive;
 use crate::shard::placement::pin;
-use crate::shard::{Handler, ShardEnd};
+use crate::shard::{Handler, ShardExit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,5 +180,5 @@ fn run_shard<E: Send + 'static, H: Handler<E>>(
             None
         }
     };
-    core.change(|state| state.ends[id.index()] = Some(end.map(ShardEnd::boxed)));
+    core.change(|state| state.ends[id.index()] = Some(end.map(ShardExit::boxed)));
 }

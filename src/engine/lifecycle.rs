@@ -21,10 +21,10 @@ use crate::event::{Key, ShardId};
 use crate::ledger::Ledger;
 use crate::memory::footprint::Footprint;
 use crate::memory::huge::{self, HugePages};
+use crate::park::bit;
 use crate::producer::{AttachError, Producer};
 use crate::shard::Placement;
 use crate::sync::{asymmetric_fences, fence_heavy, forks, may_stop_looking};
-use crate::wait::bit;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -143,10 +143,10 @@ impl<E: Send + 'static> Engine<E> {
         if self.state.load(Ordering::Acquire) != RUNNING {
             return Err(AttachError::Closed);
         }
-        if !self.core.gate.is_complete() {
+        if !self.core.shared.is_complete() {
             return Err(AttachError::NotReady);
         }
-        Ok(Producer::new(self.core.gate.registry.take()?, self.core.gate.clone()))
+        Ok(Producer::new(self.core.shared.registry.take()?, self.core.shared.clone()))
     }
 
     /// The ledger now. Stops nothing; of a running engine it may lag, and is never impossible.
@@ -190,7 +190,7 @@ impl<E: Send + 'static> Engine<E> {
         let producers = self.core.plan.producers_max;
         let lanes = self.core.lanes().iter();
         lanes.filter(|lane| lane.id().producer.0 < producers).for_each(|lane| lane.close());
-        self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::DRAIN));
+        self.core.shared.wakers.iter().for_each(|waker| waker.raise(bit::DRAIN));
     }
 
     /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
@@ -255,7 +255,7 @@ impl<E: Send + 'static> Engine<E> {
     fn end_shards(&self) {
         // No lock is held meanwhile: closing a lane wakes tasks, which runs code of their executors.
         self.core.lanes().iter().for_each(|lane| lane.close());
-        self.core.gate.bells.iter().for_each(|bell| bell.raise(bit::STOP));
+        self.core.shared.wakers.iter().for_each(|waker| waker.raise(bit::STOP));
     }
 
     fn report(&self, drained: bool) -> Report {
@@ -266,7 +266,7 @@ impl<E: Send + 'static> Engine<E> {
         let lanes = self.core.lanes();
         let mut state = self.core.state();
         let row = |at: usize, placement: Placement| {
-            let (shard, bell) = (placement.shard, &self.core.gate.bells[at]);
+            let (shard, waker) = (placement.shard, &self.core.shared.wakers[at]);
             let own = || lanes.iter().filter(move |lane| lane.id().shard == shard);
             ShardReport {
                 placement,
@@ -278,8 +278,8 @@ impl<E: Send + 'static> Engine<E> {
                 sealed: None,
                 scratch_refused: 0,
                 quarantine: None,
-                parks: bell.parks.get(),
-                rescues: bell.rescues.get() + own().map(|lane| lane.room_rescues()).sum::<u64>(),
+                parks: waker.parks.get(),
+                rescues: waker.rescues.get() + own().map(|lane| lane.room_rescues()).sum::<u64>(),
                 #[cfg(feature = "async")]
                 waker_panics: own().map(|lane| lane.waker_panics()).sum(),
             }
@@ -332,7 +332,7 @@ impl<E: Send + 'static> Engine<E> {
     /// number of events, and what it emitted before was accepted before it said so. If the lanes are empty after that, and
     /// no further event has left them, neither lanes nor handlers held anything.
     fn is_quiet(&self) -> bool {
-        let said: Vec<u64> = self.core.gate.bells.iter().map(|bell| bell.drained.get()).collect();
+        let said: Vec<u64> = self.core.shared.wakers.iter().map(|waker| waker.drained.get()).collect();
         self.is_empty() && (0..said.len()).all(|shard| self.holds_nothing(shard, said[shard]))
     }
 
@@ -355,7 +355,7 @@ impl<E: Send + 'static> Engine<E> {
         let mut left = self.core.lanes().iter().filter(|lane| lane.done() < lane.accepted());
         left.all(|lane| has_ended[lane.id().shard.index()])
             && (0..has_ended.len())
-                .all(|shard| self.holds_nothing(shard, self.core.gate.bells[shard].drained.get()))
+                .all(|shard| self.holds_nothing(shard, self.core.shared.wakers[shard].drained.get()))
     }
 
     /// The shard that owns a key.
@@ -369,7 +369,7 @@ impl<E: Send + 'static> Engine<E> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn shard_of(&self, key: impl Into<Key>) -> ShardId {
-        self.core.gate.routes.shard(key.into())
+        self.core.shared.routes.shard(key.into())
     }
 
     /// Whether a shard's thread ended by a panic that was not its handler's.

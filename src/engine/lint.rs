@@ -9,7 +9,7 @@ use super::settings::error::PlanError;
 use super::validate::different;
 use crate::class::{Class, turn_events};
 use crate::host::Host;
-use crate::wait::Wait;
+use crate::park::Wait;
 use std::time::Duration;
 
 /// The longest name of a thread of which Linux shows everything, with a shard's number behind it.

@@ -4,9 +4,9 @@ use super::profile::{OnPanic, Profile};
 use super::settings::value::Value;
 use crate::class::{Class, ClassId};
 use crate::clock::Clock;
+use crate::park::Wait;
 use crate::route::PARTITIONS_MIN;
 use crate::shard::placement::{self, Placement};
-use crate::wait::Wait;
 use std::alloc::Layout;
 use std::time::Duration;
 

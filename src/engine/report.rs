@@ -8,7 +8,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::memory::footprint::Footprint;
 use crate::memory::huge::HugePages;
 use crate::memory::seal::Sealed;
-use crate::shard::{Placement, Quarantine, ShardEnd};
+use crate::shard::{Placement, Quarantine, ShardExit};
 use std::any::Any;
 use std::fmt;
 use std::time::Duration;
@@ -90,12 +90,12 @@ impl Report {
     ///
     /// # Panics
     /// If the shard is not one of this engine's, or is in the report already.
-    pub fn add<T: Send + 'static>(&mut self, end: ShardEnd<T>) {
+    pub fn add<T: Send + 'static>(&mut self, end: ShardExit<T>) {
         self.take_in(end.boxed());
     }
 
     /// Adds what a shard left.
-    pub(super) fn take_in(&mut self, end: ShardEnd<Box<dyn Any + Send>>) {
+    pub(super) fn take_in(&mut self, end: ShardExit<Box<dyn Any + Send>>) {
         let (at, shards) = (end.shard.index(), self.shards.len());
         assert!(at < shards, "{} is not one of this engine's {shards}", end.shard);
         let row = &mut self.shards[at];

@@ -8,6 +8,7 @@ use crate::lane::{lane_bytes, shape_of};
 use crate::latency::Recorder;
 use crate::memory::footprint::{Footprint, Group, arc_bytes};
 use crate::memory::region::{REGION_BYTES, arena_bytes, region_slack};
+use crate::park::Doorbell;
 use crate::ring::event_layout;
 use crate::route::Routes;
 use crate::shard::lanes::Lanes;
@@ -15,7 +16,6 @@ use crate::shard::mesh::Mesh;
 use crate::shard::parts::ClassRule;
 use crate::shard::schedule::Schedule;
 use crate::shard::{QUARANTINE_MAX, Quarantined};
-use crate::wait::Doorbell;
 use std::alloc::Layout;
 
 /// The settings of which the footprint is made.

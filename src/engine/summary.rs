@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_plan_says_what_it_starts() {
         let mut plan =
-            Plan::new(Profile::Latency).unpinned().with_wait(crate::wait::Wait::Park).with_shards(2);
+            Plan::new(Profile::Latency).unpinned().with_wait(crate::park::Wait::Park).with_shards(2);
         (plan.floor, plan.settled) = (1, vec![("floor_bursts", 1u64.into())]);
         plan.class(Class::strict("orders").with_capacity(64).block_for(Duration::from_millis(2)));
         plan.class(

@@ -3,19 +3,19 @@
 use super::spec::{LaneId, LaneShared};
 use crate::event::Failure;
 use crate::ledger::{ConsumerSide, Counts};
+use crate::park::{ShardWaker, bit};
 use crate::ring::{self, Item};
 use crate::sync::{Arc, Counter};
-use crate::wait::{Bell, bit};
 
 /// The reading end of a lane.
 pub struct LaneConsumer<E> {
     pub(super) ring: ring::Consumer<E>,
     pub(super) shared: Arc<LaneShared>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) waker: Arc<ShardWaker>,
     /// The producer waits for the next release. Used by [`Self::poll`] alone: a shard keeps it for all its lanes.
     pub(super) room_wanted: bool,
     /// The event that was put off last.
-    pub(super) put_off: PutOff,
+    pub(super) retry: Retry,
 }
 
 impl<E> std::fmt::Debug for LaneConsumer<E> {
@@ -32,8 +32,8 @@ impl<E> LaneConsumer<E> {
     /// the lane goes on with the next one.
     #[inline]
     pub fn poll(&mut self, max: u64, mut handle: impl FnMut(&mut Item<'_, E>)) -> u64 {
-        if self.bell.calls() != 0 {
-            self.room_wanted |= self.bell.take(bit::ROOM) != 0;
+        if self.waker.calls() != 0 {
+            self.room_wanted |= self.waker.take(bit::ROOM) != 0;
         }
         let mut burst = Burst { lane: self, handling: false };
         let mut handled = 0;
@@ -95,8 +95,8 @@ impl<E> LaneConsumer<E> {
     /// The event at the head of the lane, if there is one. It stays there until it leaves by one of `Head`'s ways.
     #[inline(always)]
     pub(crate) fn head(&mut self) -> Option<Head<'_, E>> {
-        let LaneConsumer { ring, shared, put_off, .. } = self;
-        ring.peek().map(|item| Head { item, shared, put_off })
+        let LaneConsumer { ring, shared, retry, .. } = self;
+        ring.peek().map(|item| Head { item, shared, retry })
     }
 
     /// Gives back the slots that were passed.
@@ -106,27 +106,27 @@ impl<E> LaneConsumer<E> {
     }
 
     /// Wakes a thread that waits for room in the lane, if there is some. As in [`Head::leave`], one that begins to wait at
-    /// this moment may be missed: it has raised the bell.
+    /// this moment may be missed: it has raised the waker.
     #[inline(always)]
-    pub(crate) fn offer_room_to_thread(&mut self) {
+    pub(crate) fn notify_room_to_thread(&mut self) {
         self.shared.room.offer_to_thread(self.ring.released_sequence());
     }
 
     /// Wakes the lane's producer if it waits and there may be room; returns whether it still waits.
     #[cold]
-    pub(crate) fn offer_room(&mut self) -> bool {
+    pub(crate) fn notify_room(&mut self) -> bool {
         self.shared.room.offer(self.ring.released_sequence())
     }
 
     /// What the event at its head waits for, if it was put off for that.
     #[inline(always)]
     pub(crate) fn blocked(&self) -> Option<Blocked> {
-        self.put_off.blocked
+        self.retry.blocked
     }
 
     /// The event at its head need not wait any longer.
     pub(crate) fn unblock(&mut self) {
-        self.put_off.blocked = None;
+        self.retry.blocked = None;
     }
 
     pub(crate) fn close(&mut self) {
@@ -139,12 +139,12 @@ impl<E> LaneConsumer<E> {
 pub(crate) struct Head<'a, E> {
     pub item: Item<'a, E>,
     shared: &'a LaneShared,
-    put_off: &'a mut PutOff,
+    retry: &'a mut Retry,
 }
 
 /// An event that is to be given to the handler again.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct PutOff {
+pub(crate) struct Retry {
     sequence: u64,
     /// When it was put off first, in ticks; `None` before any event was.
     since: Option<u64>,
@@ -192,28 +192,28 @@ impl<'a, E> Head<'a, E> {
         let passed = item.sequence().wrapping_add(1);
         // Where slots went back in the middle of a burst, a thread that waits is woken now: the burst may be slow.
         // One that begins to wait at this moment may be missed, since nothing orders this look after the release; it
-        // has raised the bell, so the end of the burst finds it.
+        // has raised the waker, so the end of the burst finds it.
         if item.pass() {
             shared.room.offer_to_thread(passed);
         }
     }
 
     /// Puts the event off; returns for how long it has been put off, in ticks.
-    pub fn put_off(&mut self, now: u64, blocked: Option<Blocked>) -> u64 {
-        let since = now - self.put_off_for(now);
-        *self.put_off = PutOff { sequence: self.item.sequence(), since: Some(since), blocked };
+    pub fn retry(&mut self, now: u64, blocked: Option<Blocked>) -> u64 {
+        let since = now - self.retried_for(now);
+        *self.retry = Retry { sequence: self.item.sequence(), since: Some(since), blocked };
         self.shared.ledger.consumer.retried.add(1);
         now - since
     }
 
     /// Whether it has been put off before.
-    pub fn was_put_off(&self) -> bool {
-        self.put_off.since.is_some() && self.put_off.sequence == self.item.sequence()
+    pub fn is_retried(&self) -> bool {
+        self.retry.since.is_some() && self.retry.sequence == self.item.sequence()
     }
 
     /// For how long it has been put off, in ticks.
-    pub fn put_off_for(&self, now: u64) -> u64 {
-        let since = self.put_off.since.filter(|_| self.was_put_off());
+    pub fn retried_for(&self, now: u64) -> u64 {
+        let since = self.retry.since.filter(|_| self.is_retried());
         since.map_or(0, |since| now.saturating_sub(since))
     }
 }
@@ -234,7 +234,7 @@ impl<E> Drop for Burst<'_, E> {
         }
         self.lane.ring.release();
         if self.lane.room_wanted {
-            self.lane.room_wanted = self.lane.offer_room();
+            self.lane.room_wanted = self.lane.notify_room();
         }
     }
 }

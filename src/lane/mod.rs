@@ -30,7 +30,7 @@ mod models;
 pub use claim::LaneClaim;
 pub(crate) use claim::{write, write_bytes};
 pub use consumer::LaneConsumer;
-use consumer::PutOff;
+use consumer::Retry;
 pub(crate) use consumer::{Blocked, Head};
 pub use producer::LaneProducer;
 pub use request::ClaimRequest;
@@ -47,9 +47,9 @@ use crate::event::{ProducerId, ShardId};
 use crate::ledger::LaneLedger;
 use crate::memory::footprint::arc_bytes;
 use crate::memory::region::{Builder, REGION_BYTES, region_slack};
+use crate::park::{Doorbell, RoomWait, ShardWaker};
 use crate::ring::{self, Shape, ShapeError};
 use crate::sync::{Arc, forks};
-use crate::wait::{Bell, Doorbell, RoomWait};
 use std::alloc::Layout;
 
 /// Bytes of a lane outside its region: its two ends, cursors, ledger, waiting place.
@@ -91,11 +91,8 @@ impl LaneSpec<'_> {
             overflow: self.class.overflow,
         };
         let producer = LaneProducer { ring: tx, side };
-        let bell = self.door.bell().clone();
-        Ok((
-            producer,
-            LaneConsumer { ring: rx, shared, bell, room_wanted: false, put_off: PutOff::default() },
-        ))
+        let waker = self.door.waker().clone();
+        Ok((producer, LaneConsumer { ring: rx, shared, waker, room_wanted: false, retry: Retry::default() }))
     }
 }
 
@@ -134,7 +131,7 @@ pub fn bytes_for<E>(class: &Class) -> u64 {
     // Where nothing is stamped the clock is a virtual one.
     let clock = if class.is_stamped() { 0 } else { arc_bytes::<VirtualState>() };
     let shared = ring::core_bytes::<E>() + arc_bytes::<LaneShared>();
-    let door = arc_bytes::<Bell>() + arc_bytes::<Doorbell>();
+    let door = arc_bytes::<ShardWaker>() + arc_bytes::<Doorbell>();
     need.saturating_add(region_slack(need, false)).saturating_add(REGION_BYTES + shared + door + clock) as u64
 }
 
@@ -167,6 +164,6 @@ pub fn lane<E: Send + 'static>(
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
     let clock = if class.is_stamped() { Clock::real() } else { Clock::virtual_time().0 };
     // The consumer polls when it likes: it is never woken.
-    let door = Doorbell::awake(Arc::new(Bell::new()));
+    let door = Doorbell::awake(Arc::new(ShardWaker::new()));
     LaneSpec { id, class, clock: &clock, door: &Arc::new(door) }.build(shape, &mut region, make)
 }

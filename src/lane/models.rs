@@ -6,8 +6,8 @@ use crate::class::{Class, ClassId, Stamp};
 use crate::clock::Clock;
 use crate::event::{Outcome, ProducerId, Rejection, ShardId};
 use crate::memory::region::Builder;
+use crate::park::{Doorbell, ShardWaker, bit, fence_sleepers};
 use crate::sync::{Arc, barrier};
-use crate::wait::{Bell, Doorbell, bit, settle};
 use loom::thread;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ fn lane_of(class: Class) -> (LaneProducer<u64>, LaneConsumer<u64>) {
     let (shape, clock) = (shape_of(&class), Clock::virtual_time().0);
     let mut region = Builder::new(region_need::<u64>(&shape)).unwrap();
     let id = LaneId { producer: ProducerId(0), shard: ShardId(0), class: ClassId(0) };
-    let door = Arc::new(Doorbell::new(Arc::new(Bell::new())));
-    door.answer();
+    let door = Arc::new(Doorbell::new(Arc::new(ShardWaker::new())));
+    door.clear();
     LaneSpec { id, class: &class, clock: &clock, door: &door }.build(shape, &mut region, || 0).unwrap()
 }
 
@@ -36,14 +36,14 @@ fn door_of(tx: &LaneProducer<u64>) -> Arc<Doorbell> {
 /// What a shard with nothing to do does: let the lane's set doze, announce, look once more, sleep.
 fn park(rx: &LaneConsumer<u64>, door: &Doorbell) {
     // As a shard does when it is called: the look that follows finds what was rung for.
-    rx.bell.take(bit::LANES);
-    if rx.bell.announce(|| door.doze()) {
+    rx.waker.take(bit::LANES);
+    if rx.waker.announce(|| door.doze()) {
         if !rx.is_ready() {
-            rx.bell.sleep(Duration::MAX);
+            rx.waker.sleep(Duration::MAX);
         }
-        rx.bell.stay_up();
+        rx.waker.cancel_park();
     }
-    door.answer();
+    door.clear();
 }
 
 /// Polls as a shard does until `events` have come, each in its turn, in bursts of at most `burst`. It sleeps when
@@ -55,7 +55,7 @@ fn serve(rx: &mut LaneConsumer<u64>, door: &Doorbell, events: u64, burst: u64) {
             seen += 1;
             assert_eq!(**event, seen);
         });
-        if seen < events && rx.bell.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
+        if seen < events && rx.waker.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
             park(rx, door);
         }
     }
@@ -105,7 +105,7 @@ fn a_publish_that_is_interrupted_by_the_barrier_wakes_a_parked_shard() {
     a_publish_wakes(barrier::point, barrier::ended, Some(barrier::INTERRUPTS));
 }
 
-/// A shard that looks at a set no more and stays awake sees its next event by the bell alone.
+/// A shard that looks at a set no more and stays awake learns of its next event by its waker alone.
 #[test]
 fn an_event_rings_for_a_dozing_set() {
     loom::model(|| {
@@ -116,14 +116,14 @@ fn an_event_rings_for_a_dozing_set() {
             tx
         });
         door.doze();
-        assert!(settle());
+        assert!(fence_sleepers());
         if rx.is_ready() {
-            door.answer();
+            door.clear();
         } else {
-            while rx.bell.take(bit::LANES) == 0 {
-                if rx.bell.announce(|| ()) {
-                    rx.bell.sleep(Duration::MAX);
-                    rx.bell.stay_up();
+            while rx.waker.take(bit::LANES) == 0 {
+                if rx.waker.announce(|| ()) {
+                    rx.waker.sleep(Duration::MAX);
+                    rx.waker.cancel_park();
                 }
             }
             assert!(!door.is_dozing());
@@ -140,9 +140,9 @@ fn a_call_for_attention_wakes_a_parked_shard() {
     loom::model(|| {
         let (tx, rx) = lane_of(Class::strict("a").with_capacity(1));
         let door = door_of(&tx);
-        let bell = rx.bell.clone();
-        let control = thread::spawn(move || bell.raise(bit::STOP));
-        while rx.bell.take(bit::STOP) == 0 {
+        let waker = rx.waker.clone();
+        let control = thread::spawn(move || waker.raise(bit::STOP));
+        while rx.waker.take(bit::STOP) == 0 {
             park(&rx, &door);
         }
         control.join().unwrap();
@@ -242,7 +242,7 @@ fn a_consumer_that_moves_takes_its_waiting_producer_along() {
         });
         let mut rx = first.join().unwrap();
         while rx.poll(1, |event| assert_eq!(**event, 2)) == 0 {
-            if rx.bell.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
+            if rx.waker.calls() & bit::ROOM == 0 && !rx.is_ready() && !rx.room_wanted {
                 park(&rx, &door);
             }
         }

@@ -5,10 +5,10 @@ use super::side::{LaneSide, Patience};
 use super::spec::{LaneShared, PublishError, TryClaimError};
 use crate::clock::Clock;
 use crate::event::{Key, Outcome, Rejection};
+#[cfg(all(test, pelton_loom))]
+use crate::park::Doorbell;
 use crate::ring;
 use crate::sync::Arc;
-#[cfg(all(test, pelton_loom))]
-use crate::wait::Doorbell;
 
 /// The writing end of a lane.
 // Whole lines, so that a look-up among many lanes is a shift, and no two share a line.

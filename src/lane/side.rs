@@ -5,9 +5,9 @@ use super::spec::{LaneShared, PublishError, TryClaimError};
 use crate::class::{Overflow, Sample};
 use crate::clock::Clock;
 use crate::event::Rejection;
+use crate::park::{Backoff, Doorbell, SLEEP_MAX, bit};
 use crate::ring::{self, ClaimError};
 use crate::sync::{Arc, fence_light};
-use crate::wait::{Backoff, Doorbell, NAP, bit};
 use std::time::{Duration, Instant};
 
 /// What the writing end needs beside its ring.
@@ -110,15 +110,15 @@ impl LaneSide {
             }
             let started = started.get_or_insert_with(Instant::now);
             // An elapsed time against a limit, never a deadline as a sum: `Duration::MAX` is a valid limit.
-            let left = limit.map_or(NAP, |limit| limit.saturating_sub(started.elapsed()));
+            let left = limit.map_or(SLEEP_MAX, |limit| limit.saturating_sub(started.elapsed()));
             if left.is_zero() {
                 return Err(self.time_out());
             }
-            if self.door.bell().is_polled_here() {
+            if self.door.waker().is_polled_here() {
                 return Err(self.reject(Rejection::OnShardThread));
             }
             if backoff.pause() && cfg!(feature = "park") {
-                self.sleep_for_room(ring, bytes, left.min(NAP));
+                self.sleep_for_room(ring, bytes, left.min(SLEEP_MAX));
             }
         }
     }
@@ -147,14 +147,14 @@ impl LaneSide {
         room.announce(ring.released_seen());
         // After the announcement: room that came before it shows here, and so does a lane that was closed.
         if ring.room_slow(bytes).is_err() && !ring.is_closed() {
-            self.door.bell().raise(bit::ROOM);
+            self.door.waker().raise(bit::ROOM);
             let began = Instant::now();
             room.sleep(limit);
-            // A whole nap, and room that this was not woken for? The shard may be preempted on its way to wake it: it has
-            // another nap for that. (loom's sleeps have no limit, and its runs must not depend on the time.)
-            let whole = !cfg!(pelton_loom) && limit == NAP && began.elapsed() >= NAP;
+            // A whole sleep, and room that this was not woken for? The shard may be preempted on its way to wake it: it has
+            // another sleep for that. (loom's sleeps have no limit, and its runs must not depend on the time.)
+            let whole = !cfg!(pelton_loom) && limit == SLEEP_MAX && began.elapsed() >= SLEEP_MAX;
             if whole && room.waits() && ring.room_slow(bytes).is_ok() {
-                room.sleep(NAP);
+                room.sleep(SLEEP_MAX);
                 if room.waits() {
                     room.rescues.add(1);
                 }

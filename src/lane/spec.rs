@@ -4,9 +4,9 @@ use crate::class::{Class, ClassId};
 use crate::clock::Clock;
 use crate::event::{Outcome, ProducerId, Rejection, ShardId};
 use crate::ledger::LaneLedger;
+use crate::park::{Doorbell, RoomWait};
 use crate::ring::Shape;
 use crate::sync::{Arc, forks};
-use crate::wait::{Doorbell, RoomWait};
 use std::error::Error;
 use std::fmt;
 

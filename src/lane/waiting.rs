@@ -15,9 +15,9 @@ use super::side::LaneSide;
 use super::spec::{PublishError, TryClaimError};
 use crate::class::Overflow;
 use crate::event::Key;
+use crate::park::{Limit, bit};
 use crate::ring;
 use crate::sync::spin_loop;
-use crate::wait::{Limit, bit};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -143,7 +143,7 @@ impl LaneSide {
             self.shared.room.withdraw_task();
             return Poll::Ready(());
         }
-        self.door.bell().raise(bit::ROOM);
+        self.door.waker().raise(bit::ROOM);
         Poll::Pending
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn may_go_on_slow<E>(
     let now = clock.ticks();
     let is_late = rule.stamped.has(head.item.sequence())
         && rule.lateness(now.saturating_sub(head.item.stamp())).is_some();
-    let goes_on = is_late || head.put_off_for(now) >= retry_limit || mesh.is_unblocked(blocked);
+    let goes_on = is_late || head.retried_for(now) >= retry_limit || mesh.is_unblocked(blocked);
     if goes_on {
         lane.unblock();
     }
@@ -41,7 +41,7 @@ pub(super) fn may_go_on_slow<E>(
 /// Passes an event whose time to live is over, by `lateness` ticks of the clock.
 #[inline(always)]
 fn expire<E>(event: Event<'_, E>, recorder: &mut Recorder, clock: &Clock, lateness: u64) {
-    if event.head.was_put_off() {
+    if event.head.is_retried() {
         // It was in time, and was put off until it was too late.
         event.head.failed(Failure::Retry);
     } else {
@@ -103,7 +103,7 @@ pub(super) fn serve_lane<E: Send + 'static, H: Handler<E>>(
             }
             Verdict::Retry => {
                 let blocked = context.mesh.abort();
-                if event.head.put_off(context.clock.ticks(), blocked) < retry_limit {
+                if event.head.retry(context.clock.ticks(), blocked) < retry_limit {
                     break;
                 }
                 event.head.failed(Failure::Retry);

@@ -1,10 +1,10 @@
 //! The driver: the loop of a shard's own thread.
 
 use super::handler::Handler;
-use super::parts::ShardEnd;
+use super::parts::ShardExit;
 use super::poll::Shard;
+use crate::park::{PARK_AFTER, Pacer, SLEEP_MAX, SPIN_POLLS, Wait};
 use crate::sync::{barrier_is_refused, yield_now};
-use crate::wait::{NAP, PARK_AFTER, Pacer, SPIN_POLLS, Wait};
 use std::time::{Duration, Instant};
 
 /// How often a shard polls that has nothing to do and may not park.
@@ -14,7 +14,7 @@ const POLL_EVERY: Duration = Duration::from_micros(100);
 pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
     mut shard: Shard<E, H>,
     wait: Wait,
-) -> ShardEnd<H::Output> {
+) -> ShardExit<H::Output> {
     let mut pacer = Pacer::default();
     let mut empty_polls = 0u32;
     let mut idle_since = None;
@@ -33,7 +33,7 @@ pub(crate) fn drive<E: Send + 'static, H: Handler<E>>(
         }
         let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
         let may_park = wait == Wait::Park && cfg!(feature = "park") && idle >= PARK_AFTER;
-        if may_park && shard.park(NAP) {
+        if may_park && shard.park(SLEEP_MAX) {
             // Whatever ended the sleep, the next one is `PARK_AFTER` away: each costs an interrupt on every running
             // thread of the process.
             idle_since = None;

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::event::{Key, Outcome, ProducerId, ShardId, Verdict};
 use crate::lane::{Head, PublishError};
 use crate::memory::scratch::Scratch;
-use crate::producer::Gate;
+use crate::producer::EngineShared;
 use std::any::Any;
 use std::ops::{Deref, DerefMut};
 
@@ -56,7 +56,7 @@ pub trait Handler<E>: 'static {
     fn on_start(&mut self, _context: &mut Context<'_, E>) {}
 
     /// After each poll in which no event left its lane: there was none, or each was answered with [`Verdict::Retry`]. With
-    /// [`crate::wait::Wait::Spin`] that is many million times a second.
+    /// [`crate::park::Wait::Spin`] that is many million times a second.
     fn on_idle(&mut self, _context: &mut Context<'_, E>) {}
 
     /// Hands over what the handler holds back: a batch, a conflated value, a pending join. Returns whether nothing is held
@@ -290,7 +290,7 @@ pub struct Context<'a, E> {
     pub(super) scratch: &'a Scratch,
     pub(super) mesh: &'a mut Mesh<E>,
     pub(super) mesh_id: ProducerId,
-    pub(super) gate: &'a Gate<E>,
+    pub(super) shared: &'a EngineShared<E>,
 }
 
 impl<E> std::fmt::Debug for Context<'_, E> {
@@ -358,7 +358,7 @@ impl<'a, E> Context<'a, E> {
         fill: impl FnOnce(&mut E),
     ) -> Result<Outcome, PublishError> {
         let key = key.into();
-        self.emit_to(self.gate.routes.shard(key), class, key, payload, fill)
+        self.emit_to(self.shared.routes.shard(key), class, key, payload, fill)
     }
 
     /// The same to a shard by its number.
@@ -377,9 +377,9 @@ impl<'a, E> Context<'a, E> {
         payload: &[u8],
         fill: impl FnOnce(&mut E),
     ) -> Result<Outcome, PublishError> {
-        assert!(class.index() < self.gate.classes, "class {} is not one of this engine's", class.index());
+        assert!(class.index() < self.shared.classes, "class {} is not one of this engine's", class.index());
         if !self.mesh.reaches(shard) {
-            return Err(self.gate.no_route(self.mesh_id, shard, class));
+            return Err(self.shared.no_route(self.mesh_id, shard, class));
         }
         self.mesh.stage(shard, class, key.into(), payload, fill)
     }

@@ -14,7 +14,7 @@
 //!
 //! # Waiting producers
 //! A producer that waits for room holds the lane full of events that are not released, so its set is awake once the shard
-//! has seen its call ([`Lanes::offer_room_to_all`]), and stays awake as long as it waits: from then on the shard looks at
+//! has seen its call ([`Lanes::notify_room_to_all`]), and stays awake as long as it waits: from then on the shard looks at
 //! the lanes that are awake alone.
 //!
 //! # Invariants
@@ -22,8 +22,8 @@
 //! - Whoever sleeps has let all sets doze, and has looked at those that were awake once more after a heavy fence.
 
 use crate::lane::LaneConsumer;
+use crate::park::{Doorbell, SLEEP_MAX, fence_sleepers};
 use crate::sync::{Arc, may_stop_looking};
-use crate::wait::{Doorbell, NAP, settle};
 use std::time::Instant;
 
 /// Sets that are kept awake though they have nothing.
@@ -113,23 +113,24 @@ impl<E> Lanes<E> {
 
     /// Wakes the producers of lanes that have room again; returns whether one still waits.
     #[cold]
-    pub fn offer_room(&mut self) -> bool {
+    pub fn notify_room(&mut self) -> bool {
         let awake = self.awake;
         let lanes = self.classes.iter_mut().flat_map(|lanes| &mut lanes[..awake]);
-        lanes.fold(false, |waits, lane| lane.offer_room() | waits)
+        lanes.fold(false, |waits, lane| lane.notify_room() | waits)
     }
 
     /// The same for every lane there is, after a producer has called for it: a set whose producer still waits is awake
     /// afterwards.
     #[cold]
-    pub fn offer_room_to_all(&mut self) -> bool {
+    pub fn notify_room_to_all(&mut self) -> bool {
         let mut any_waits = false;
         for place in 0..self.sets.len() {
-            let waits = self.classes.iter_mut().fold(false, |waits, lanes| lanes[place].offer_room() | waits);
+            let waits =
+                self.classes.iter_mut().fold(false, |waits, lanes| lanes[place].notify_room() | waits);
             if waits {
                 any_waits = true;
                 // Where it dozes: it rang before it called, but it may have been let doze in between.
-                self.sets[place].door.answer();
+                self.sets[place].door.clear();
             }
         }
         self.wake();
@@ -185,17 +186,17 @@ impl<E> Lanes<E> {
         if self.awake == awake {
             return;
         }
-        let settled = settle();
+        let settled = fence_sleepers();
         for place in self.awake..awake {
             if !settled || self.is_set_ready(place) {
-                self.sets[place].door.answer();
+                self.sets[place].door.clear();
             }
         }
         self.wake();
         self.first.fill(0);
     }
 
-    /// Wakes, and counts, a set that dozes and has held an event for longer than [`NAP`] without a ring: the wake-up was
+    /// Wakes, and counts, a set that dozes and has held an event for longer than [`SLEEP_MAX`] without a ring: the wake-up was
     /// lost. For a shorter time its publisher may be preempted on its way to the doorbell.
     fn rescue(&mut self) {
         for place in self.awake..self.sets.len() {
@@ -203,9 +204,9 @@ impl<E> Lanes<E> {
             let set = &mut self.sets[place];
             set.overdue = overdue.then(|| set.overdue.unwrap_or_else(Instant::now));
             // The models have no time.
-            if !cfg!(pelton_loom) && set.overdue.is_some_and(|since| since.elapsed() > NAP) {
-                set.door.bell().rescues.add(1);
-                set.door.answer();
+            if !cfg!(pelton_loom) && set.overdue.is_some_and(|since| since.elapsed() > SLEEP_MAX) {
+                set.door.waker().rescues.add(1);
+                set.door.clear();
             }
         }
         self.wake();
@@ -222,9 +223,9 @@ impl<E> Lanes<E> {
     }
 
     /// Ends what [`Self::all_doze`] began.
-    pub fn stay_up(&self) {
+    pub fn cancel_park(&self) {
         for set in self.sets[..self.awake].iter().filter(|set| set.door.is_dozing()) {
-            set.door.answer();
+            set.door.clear();
         }
     }
 
@@ -246,17 +247,17 @@ mod tests {
     use crate::event::{ProducerId, ShardId};
     use crate::lane::{LaneId, LaneProducer, LaneSpec, shape_of};
     use crate::memory::region::Builder;
+    use crate::park::{ShardWaker, bit};
     use crate::ring::event_layout;
-    use crate::wait::{Bell, bit};
 
     /// The lanes of `sets` producers of one class.
-    fn lanes(sets: usize) -> (Vec<LaneProducer<u64>>, Lanes<u64>, Arc<Bell>) {
+    fn lanes(sets: usize) -> (Vec<LaneProducer<u64>>, Lanes<u64>, Arc<ShardWaker>) {
         let class = Class::strict("only").with_capacity(8).reject().with_stamp(Stamp::Never);
-        let (shape, clock, bell) = (shape_of(&class), Clock::virtual_time().0, Arc::new(Bell::new()));
+        let (shape, clock, waker) = (shape_of(&class), Clock::virtual_time().0, Arc::new(ShardWaker::new()));
         let mut region = Builder::new(sets * shape.slots_need(event_layout::<u64>())).unwrap();
         let (mut writing, mut reading, mut doors) = (Vec::new(), Vec::new(), Vec::new());
         for set in 0..sets {
-            let door = Arc::new(Doorbell::new(bell.clone()));
+            let door = Arc::new(Doorbell::new(waker.clone()));
             let id = LaneId { producer: ProducerId(set as u16), shard: ShardId(0), class: ClassId(0) };
             let spec = LaneSpec { id, class: &class, clock: &clock, door: &door };
             let (tx, rx) = spec.build(shape, &mut region, || 0).unwrap();
@@ -264,16 +265,16 @@ mod tests {
             reading.push(rx);
             doors.push(door);
         }
-        (writing, Lanes::new(vec![reading], doors), bell)
+        (writing, Lanes::new(vec![reading], doors), waker)
     }
 
     #[test]
     fn idle_sets_doze_although_another_is_saturated() {
-        let (mut producers, mut lanes, bell) = lanes(12);
+        let (mut producers, mut lanes, waker) = lanes(12);
         for tx in &mut producers {
             tx.publish(1, |event| *event = 1).unwrap();
         }
-        assert_ne!(bell.take(bit::LANES), 0);
+        assert_ne!(waker.take(bit::LANES), 0);
         lanes.wake();
         assert_eq!(lanes.awake(), 12);
         for _ in 0..3 * LOOK {
@@ -289,7 +290,7 @@ mod tests {
         assert_eq!(lanes.awake(), awake, "which sets the shard looks at");
         for (at, tx) in producers.iter_mut().enumerate() {
             tx.publish(1, |event| *event = 1).unwrap();
-            if bell.take(bit::LANES) != 0 {
+            if waker.take(bit::LANES) != 0 {
                 lanes.wake();
             }
             let handled: u64 = (0..lanes.awake()).map(|place| lanes.at(0, place).0.poll(8, |_| ())).sum();

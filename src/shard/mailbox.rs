@@ -1,8 +1,8 @@
 //! The mailbox: how the control plane sends commands to a shard.
 //!
 //! # Mechanism
-//! A sender adds its command to a list, under a lock, and then raises `MAIL` in the shard's bell. The shard opens the
-//! mailbox only when its bell says that there is a command. It never waits for the lock: if a sender holds it, the
+//! A sender adds its command to a list, under a lock, and then raises `MAIL` in the shard's waker. The shard opens the
+//! mailbox only when its waker says that there is a command. It never waits for the lock: if a sender holds it, the
 //! shard raises `MAIL` again itself and tries at its next poll.
 //!
 //! # Invariants
@@ -14,8 +14,8 @@ use crate::lane::LaneProducer;
 #[cfg(feature = "latency")]
 use crate::latency::Recorder;
 use crate::memory::seal::{NotCounted, Seal};
+use crate::park::{ShardWaker, bit};
 use crate::sync::{Arc, Mutex, discard};
-use crate::wait::{Bell, bit};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{PoisonError, TryLockError};
@@ -53,8 +53,8 @@ impl<E> Default for Mailbox<E> {
 }
 
 impl<E> Mailbox<E> {
-    /// Sends a command to the shard that `bell` calls. A closed mailbox drops it.
-    pub fn send(&self, command: Command<E>, bell: &Bell) {
+    /// Sends a command to the shard of `waker`. A closed mailbox drops it.
+    pub fn send(&self, command: Command<E>, waker: &ShardWaker) {
         let mut refused = None;
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(commands) => commands.push(command),
@@ -62,7 +62,7 @@ impl<E> Mailbox<E> {
         }
         // Dropped after the lock is released: a command may own values of any type.
         if refused.is_none() {
-            bell.raise(bit::MAIL);
+            waker.raise(bit::MAIL);
         }
     }
 
@@ -83,13 +83,13 @@ impl<E> Inbox<E> {
     }
 
     /// Takes the commands. `None` if a sender holds the lock at this moment; `MAIL` is raised again then.
-    pub fn try_take(&self, bell: &Bell) -> Option<Vec<Command<E>>> {
+    pub fn try_take(&self, waker: &ShardWaker) -> Option<Vec<Command<E>>> {
         let mut commands = match self.0.0.try_lock() {
             Ok(commands) => commands,
             // A sender that panicked left the list as it was.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
-                bell.raise(bit::MAIL);
+                waker.raise(bit::MAIL);
                 return None;
             }
         };

@@ -1,7 +1,7 @@
 //! The shard: one thread's share of the engine, and the loop that turns it.
 //!
 //! # Mechanism
-//! A shard owns the reading ends of its lanes and its handler. [`Shard::poll`] never blocks: it looks at the bell,
+//! A shard owns the reading ends of its lanes and its handler. [`Shard::poll`] never blocks: it looks at the waker,
 //! serves one burst of the class whose turn it is (`schedule`), and gives the slots back. A driver thread calls it
 //! in a loop and waits in between by a strategy (`driver`); a host application may call it from a loop of its own.
 //!
@@ -16,7 +16,7 @@ pub(crate) mod mesh;
 pub(crate) mod handler;
 pub(crate) mod lanes;
 pub(crate) mod mailbox;
-mod nap;
+mod park_token;
 pub(crate) mod quarantine;
 pub(crate) mod parts;
 mod burst;
@@ -28,8 +28,8 @@ mod models;
 
 pub use crate::host::{available, nameable, parse_list};
 pub use handler::{AnyHandler, Context, Event, Handler, handler};
-pub use nap::Nap;
-pub use parts::ShardEnd;
+pub use park_token::ParkToken;
+pub use parts::ShardExit;
 pub use placement::{Placement, can_pin, pin};
 pub use poll::Shard;
 pub use quarantine::{MESSAGE_BYTES, PAYLOAD_BYTES, QUARANTINE_MAX, Quarantine, Quarantined};

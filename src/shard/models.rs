@@ -4,8 +4,8 @@
 use super::handler::{Context, Event, Handler};
 use super::lanes::Lanes;
 use super::mailbox::{Command, Inbox, Mailbox};
-use super::nap::Nap;
-use super::parts::Parts;
+use super::park_token::ParkToken;
+use super::parts::ShardParts;
 use super::poll::Shard;
 use super::schedule::Schedule;
 use crate::class::{Class, ClassId, Stamp};
@@ -15,11 +15,11 @@ use crate::lane::{LaneConsumer, LaneId, LaneProducer, LaneSpec, lane, shape_of};
 use crate::latency::Recorder;
 use crate::memory::region::Builder;
 use crate::memory::scratch::Scratch;
-use crate::producer::{Gate, Registry};
+use crate::park::{Doorbell, ShardWaker, bit, fence_sleepers};
+use crate::producer::{EngineShared, Registry};
 use crate::ring::event_layout;
 use crate::route::Routes;
 use crate::sync::{Arc, barrier, yield_now};
-use crate::wait::{Bell, Doorbell, bit, settle};
 use loom::thread;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
         let class = Class::strict("a").with_capacity(2).with_stamp(Stamp::Never);
         let (mut tx, rx) = lane(&class, || 0u64).unwrap();
         let door = tx.door().clone();
-        let bell = door.bell().clone();
+        let waker = door.waker().clone();
         let mut lanes = Lanes::new(vec![vec![rx]], vec![door]);
         // The set of a lane that stands alone is awake.
         lanes.wake();
@@ -42,10 +42,10 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
         lanes.after_poll();
         lanes.after_poll();
         while !lanes.is_ready(0) {
-            if bell.take(bit::LANES) != 0 {
+            if waker.take(bit::LANES) != 0 {
                 lanes.wake();
-            } else if let Some(nap) = Nap::announce(&lanes, &bell) {
-                nap.wait(Duration::MAX);
+            } else if let Some(token) = ParkToken::announce(&lanes, &waker) {
+                token.wait(Duration::MAX);
             }
         }
         let tx = producer.join().unwrap();
@@ -56,23 +56,23 @@ fn an_event_of_a_set_that_falls_asleep_is_seen() {
     });
 }
 
-/// A lane of a set of its own, with its doorbell on a shard's bell.
-fn set_of(bell: &Arc<Bell>, set: u16) -> (LaneProducer<u64>, LaneConsumer<u64>, Arc<Doorbell>) {
+/// A lane of a set of its own, with a doorbell that raises a shard's waker.
+fn set_of(waker: &Arc<ShardWaker>, set: u16) -> (LaneProducer<u64>, LaneConsumer<u64>, Arc<Doorbell>) {
     let class = Class::strict("a").with_capacity(1).with_stamp(Stamp::Never);
     let (shape, clock) = (shape_of(&class), Clock::virtual_time().0);
     let mut region = Builder::new(shape.slots_need(event_layout::<u64>())).unwrap();
     let id = LaneId { producer: ProducerId(set), shard: ShardId(0), class: ClassId(0) };
-    let door = Arc::new(Doorbell::new(bell.clone()));
+    let door = Arc::new(Doorbell::new(waker.clone()));
     let spec = LaneSpec { id, class: &class, clock: &clock, door: &door };
     let (tx, rx) = spec.build(shape, &mut region, || 0).unwrap();
     (tx, rx, door)
 }
 
-/// Polls as a shard does until each of its sets has given an event. `nap` ends a nap.
-fn serve(lanes: &mut Lanes<u64>, bell: &Bell, sets: u64, mut nap: impl FnMut(Nap<'_, u64>)) {
+/// Polls as a shard does until each of its sets has given an event. `token` ends the sleep.
+fn serve(lanes: &mut Lanes<u64>, waker: &ShardWaker, sets: u64, mut token: impl FnMut(ParkToken<'_, u64>)) {
     let mut seen = 0;
     while seen < sets {
-        if bell.take(bit::LANES) != 0 {
+        if waker.take(bit::LANES) != 0 {
             lanes.wake();
         }
         let before = seen;
@@ -84,8 +84,8 @@ fn serve(lanes: &mut Lanes<u64>, bell: &Bell, sets: u64, mut nap: impl FnMut(Nap
         }
         lanes.after_poll();
         if seen == before {
-            match Nap::announce(lanes, bell) {
-                Some(announced) => nap(announced),
+            match ParkToken::announce(lanes, waker) {
+                Some(announced) => token(announced),
                 None => yield_now(),
             }
         }
@@ -108,14 +108,14 @@ fn model_with(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
 #[test]
 fn events_of_two_sets_are_seen_however_one_wakes_beside_the_other() {
     model_with(2, || {
-        let bell = Arc::new(Bell::new());
-        let (first, second) = (set_of(&bell, 0), set_of(&bell, 1));
+        let waker = Arc::new(ShardWaker::new());
+        let (first, second) = (set_of(&waker, 0), set_of(&waker, 1));
         // The first set is awake, and may be let doze while the second one rings.
-        first.2.answer();
+        first.2.clear();
         let mut lanes = Lanes::new(vec![vec![first.1, second.1]], vec![first.2, second.2]);
         lanes.wake();
         let producers = [publish(first.0), publish(second.0)];
-        serve(&mut lanes, &bell, 2, |nap| _ = nap.wait(Duration::MAX));
+        serve(&mut lanes, &waker, 2, |token| _ = token.wait(Duration::MAX));
         let ends = producers.map(|producer| producer.join().unwrap());
         assert!(lanes.all().all(|lane| lane.counts().is_closed()));
         drop(ends);
@@ -125,18 +125,18 @@ fn events_of_two_sets_are_seen_however_one_wakes_beside_the_other() {
 #[test]
 fn an_event_that_rings_for_a_nap_which_is_dropped_is_seen() {
     model_with(3, || {
-        let bell = Arc::new(Bell::new());
-        let (tx, rx, door) = set_of(&bell, 0);
-        door.answer();
+        let waker = Arc::new(ShardWaker::new());
+        let (tx, rx, door) = set_of(&waker, 0);
+        door.clear();
         let mut lanes = Lanes::new(vec![vec![rx]], vec![door]);
         lanes.wake();
         let producer = publish(tx);
-        let mut naps = 0;
-        serve(&mut lanes, &bell, 1, |nap| {
-            naps += 1;
-            match naps {
-                1 => drop(nap),
-                _ => _ = nap.wait(Duration::MAX),
+        let mut sleeps = 0;
+        serve(&mut lanes, &waker, 1, |token| {
+            sleeps += 1;
+            match sleeps {
+                1 => drop(token),
+                _ => _ = token.wait(Duration::MAX),
             }
         });
         let tx = producer.join().unwrap();
@@ -150,17 +150,17 @@ fn an_event_that_rings_for_a_nap_which_is_dropped_is_seen() {
 fn an_event_is_seen_although_another_shard_has_the_barrier() {
     model_with(2, || {
         barrier::choose(barrier::TURNS);
-        let bell = Arc::new(Bell::new());
-        let (tx, rx, door) = set_of(&bell, 0);
-        door.answer();
+        let waker = Arc::new(ShardWaker::new());
+        let (tx, rx, door) = set_of(&waker, 0);
+        door.clear();
         let mut lanes = Lanes::new(vec![vec![rx]], vec![door]);
         lanes.wake();
         let producer = publish(tx);
-        let other = thread::spawn(settle);
+        let other = thread::spawn(fence_sleepers);
         // Two polls that find nothing: the first look forgets that the set has just woken, the second lets it doze.
         lanes.after_poll();
         lanes.after_poll();
-        serve(&mut lanes, &bell, 1, |nap| _ = nap.wait(Duration::MAX));
+        serve(&mut lanes, &waker, 1, |token| _ = token.wait(Duration::MAX));
         let _ = other.join().unwrap();
         let tx = producer.join().unwrap();
         assert!(lanes.all().all(|lane| lane.counts().is_closed()));
@@ -186,15 +186,16 @@ impl Handler<u64> for Source {
 }
 
 /// A shard of an engine that is not complete, without lanes of its own, and what the control plane has of it.
-fn shard() -> (Shard<u64, Source>, Arc<Gate<u64>>, Arc<Mailbox<u64>>) {
-    let bell = Arc::new(Bell::new());
-    let gate = Arc::new(Gate::new(Routes::new(2, 1), Registry::new(0), Box::new([bell.clone()]), 1));
+fn shard() -> (Shard<u64, Source>, Arc<EngineShared<u64>>, Arc<Mailbox<u64>>) {
+    let waker = Arc::new(ShardWaker::new());
+    let shared =
+        Arc::new(EngineShared::new(Routes::new(2, 1), Registry::new(0), Box::new([waker.clone()]), 1));
     let mailbox = Arc::new(Mailbox::default());
-    let parts = Parts {
+    let parts = ShardParts {
         id: ShardId(0),
         mesh_id: ProducerId(0),
-        gate: gate.clone(),
-        bell,
+        shared: shared.clone(),
+        waker,
         inbox: Inbox::new(mailbox.clone()),
         clock: Clock::virtual_time().0,
         scratch: Scratch::new(0),
@@ -205,7 +206,7 @@ fn shard() -> (Shard<u64, Source>, Arc<Gate<u64>>, Arc<Mailbox<u64>>) {
         recorders: vec![Recorder::new()],
     };
     let classes = [Class::strict("a").with_capacity(1)];
-    (Shard::new(parts, Schedule::new(&classes, 1, 0), Source::default()), gate, mailbox)
+    (Shard::new(parts, Schedule::new(&classes, 1, 0), Source::default()), shared, mailbox)
 }
 
 /// The writing ends of a mesh whose reading ends nobody needs here.
@@ -220,11 +221,11 @@ fn mesh() -> Box<[LaneProducer<u64>]> {
 #[test]
 fn a_shard_starts_when_its_engine_is_complete_and_has_its_mesh_then() {
     loom::model(|| {
-        let (mut shard, gate, mailbox) = shard();
+        let (mut shard, shared, mailbox) = shard();
         let mesh = mesh();
         let last = thread::spawn(move || {
-            mailbox.send(Command::Mesh(mesh), &gate.bells[0]);
-            gate.complete();
+            mailbox.send(Command::Mesh(mesh), &shared.wakers[0]);
+            shared.complete();
         });
         while shard.handler().emitted.is_none() {
             shard.poll();

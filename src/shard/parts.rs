@@ -11,8 +11,8 @@ use crate::latency::ClassLatency;
 use crate::latency::Recorder;
 use crate::memory::scratch::Scratch;
 use crate::memory::seal::Sealed;
-use crate::producer::Gate;
-use crate::wait::Bell;
+use crate::park::ShardWaker;
+use crate::producer::EngineShared;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -41,11 +41,11 @@ impl ClassRule {
 }
 
 /// All that a shard is made of.
-pub(crate) struct Parts<E> {
+pub(crate) struct ShardParts<E> {
     pub id: ShardId,
     pub mesh_id: ProducerId,
-    pub gate: Arc<Gate<E>>,
-    pub bell: Arc<Bell>,
+    pub shared: Arc<EngineShared<E>>,
+    pub waker: Arc<ShardWaker>,
     pub inbox: Inbox<E>,
     pub clock: Clock,
     pub scratch: Scratch,
@@ -61,7 +61,7 @@ pub(crate) struct Parts<E> {
 /// What is left of a shard that has stopped.
 #[non_exhaustive]
 #[derive(Debug)]
-pub struct ShardEnd<T> {
+pub struct ShardExit<T> {
     /// The shard.
     pub shard: ShardId,
     /// What the handler left; `None` where its `on_stop` panicked, or it never started.
@@ -80,11 +80,11 @@ pub struct ShardEnd<T> {
     pub latency: Vec<ClassLatency>,
 }
 
-impl<T: Send + 'static> ShardEnd<T> {
+impl<T: Send + 'static> ShardExit<T> {
     /// The same with an output of unknown type.
-    pub(crate) fn boxed(self) -> ShardEnd<Box<dyn Any + Send>> {
-        let ShardEnd { shard, output, quarantine, allocations, sealed, scratch_refused, .. } = self;
-        ShardEnd {
+    pub(crate) fn boxed(self) -> ShardExit<Box<dyn Any + Send>> {
+        let ShardExit { shard, output, quarantine, allocations, sealed, scratch_refused, .. } = self;
+        ShardExit {
             shard,
             output: output.map(|output| Box::new(output) as Box<dyn Any + Send>),
             quarantine,

@@ -1,14 +1,14 @@
-//! Polling: the bell, one burst of events, room for producers that wait. What happens to an event is in `burst`.
+//! Polling: what the shard is called for, one burst of events, room for producers that wait. What happens to an event is in `burst`.
 //!
 //! # What a poll costs when there is nothing
-//! One load of the bell, and for each class one load for each lane that is awake: of the slot that it wants next.
+//! One load of the waker, and for each class one load for each lane that is awake: of the slot that it wants next.
 
 use super::burst::{Burst, may_go_on_slow, serve_lane};
 use super::handler::{Context, Handler};
 use super::mailbox::Command;
 use super::mesh::Mesh;
-use super::nap::Nap;
-use super::parts::{Parts, ShardEnd};
+use super::park_token::ParkToken;
+use super::parts::{ShardExit, ShardParts};
 use super::quarantine::Quarantine;
 use super::schedule::{Pick, Schedule, Serve};
 use crate::event::{Failure, Key, ShardId};
@@ -17,8 +17,8 @@ use crate::lane::LaneConsumer;
 use crate::latency::ClassLatency;
 use crate::memory;
 use crate::memory::seal::Seal;
+use crate::park::bit;
 use crate::sync::{discard, thread_token};
-use crate::wait::bit;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::ThreadId;
@@ -43,7 +43,7 @@ impl<E: Send + 'static, H: Handler<E>> std::fmt::Debug for Shard<E, H> {
 
 /// All of a shard but its schedule, which decides what to do with the rest.
 struct Work<E, H> {
-    parts: Parts<E>,
+    parts: ShardParts<E>,
     handler: H,
     mesh: Mesh<E>,
     /// A producer waits for room in one of the lanes that are awake.
@@ -67,7 +67,7 @@ struct Work<E, H> {
 }
 
 impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
-    pub(crate) fn new(parts: Parts<E>, schedule: Schedule, handler: H) -> Self {
+    pub(crate) fn new(parts: ShardParts<E>, schedule: Schedule, handler: H) -> Self {
         let work = Work {
             mesh: Mesh::none(parts.rules.len()),
             room_wanted: false,
@@ -83,8 +83,8 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             parts,
             handler,
         };
-        // An engine of one shard is complete already: answer the bell at the first poll in any case.
-        work.parts.bell.raise(bit::LANES);
+        // An engine of one shard is complete already: look at the mailbox at the first poll in any case.
+        work.parts.waker.raise(bit::LANES);
         Shard { schedule, work }
     }
 
@@ -119,14 +119,14 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let here = thread_token();
         if self.work.polled_by != here {
             self.work.polled_by = here;
-            self.work.parts.bell.polled_by(here);
+            self.work.parts.waker.polled_by(here);
         }
     }
 
     /// [`poll`](Self::poll) on the thread that was noted.
     pub(super) fn poll_here(&mut self) -> u64 {
         let Shard { schedule, work } = self;
-        if work.parts.bell.calls() != 0 {
+        if work.parts.waker.calls() != 0 {
             work.attend_slow();
         }
         if !work.started || work.stopping {
@@ -140,34 +140,34 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
             }
         }
         if work.room_wanted {
-            work.room_wanted = work.parts.lanes.offer_room();
+            work.room_wanted = work.parts.lanes.notify_room();
         }
         work.parts.lanes.after_poll();
         served
     }
 
     /// Prepares a sleep. Returns `None` if there is something to do, or the shard [is stopping](Self::is_stopping): a
-    /// loop then polls on, or ends. Otherwise [`Nap::wait`] sleeps until an event, a command or a stop comes; a nap that
+    /// loop then polls on, or ends. Otherwise [`ParkToken::wait`] sleeps until an event, a command or a stop comes; a token that
     /// is dropped does not sleep.
-    pub fn arm(&mut self) -> Option<Nap<'_, E>> {
-        // The poll before this call may have taken the stop off the bell, which is silent now and would not end a sleep.
+    pub fn arm(&mut self) -> Option<ParkToken<'_, E>> {
+        // The poll before this call may have taken the stop off the waker, which would not end a sleep now.
         if self.work.stopping || self.work.must_drain() {
             return None;
         }
-        Nap::announce(&self.work.parts.lanes, &self.work.parts.bell)
+        ParkToken::announce(&self.work.parts.lanes, &self.work.parts.waker)
     }
 
-    /// Sleeps, if there is nothing to do, until the bell rings, for at most `limit`. Returns whether it may have slept.
+    /// Sleeps, if there is nothing to do, until the waker is raised, for at most `limit`. Returns whether it may have slept.
     pub(super) fn park(&mut self, limit: Duration) -> bool {
-        self.arm().map(|nap| nap.sleep(limit)).is_some()
+        self.arm().map(|token| token.sleep(limit)).is_some()
     }
 
     /// Ends the shard: closes its lanes, so that no further event is accepted, and calls the handler's `on_stop`.
     ///
     /// A handler that has not started yet starts first. If the engine never was complete (another shard was not built),
     /// it is dropped without either, and leaves no output.
-    pub fn finish(mut self) -> ShardEnd<H::Output> {
-        while !self.work.started && self.work.parts.gate.is_complete() {
+    pub fn finish(mut self) -> ShardExit<H::Output> {
+        while !self.work.started && self.work.parts.shared.is_complete() {
             self.work.attend_slow();
         }
         let now = memory::allocations();
@@ -176,11 +176,17 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         let since = self.work.allocations_at_start.filter(|(thread, _)| *thread == me);
         let allocations = since.map(|(_, start)| now - start).filter(|_| memory::allocations_are_counted());
         let Work { parts, handler, mut mesh, mut quarantine, started, .. } = self.work;
-        let Parts { id, mesh_id, gate, clock, inbox, scratch, mut lanes, .. } = parts;
+        let ShardParts { id, mesh_id, shared, clock, inbox, scratch, mut lanes, .. } = parts;
         lanes.all().for_each(LaneConsumer::close);
         drop(inbox);
-        let mut context =
-            Context { shard: id, clock: &clock, scratch: &scratch, mesh: &mut mesh, mesh_id, gate: &gate };
+        let mut context = Context {
+            shard: id,
+            clock: &clock,
+            scratch: &scratch,
+            mesh: &mut mesh,
+            mesh_id,
+            shared: &shared,
+        };
         let stop = || started.then(|| handler.on_stop(&mut context));
         let output = match catch_unwind(AssertUnwindSafe(stop)) {
             Ok(output) => {
@@ -194,7 +200,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
                 None
             }
         };
-        ShardEnd {
+        ShardExit {
             shard: id,
             output,
             quarantine,
@@ -241,8 +247,9 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     #[inline(always)]
     fn serve_lanes(&mut self, burst: &mut Burst) {
         let Work { parts, handler, mesh, .. } = self;
-        let Parts { id, mesh_id, gate, clock, scratch, lanes, rules, recorders, retry_limit, .. } = parts;
-        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, gate };
+        let ShardParts { id, mesh_id, shared, clock, scratch, lanes, rules, recorders, retry_limit, .. } =
+            parts;
+        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, shared };
         let rule = &rules[burst.class];
         let recorder = &mut recorders[burst.class];
         while burst.places > 0 && burst.left > 0 {
@@ -255,8 +262,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
                     serve_lane(lane, rule, recorder, *retry_limit, handler, context, &mut burst.left);
                     lane.release();
                     if burst.places > 1 {
-                        // Other lanes follow, and may take long. After the last one the bell is looked at.
-                        lane.offer_room_to_thread();
+                        // Other lanes follow, and may take long. After the last one the waker is looked at.
+                        lane.notify_room_to_thread();
                     }
                 }
             }
@@ -328,7 +335,7 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         });
         if holds_nothing {
             self.drained_at = Some(done);
-            self.parts.bell.drained.set(done + 1);
+            self.parts.waker.drained.set(done + 1);
         }
     }
 
@@ -336,8 +343,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
     #[inline]
     fn guarded(&mut self, call: impl FnOnce(&mut H, &mut Context<'_, E>)) {
         let Work { parts, handler, mesh, .. } = self;
-        let Parts { id, mesh_id, gate, clock, scratch, .. } = parts;
-        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, gate };
+        let ShardParts { id, mesh_id, shared, clock, scratch, .. } = parts;
+        let context = &mut Context { shard: *id, clock, scratch, mesh, mesh_id: *mesh_id, shared };
         match catch_unwind(AssertUnwindSafe(|| call(handler, context))) {
             Ok(()) => self.mesh.publish(),
             Err(panic) => {
@@ -350,26 +357,26 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
         self.parts.scratch.reset();
     }
 
-    /// Answers the bell.
+    /// Does what the shard is called for.
     #[cold]
     fn attend_slow(&mut self) {
-        let calls = self.parts.bell.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP | bit::DRAIN);
+        let calls = self.parts.waker.take(bit::MAIL | bit::LANES | bit::ROOM | bit::STOP | bit::DRAIN);
         // Looked at after the bits are taken: a take that misses this completion leaves the `LANES` that announces it in
-        // the bell, and the next poll attends again. The other order can miss both.
-        let starts = !self.started && self.parts.gate.is_complete();
+        // the waker, and the next poll attends again. The other order can miss both.
+        let starts = !self.started && self.parts.shared.is_complete();
         // Before the mail, which has a lock: events do not wait for it.
         if calls & bit::LANES != 0 {
             self.parts.lanes.wake();
         }
         // There may be room already: the producer does not wait for the burst that comes next.
         if calls & bit::ROOM != 0 {
-            self.room_wanted |= self.parts.lanes.offer_room_to_all();
+            self.room_wanted |= self.parts.lanes.notify_room_to_all();
         }
         // The mesh is sent before the engine is complete, so it is in the mailbox now, whether `MAIL` was taken or not:
         // the handler may emit from its start on.
         if (starts || calls & bit::MAIL != 0) && !self.read_mail() {
             // The stop waits for the mail, so that a handler which can start does so before it stops.
-            self.parts.bell.raise(calls & (bit::STOP | bit::DRAIN));
+            self.parts.waker.raise(calls & (bit::STOP | bit::DRAIN));
             return;
         }
         self.stopping |= calls & bit::STOP != 0;
@@ -402,8 +409,8 @@ impl<E: Send + 'static, H: Handler<E>> Work<E, H> {
 
     /// Carries out the commands in the mailbox. Returns false if a sender holds its lock; the next poll tries again then.
     fn read_mail(&mut self) -> bool {
-        let Parts { inbox, bell, .. } = &self.parts;
-        let Some(mut commands) = inbox.try_take(bell) else { return false };
+        let ShardParts { inbox, waker, .. } = &self.parts;
+        let Some(mut commands) = inbox.try_take(waker) else { return false };
         // Seals wait where they are: a list of their own would be allocated, and that is counted.
         for command in commands.extract_if(.., |command| !matches!(command, Command::Seal(..))) {
             match command {

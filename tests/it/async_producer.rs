@@ -546,7 +546,7 @@ fn a_loop_is_woken_when_half_of_its_lane_is_free_and_not_for_each_event() {
 #[test]
 fn a_loop_that_sleeps_for_room_is_always_woken() {
     let _dog = watchdog();
-    let mut plan = plan().with_shards(2).with_wait(pelton::wait::Wait::Park).with_burst(3);
+    let mut plan = plan().with_shards(2).with_wait(pelton::park::Wait::Park).with_burst(3);
     let class = plan.class(Class::strict("only").with_capacity(4).block());
     let engine = plan.start(Proof::default, |_| recording()).unwrap();
     let mut tx = engine.attach().unwrap();
@@ -598,7 +598,7 @@ fn a_claim_is_awaited_like_everything_else() {
 #[test]
 fn a_parked_shard_is_woken_by_an_awaited_publish() {
     let _dog = watchdog();
-    let mut plan = plan().with_wait(pelton::wait::Wait::Park);
+    let mut plan = plan().with_wait(pelton::park::Wait::Park);
     let class = plan.class(Class::strict("only").with_capacity(2).block());
     let engine = plan.start(Proof::default, |_| recording()).unwrap();
     let mut tx = AsyncProducer::from(engine.attach().unwrap());

@@ -4,8 +4,8 @@
 use pelton::class::Stamp;
 use pelton::engine::{PlanError, PlanErrors, StartError};
 use pelton::memory::footprint::host_memory_bytes;
+use pelton::park::Wait;
 use pelton::shard::nameable;
-use pelton::wait::Wait;
 use pelton::{
     AnyHandler, Class, Context, Event, Handler, Outcome, Plan, Profile, Rejection, ShardId, Verdict, handler,
 };

@@ -3,8 +3,8 @@
 #![allow(unsafe_code, reason = "forks")]
 
 use pelton::engine::{AskError, Engine, StopError};
+use pelton::park::Wait;
 use pelton::producer::AttachError;
-use pelton::wait::Wait;
 use pelton::{Class, Context, Event, Handler, Outcome, Rejection, ShardId, Verdict};
 use pelton_testkit::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

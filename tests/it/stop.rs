@@ -2,7 +2,7 @@
 
 use pelton::class::{ClassId, Stamp};
 use pelton::engine::OnPanic;
-use pelton::wait::{PARK_AFTER, Wait};
+use pelton::park::{PARK_AFTER, Wait};
 use pelton::{Class, Context, Event, Handler, Rejection, ShardId, Verdict};
 use pelton_testkit::*;
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn stopped_shard_does_not_sleep_and_serves_nothing() {
     let shard = &mut rig.shards[0];
     assert_eq!(shard.poll(), 0, "a burst was served after the stop");
     assert!(shard.is_stopping());
-    assert!(shard.arm().is_none(), "the bell is silent: a sleep would last its whole length");
+    assert!(shard.arm().is_none(), "nothing raises the waker any more: a sleep would last its whole length");
     assert_eq!((report.ledger.total().handled, report.ledger.total().in_flight), (64, 192));
     let ends = rig.shards.into_iter().map(pelton::Shard::finish).collect();
     assert_invariants(&report, &[source], &witnesses(ends));

@@ -9,8 +9,8 @@
 //! that blocks instead.
 
 use pelton::class::Stamp;
+use pelton::park::Wait;
 use pelton::shard::pin;
-use pelton::wait::Wait;
 use pelton::{AsyncProducer, Class, ClassId, Context, Engine, Event, Plan, Profile};
 use pelton_bench::answer::{Limit, Point, Table, Unit};
 use pelton_bench::event::{Body, Checker, Element, KEYS, per_event_ns, work};

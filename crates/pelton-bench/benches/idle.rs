@@ -3,7 +3,7 @@
 //! CPU time is the kernel's own account of each shard's thread (`/proc/self/task/*/schedstat`), over some seconds of silence
 //! between two rounds of events.
 
-use pelton::wait::Wait;
+use pelton::park::Wait;
 use pelton::{Class, Context, Event, Plan, Profile, ShardId};
 use pelton_bench::event::Body;
 use std::fs;

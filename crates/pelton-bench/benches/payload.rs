@@ -11,8 +11,8 @@
 use crossbeam_utils::CachePadded;
 use pelton::class::{Class, Stamp};
 use pelton::lane::lane;
+use pelton::park::Pacer;
 use pelton::shard::pin;
-use pelton::wait::Pacer;
 use pelton_bench::answer::{Limit, Point, Table, Unit};
 use pelton_bench::event::per_event_ns;
 use pelton_bench::rounds::{Peer, alternate};

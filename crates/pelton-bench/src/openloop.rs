@@ -349,8 +349,8 @@ pub(super) fn reading_ns(cpu: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pelton::park::Wait;
     use pelton::shard::available;
-    use pelton::wait::Wait;
 
     fn load(events: u64) -> Load {
         let cpus = available();

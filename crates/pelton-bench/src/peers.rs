@@ -74,7 +74,7 @@ pub fn lane(load: Load) -> f64 {
     let class = Class::strict("only").with_capacity(load.capacity).with_stamp(Stamp::Never);
     let (mut tx, mut rx) = pelton::lane::lane(&class, Body::default).expect("a lane of a checked capacity");
     let receive = move |checker: &mut Checker| {
-        let mut pace = pelton::wait::Pacer::up_to(64);
+        let mut pace = pelton::park::Pacer::up_to(64);
         while checker.next() < load.events {
             let found = rx.poll(BATCH as u64, |event| checker.see(event.key(), event));
             pace.after(found);

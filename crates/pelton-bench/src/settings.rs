@@ -8,9 +8,9 @@
 use super::machine::{Machine, choose};
 use super::rounds::{Peer, RunError, Runs, Step, alternate};
 use pelton::engine::{BURST_MAX, Kind, Plan, PlanError, PlanErrors, Profile};
+use pelton::park::Wait;
 use pelton::settings;
 use pelton::shard::{available, nameable};
-use pelton::wait::Wait;
 
 /// The most rounds of a measurement.
 pub const ROUNDS_MAX: u32 = 999;

@@ -6,8 +6,8 @@ use crate::output::format::{bytes, cpus};
 use crate::output::page::Page;
 use pelton::memory::audit::is_installed;
 use pelton::memory::footprint::host_memory_bytes;
+use pelton::park::asymmetric_barrier;
 use pelton::shard::{available, can_pin, nameable};
-use pelton::wait::asymmetric_barrier;
 
 /// Prints what was found.
 pub fn show(page: &mut Page) -> Result<(), Failure> {

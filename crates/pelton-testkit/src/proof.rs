@@ -13,7 +13,7 @@ use pelton::clock::VirtualTime;
 use pelton::engine::Report;
 use pelton::event::Failure;
 use pelton::ledger::Counts;
-use pelton::shard::ShardEnd;
+use pelton::shard::ShardExit;
 use pelton::{
     Context, Engine, Event, Handler, Key, Outcome, Plan, Producer, Profile, PublishError, Shard, ShardId,
     Verdict,
@@ -546,21 +546,21 @@ impl<H: Handler<Proof>> Rig<H> {
     }
 
     /// Closes, polls until nothing is left, stops, and finishes the shards.
-    pub fn end(mut self) -> (Report, Vec<ShardEnd<H::Output>>) {
+    pub fn end(mut self) -> (Report, Vec<ShardExit<H::Output>>) {
         self.engine.close();
         self.run_dry();
         self.end_now()
     }
 
     /// Stops without another poll.
-    pub fn end_now(self) -> (Report, Vec<ShardEnd<H::Output>>) {
+    pub fn end_now(self) -> (Report, Vec<ShardExit<H::Output>>) {
         let report = self.engine.stop(Duration::ZERO).expect("stopped once");
         (report, self.shards.into_iter().map(Shard::finish).collect())
     }
 }
 
 /// What the witnesses of finished shards saw.
-pub fn witnesses(ends: Vec<ShardEnd<Witness>>) -> Vec<Witness> {
+pub fn witnesses(ends: Vec<ShardExit<Witness>>) -> Vec<Witness> {
     ends.into_iter().map(|end| end.output.expect("on_stop did not panic")).collect()
 }
 

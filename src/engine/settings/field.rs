@@ -13,7 +13,7 @@
 
 use super::schema::SettingInfo;
 use super::value::Value;
-use crate::wait::Wait;
+use crate::park::Wait;
 use std::path::PathBuf;
 use std::time::Duration;
 

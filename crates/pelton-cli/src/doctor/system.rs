@@ -124,7 +124,7 @@ fn perf(files: &Files) -> Finding {
 
 fn membarrier() -> Finding {
     let finding = Finding::new(Topic::System, "membarrier", "membarrier");
-    match pelton::wait::asymmetric_barrier() {
+    match pelton::park::asymmetric_barrier() {
         true => finding.ok("granted", "a publish pays no fence for sleeping shards"),
         false => finding.warn(
             "refused",

@@ -3,7 +3,7 @@
 use crate::support::access_log::{LINES, Log, Ranked};
 use pelton::class::Stamp;
 use pelton::clock::{Clock, VirtualTime};
-use pelton::wait::Wait;
+use pelton::park::Wait;
 use pelton::{Class, Plan, Profile, Rejection};
 use pelton_cli::weblog::{
     Limits, Malformed, Options, Progress, Replay, ReplayError, open, prepare_file, prepare_memory,

@@ -30,7 +30,7 @@ use crate::server::worker::{CRITICAL, EVENTS_MAX, LISTENERS, WAKER, Worker};
 use mio::{Events, Token};
 #[cfg(feature = "audit")]
 use pelton::memory::audit::thread_allocations;
-use pelton::wait::Alarm;
+use pelton::park::Alarm;
 use std::task::Context;
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use mio::Waker;
 use pelton::class::{Class, ClassId, Overflow};
 use pelton::clock::AdvanceGuard;
 use pelton::engine::{Plan, Secret};
-use pelton::wait::Alarm;
+use pelton::park::Alarm;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

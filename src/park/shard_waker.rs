@@ -1,10 +1,10 @@
-//! The bell: how a shard sleeps, and how it is called.
+//! The waker of a shard: how it sleeps, and how it is called.
 //!
 //! # Mechanism
 //! A word of bits on a line of its own, which the shard reads at every poll. Bit 0 says that the shard is asleep, the
 //! others what it is called for. To call is a read-modify-write, so either the caller sees the sleep or the shard,
-//! which announces it with one too, sees the call. Publishers do not look at the bell: each has a doorbell, which
-//! rings it where the shard would not see an event by itself.
+//! which announces it with one too, sees the call. Publishers do not look at the waker: each has a doorbell, which
+//! raises a bit here where the shard would not see an event by itself.
 //!
 //! # The barrier
 //! A shard that goes to sleep, or lets lane sets doze, needs a store-load barrier against publishers that pay for
@@ -18,9 +18,9 @@ use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
 /// The longest sleep without a look around.
-pub(crate) const NAP: Duration = Duration::from_millis(100);
+pub(crate) const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// Bits of the bell.
+/// What a shard is called for.
 pub(crate) mod bit {
     /// The shard sleeps, or is about to.
     pub const PARKED: u32 = 1;
@@ -37,7 +37,7 @@ pub(crate) mod bit {
 }
 
 /// What wakes a shard and calls for its attention.
-pub(crate) struct Bell {
+pub(crate) struct ShardWaker {
     word: CachePadded<AtomicU32>,
     /// Written by the shard alone.
     pub parks: Counter,
@@ -50,9 +50,9 @@ pub(crate) struct Bell {
     poller: AtomicU64,
 }
 
-impl Bell {
+impl ShardWaker {
     pub fn new() -> Self {
-        Bell {
+        ShardWaker {
             word: CachePadded::new(AtomicU32::new(0)),
             parks: Counter::default(),
             rescues: Counter::default(),
@@ -82,7 +82,7 @@ impl Bell {
 
     /// Calls for the shard's attention, and wakes it. For the control plane and for producers that wait.
     pub fn raise(&self, bits: u32) {
-        // SYNC: raise (Release); pairs with `Bell::take`. A read-modify-write reads the latest value of the word, so
+        // SYNC: raise (Release); pairs with `ShardWaker::take`. A read-modify-write reads the latest value of the word, so
         // here no fence is needed to see PARKED: either this sees it, or the shard's setting of PARKED sees `bits`.
         if self.word.fetch_or(bits, Ordering::AcqRel) & bit::PARKED != 0 {
             self.wake_slow();
@@ -97,7 +97,7 @@ impl Bell {
 
     /// Takes the given bits off; returns those that were there.
     pub fn take(&self, bits: u32) -> u32 {
-        // SYNC: raise (Acquire); pairs with `Bell::raise`.
+        // SYNC: raise (Acquire); pairs with `ShardWaker::raise`.
         self.word.fetch_and(!bits, Ordering::AcqRel) & bits
     }
 
@@ -112,17 +112,17 @@ impl Bell {
         if self.word.fetch_or(bit::PARKED, Ordering::AcqRel) == 0 && fence_heavy() {
             return true;
         }
-        self.stay_up();
+        self.cancel_park();
         false
     }
 
     /// Takes an announcement back.
-    pub fn stay_up(&self) {
+    pub fn cancel_park(&self) {
         self.take(bit::PARKED);
     }
 
-    /// Sleeps until the bell rings, for `limit` at most. The caller has announced it and has found nothing to do.
-    /// Returns whether the bell rang, or the shard is called.
+    /// Sleeps until a bit is raised, for `limit` at most. The caller has announced it and has found nothing to do.
+    /// Returns whether one was raised.
     pub fn sleep(&self, limit: Duration) -> bool {
         self.parks.add(1);
         futex::wait(&self.word, bit::PARKED, limit);
@@ -133,7 +133,7 @@ impl Bell {
 /// Makes sure that a publisher to a set that was let doze before this call sees that, or that a look at its lanes
 /// after this call sees the publisher's event. Returns false if there is no barrier now: another shard uses it, or
 /// the kernel refuses it.
-pub(crate) fn settle() -> bool {
+pub(crate) fn fence_sleepers() -> bool {
     let Some(_turn) = BarrierTurn::take() else { return false };
     // SYNC: doze (heavy half); pairs with the light half in `Doorbell::ring`.
     fence_heavy()

@@ -10,7 +10,7 @@ use loom::thread;
 mod of_both_kinds {
     use super::*;
     use crate::clock::Clock;
-    use crate::wait::{Limit, RoomWait};
+    use crate::park::{Limit, RoomWait};
     use std::sync::atomic::AtomicU32;
     use std::task::{Wake, Waker};
 

@@ -21,9 +21,9 @@ use crate::class::ClassId;
 use crate::event::{Key, Outcome, ProducerId, Rejection, ShardId};
 pub use crate::lane::SendError;
 use crate::lane::{ClaimRequest, LaneId, LaneProducer, PublishError, write, write_bytes};
+use crate::park::{ShardWaker, bit};
 use crate::route::Routes;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::wait::{Bell, bit};
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -123,10 +123,10 @@ impl<E> Registry<E> {
 }
 
 /// What producers share with their engine.
-pub(crate) struct Gate<E> {
+pub(crate) struct EngineShared<E> {
     pub routes: Arc<Routes>,
     pub registry: Registry<E>,
-    pub bells: Box<[Arc<Bell>]>,
+    pub wakers: Box<[Arc<ShardWaker>]>,
     pub classes: usize,
     /// Events that found no lane, by class: `rejected(no_route)`. Counted off the usual way, by any thread.
     pub unrouted: Box<[AtomicU64]>,
@@ -134,29 +134,34 @@ pub(crate) struct Gate<E> {
     complete: AtomicBool,
 }
 
-impl<E> Gate<E> {
-    /// The gate of an engine that is not complete yet.
-    pub fn new(routes: Routes, registry: Registry<E>, bells: Box<[Arc<Bell>]>, classes: usize) -> Self {
-        Gate {
+impl<E> EngineShared<E> {
+    /// What an engine that is not complete yet shares.
+    pub fn new(
+        routes: Routes,
+        registry: Registry<E>,
+        wakers: Box<[Arc<ShardWaker>]>,
+        classes: usize,
+    ) -> Self {
+        EngineShared {
             routes: Arc::new(routes),
             registry,
-            bells,
+            wakers,
             classes,
             unrouted: (0..classes).map(|_| AtomicU64::new(0)).collect(),
             complete: AtomicBool::new(false),
         }
     }
 
-    /// Opens the gate: all shards are built, and each has been sent its mesh. Calls every shard, which starts then.
+    /// Marks the engine complete: all shards are built, and each has been sent its mesh. Calls every shard, which starts then.
     pub fn complete(&self) {
-        // SYNC: complete (Release); pairs with `Gate::is_complete`.
+        // SYNC: complete (Release); pairs with `EngineShared::is_complete`.
         self.complete.store(true, Ordering::Release);
-        self.bells.iter().for_each(|bell| bell.raise(bit::LANES));
+        self.wakers.iter().for_each(|waker| waker.raise(bit::LANES));
     }
 
     /// Whether all shards are built.
     pub fn is_complete(&self) -> bool {
-        // SYNC: complete (Acquire); pairs with `Gate::complete`.
+        // SYNC: complete (Acquire); pairs with `EngineShared::complete`.
         self.complete.load(Ordering::Acquire)
     }
 
@@ -182,13 +187,13 @@ impl<E> Gate<E> {
 /// # Panics
 /// All methods panic if the class is none of this engine's.
 pub struct Producer<E> {
-    // The lane set, and what a publish needs of the gate, side by side.
+    // The lane set, and what a publish needs of the engine, side by side.
     lanes: Box<[LaneProducer<E>]>,
     classes: usize,
     routes: Arc<Routes>,
     id: ProducerId,
     generation: u32,
-    gate: Arc<Gate<E>>,
+    shared: Arc<EngineShared<E>>,
 }
 
 impl<E> std::fmt::Debug for Producer<E> {
@@ -201,9 +206,9 @@ impl<E> std::fmt::Debug for Producer<E> {
 }
 
 impl<E> Producer<E> {
-    pub(crate) fn new(set: LaneSet<E>, gate: Arc<Gate<E>>) -> Self {
+    pub(crate) fn new(set: LaneSet<E>, shared: Arc<EngineShared<E>>) -> Self {
         let LaneSet { id, generation, lanes } = set;
-        Producer { lanes, classes: gate.classes, routes: gate.routes.clone(), id, generation, gate }
+        Producer { lanes, classes: shared.classes, routes: shared.routes.clone(), id, generation, shared }
     }
 
     /// Which lane set this producer writes.
@@ -243,8 +248,8 @@ impl<E> Producer<E> {
         shard: ShardId,
         class: ClassId,
     ) -> Result<&mut LaneProducer<E>, PublishError> {
-        if shard.index() >= self.gate.bells.len() {
-            return Err(self.gate.no_route(self.id(), shard, class));
+        if shard.index() >= self.shared.wakers.len() {
+            return Err(self.shared.no_route(self.id(), shard, class));
         }
         Ok(self.lane(shard, class))
     }
@@ -424,6 +429,6 @@ impl<E> Drop for Producer<E> {
             std::mem::forget(lanes);
             return;
         }
-        self.gate.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
+        self.shared.registry.put(LaneSet { id: self.id, generation: self.generation, lanes });
     }
 }

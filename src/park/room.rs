@@ -3,14 +3,14 @@
 //! # Mechanism
 //! A producer without room *announces* that it waits: it stores the released cursor that is `enough` for it, and
 //! swaps the word from `NOBODY` to `THREAD` or `TASK`. Then it looks for room once more, raises `ROOM` in the shard's
-//! bell, and sleeps. The shard *offers* room: where a producer waits and `enough <= released`, it swaps the word back
+//! waker, and sleeps. The shard *offers* room: where a producer waits and `enough <= released`, it swaps the word back
 //! and wakes the producer.
 //!
 //! ```text
 //!   producer                                     shard
 //!   word = THREAD (AcqRel)                       store the released cursor (Release)
 //!   look for room: found? then do not sleep      ...
-//!   raise ROOM in the bell   ── SYNC: raise ──▶  take ROOM
+//!   raise ROOM in the waker   ── SYNC: raise ──▶  take ROOM
 //!   sleep while word == THREAD                   word != NOBODY and enough <= released? then wake
 //! ```
 //!
@@ -70,7 +70,7 @@ impl RoomWait {
     }
 
     /// Producer: announces that its thread waits, having last seen the consumer at `released`. The caller must then
-    /// look for room once more, raise `ROOM` in the shard's bell, and sleep.
+    /// look for room once more, raise `ROOM` in the shard's waker, and sleep.
     pub fn announce(&self, released: u64) {
         let _before = self.announce_as(THREAD, released.wrapping_add(1));
         // A task of the same producer had left its waker. It is woken now: nothing would wake it later.

@@ -15,11 +15,11 @@
 //!
 //! The two fences make one store-load barrier: at least one of the two sees the other's store. The shard pays for it
 //! (`membarrier`), so a publisher pays a load, a test and a branch that is never taken while its set is awake. To
-//! ring means to take `DOZING` off and to call the shard by its [`Bell`], which also wakes it.
+//! ring means to take `DOZING` off and to call the shard by its [`ShardWaker`], which also wakes it.
 //!
 //! Sets doze from the start, before they have a publisher, so the shard takes no part in attaching and detaching.
 
-use super::bell::{Bell, bit};
+use super::shard_waker::{ShardWaker, bit};
 use crate::sync::{Arc, AtomicU32, Ordering, asymmetric_fences, fence, fence_light};
 use crossbeam_utils::CachePadded;
 
@@ -31,24 +31,24 @@ const FENCED: u32 = 1 << 31;
 /// The word that a publisher loads after each publish.
 pub(crate) struct Doorbell {
     word: CachePadded<AtomicU32>,
-    bell: Arc<Bell>,
+    waker: Arc<ShardWaker>,
 }
 
 impl Doorbell {
     /// The doorbell of a set that dozes.
-    pub fn new(bell: Arc<Bell>) -> Self {
+    pub fn new(waker: Arc<ShardWaker>) -> Self {
         let fences = if asymmetric_fences() { 0 } else { FENCED };
-        Doorbell { word: CachePadded::new(AtomicU32::new(fences | DOZING)), bell }
+        Doorbell { word: CachePadded::new(AtomicU32::new(fences | DOZING)), waker }
     }
 
     /// The doorbell of a lane whose consumer never stops looking at it, so that its publisher needs no fence.
-    pub fn awake(bell: Arc<Bell>) -> Self {
-        Doorbell { word: CachePadded::new(AtomicU32::new(0)), bell }
+    pub fn awake(waker: Arc<ShardWaker>) -> Self {
+        Doorbell { word: CachePadded::new(AtomicU32::new(0)), waker }
     }
 
-    /// The shard's bell.
-    pub fn bell(&self) -> &Arc<Bell> {
-        &self.bell
+    /// The shard's waker.
+    pub fn waker(&self) -> &Arc<ShardWaker> {
+        &self.waker
     }
 
     /// Called after every publish.
@@ -69,8 +69,8 @@ impl Doorbell {
         if self.word.load(Ordering::Relaxed) & FENCED != 0 {
             fence(Ordering::SeqCst);
         }
-        if self.word.load(Ordering::Relaxed) & DOZING != 0 && self.answer() {
-            self.bell.raise(bit::LANES);
+        if self.word.load(Ordering::Relaxed) & DOZING != 0 && self.clear() {
+            self.waker.raise(bit::LANES);
         }
     }
 
@@ -80,7 +80,7 @@ impl Doorbell {
     }
 
     /// Takes `DOZING` off; returns whether it was on.
-    pub fn answer(&self) -> bool {
+    pub fn clear(&self) -> bool {
         self.word.fetch_and(!DOZING, Ordering::Relaxed) & DOZING != 0
     }
 

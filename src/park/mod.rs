@@ -2,12 +2,12 @@
 //! wake-up.
 //!
 //! # Sleep
-//! A shard sleeps on its `Bell`. Before, it lets all its lane sets doze (by their `Doorbell`s) and looks at
+//! A shard sleeps on its `ShardWaker`. Before, it lets all its lane sets doze (by their `Doorbell`s) and looks at
 //! everything once more, so a publisher that it has not seen rings. A publisher pays a load, a test and a branch for
 //! that; the sleeper pays the barrier.
 //!
 //! # Room
-//! A producer without room announces itself in the lane's `RoomWait` and raises `ROOM` in the bell. The shard wakes
+//! A producer without room announces itself in the lane's `RoomWait` and raises `ROOM` in the waker. The shard wakes
 //! it when `enough <= released`. The producer is a thread, which sleeps on a word, or a task, which leaves its waker
 //! (`task`). A thread is also woken by a release in the middle of a burst; a task only between bursts, since waking
 //! it runs code of its executor.
@@ -17,21 +17,21 @@
 //! |---|---|---|
 //! | `Doorbell::ring` | publisher, after each publish | rings if the shard does not look at its set |
 //! | `Doorbell::doze` | shard | stops looking at a set; a heavy fence and a last look must follow |
-//! | `Doorbell::answer` | both | takes `DOZING` off; returns whether it was on |
-//! | `Bell::raise` | anyone but a publisher with room | calls the shard, and wakes it |
-//! | `Bell::calls`, `Bell::take` | shard | reads, and takes, what it is called for |
-//! | `Bell::announce`, `Bell::sleep`, `Bell::stay_up` | shard | prepares a sleep, sleeps, ends it |
-//! | `settle` | shard | the heavy fence after sets were let doze |
+//! | `Doorbell::clear` | both | takes `DOZING` off; returns whether it was on |
+//! | `ShardWaker::raise` | anyone but a publisher with room | calls the shard, and wakes it |
+//! | `ShardWaker::calls`, `ShardWaker::take` | shard | reads, and takes, what it is called for |
+//! | `ShardWaker::announce`, `ShardWaker::sleep`, `ShardWaker::cancel_park` | shard | prepares a sleep, sleeps, ends it |
+//! | `fence_sleepers` | shard | the heavy fence after sets were let doze |
 //! | `RoomWait::announce`, `RoomWait::offer` | producer, shard | waits for room, wakes |
 //!
 //! # Bounded sleeps
-//! Every sleep ends after `NAP`. A sleeper that finds then something to do for which it was not woken sleeps on for
-//! another `NAP`, so that a publisher which was preempted on its way to the bell has time to ring. If nothing rings
+//! Every sleep ends after `SLEEP_MAX`. A sleeper that finds then something to do for which it was not woken sleeps on for
+//! another `SLEEP_MAX`, so that a publisher which was preempted before it raises a bit has time to do so. If nothing rings
 //! in all that time, it counts a *rescue*: a wake-up that was lost. Reports show the count.
 
 mod alarm;
-mod bell;
-mod door;
+mod shard_waker;
+mod doorbell;
 mod room;
 #[cfg(feature = "async")]
 mod task;
@@ -40,9 +40,9 @@ mod task;
 mod models;
 
 pub use alarm::Alarm;
-pub(crate) use bell::{Bell, NAP, bit, settle};
-pub(crate) use door::Doorbell;
+pub(crate) use doorbell::Doorbell;
 pub(crate) use room::RoomWait;
+pub(crate) use shard_waker::{SLEEP_MAX, ShardWaker, bit, fence_sleepers};
 #[cfg(feature = "async")]
 pub(crate) use task::Limit;
 
