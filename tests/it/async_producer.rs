@@ -1,13 +1,13 @@
 //! Awaited publishing: the same order and the same ledger as with threads that block, under any executor; a full lane
 //! holds its task up and nobody else; a future may be dropped, forgotten, moved or polled for no reason at any time.
-#![allow(unsafe_code, reason = "forks")]
+#![allow(unsafe_code, reason = "wakers made by hand")]
 #![cfg(feature = "async")]
 
 use pelton::engine::AskError;
 use pelton::producer::SendError;
 use pelton::{
-    AsyncProducer, Class, ClassId, Event, Handler, Outcome, Producer, PublishError, Rejection, ShardId,
-    Verdict,
+    AsyncProducer, Class, ClassId, Engine, Event, Handler, Outcome, Plan, Producer, PublishError, Rejection,
+    ShardId, Verdict,
 };
 use pelton_testkit::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -856,21 +856,21 @@ impl Handler<Proof> for Counting {
     }
 }
 
+/// An engine of it, the door that it opens at each event, and the door at which it waits.
+fn counting(plan: Plan) -> (Engine<Proof>, Door, Door) {
+    let (entered, door) = (Door::default(), Door::default());
+    let doors = (entered.clone(), door.clone());
+    let handler = move |_| Counting { entered: doors.0.clone(), door: doors.1.clone(), handled: 0 };
+    (plan.start(Proof::default, handler).unwrap(), entered, door)
+}
+
 #[test]
 fn awaited_question_is_answered_between_two_bursts_and_ends_with_its_shard() {
     let _dog = watchdog();
     let mut plan = plan();
     let class =
         plan.class(Class::strict("only").with_capacity(4).with_stamp(pelton::class::Stamp::Every).block());
-    let (entered, door) = (Door::default(), Door::default());
-    let doors = (entered.clone(), door.clone());
-    let engine = plan
-        .start(Proof::default, move |_| Counting {
-            entered: doors.0.clone(),
-            door: doors.1.clone(),
-            handled: 0,
-        })
-        .unwrap();
+    let (engine, entered, door) = counting(plan);
     let mut tx = engine.attach().unwrap();
     tx.publish(class, 1u64, |_| ()).unwrap();
     entered.wait();
@@ -906,15 +906,7 @@ fn waker_of_a_question_that_panics_costs_its_shard_nothing() {
     quiet_panics();
     let mut plan = plan();
     let class = plan.class(Class::strict("only").with_capacity(4).block());
-    let (entered, door) = (Door::default(), Door::default());
-    let doors = (entered.clone(), door.clone());
-    let engine = plan
-        .start(Proof::default, move |_| Counting {
-            entered: doors.0.clone(),
-            door: doors.1.clone(),
-            handled: 0,
-        })
-        .unwrap();
+    let (engine, entered, door) = counting(plan);
     let mut tx = engine.attach().unwrap();
     tx.publish(class, 1u64, |_| ()).unwrap();
     entered.wait();
@@ -973,14 +965,8 @@ fn waker_left_while_the_engine_stops_does_not_meet_a_lock_of_the_engine() {
     let _dog = watchdog();
     let mut plan = plan();
     let class = plan.class(Class::strict("only").with_capacity(1).block());
-    let (entered, door) = (Door::default(), Door::default());
-    let doors = (entered.clone(), door.clone());
-    let engine = plan.start(Proof::default, move |_| Counting {
-        entered: doors.0.clone(),
-        door: doors.1.clone(),
-        handled: 0,
-    });
-    let engine = Arc::new(engine.unwrap());
+    let (engine, entered, door) = counting(plan);
+    let engine = Arc::new(engine);
     let mut tx = engine.attach().unwrap();
     tx.publish(class, 1u64, |_| ()).unwrap();
     entered.wait();

@@ -1,6 +1,6 @@
 //! An engine starts, drains, answers, stops and ends: bounded in time, whoever is stuck or blocked, with every event
 //! accounted for and every value dropped once.
-#![allow(unsafe_code, reason = "forks")]
+#![allow(unsafe_code, reason = "calls of the system")]
 
 use pelton::engine::{AskError, Engine, StopError};
 use pelton::park::Wait;

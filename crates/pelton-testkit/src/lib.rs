@@ -10,7 +10,8 @@
 //! - [`budgets`]: instructions counted by callgrind, compared with what they may come to.
 //! - [`measuring`]: a global allocator that knows how many bytes are alive.
 //! - [`tables`]: what every table of settings keeps to.
-//! - `gateway` and `certificate` (feature `gateway`): a gateway in the process, clients that speak its protocol by hand.
+//! - `gateway`, `gateway_config` and `certificate` (feature `gateway`): a gateway in the process, clients that speak its
+//!   protocol by hand, and its configurations.
 //! - [`configs`]: made-up configurations that are good; `cases` (feature `config`): files of bad ones.
 #![allow(missing_docs, missing_debug_implementations, reason = "nothing of it is published")]
 #![allow(
@@ -34,6 +35,8 @@ pub mod tables;
 pub mod certificate;
 #[cfg(feature = "gateway")]
 pub mod gateway;
+#[cfg(feature = "gateway")]
+pub mod gateway_config;
 
 #[cfg(feature = "config")]
 pub mod cases;

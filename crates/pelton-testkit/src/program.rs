@@ -5,11 +5,12 @@
 #![allow(unsafe_code, reason = "signals of child processes")]
 
 use crate::needs::{Need, skipped};
-use std::io::{Error, Read};
+use std::io::{Error, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 
 /// How long a child may take: far more than it needs, so that a busy machine fails nothing.
 pub const WATCHDOG: Duration = Duration::from_secs(180);
@@ -53,6 +54,35 @@ pub struct Done {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
+}
+
+impl Done {
+    /// The file was refused: all of these lines of it, each with its text, and with what would work.
+    #[track_caller]
+    pub fn assert_refused(&self, file: &NamedTempFile, expected: &[(usize, &str)]) {
+        assert_eq!((self.code, self.out.as_str()), (Some(2), ""), "{}", self.err);
+        // Each begins with its cross, and has its place and its help below.
+        let errors: Vec<_> = self.err.split("× ").skip(1).collect();
+        assert_eq!(errors.len(), expected.len(), "{}", self.err);
+        for (line, what) in expected {
+            let place = format!("[{}:{line}:", name(file));
+            let told = errors.iter().any(|error| error.starts_with(what) && error.contains(&place));
+            assert!(told, "{line}, {what}: {}", self.err);
+        }
+        assert!(errors.iter().all(|error| error.contains("would work")), "{}", self.err);
+    }
+}
+
+/// A file for a program.
+pub fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Its name, for a command line.
+pub fn name(file: &NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
 }
 
 /// Waits for a child and reads what it writes; kills it when it takes too long.

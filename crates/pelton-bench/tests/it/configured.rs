@@ -1,10 +1,8 @@
 //! A measurement takes its settings from a file, the environment and options; each mistake is reported with its line.
 
 use crate::bench::{bench_in, has_two_cpus};
-use pelton_testkit::program::Done;
+use pelton_testkit::program::{Done, file, name};
 use serde_json::Value;
-use std::io::Write;
-use tempfile::NamedTempFile;
 
 /// A file for the program, with a table for measurements. Line numbers below count from its first line.
 const FILE: &str = r#"profile = "throughput"
@@ -25,16 +23,6 @@ rounds = 1
 events = 300
 capacity_slots = 64
 "#;
-
-fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    file
-}
-
-fn name(file: &NamedTempFile) -> &str {
-    file.path().to_str().unwrap()
-}
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
     bench_in(args, environment)
@@ -83,20 +71,11 @@ fn a_measurement_takes_its_own_table_and_the_wait_and_burst_of_the_engine() {
     assert!(page.out.contains("wait spin"), "{}", page.out);
 }
 
-/// A file is refused by a command: all of these lines of it, each with its text, and with what would work.
+/// A file is refused by a command.
+#[track_caller]
 fn refused(text: &str, command: &[&str], expected: &[(usize, &str)]) {
     let file = file(text);
-    let done = run(&[command, &["--config", name(&file)]].concat(), &[]);
-    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{command:?}: {}", done.err);
-    // Each begins with its cross, and has its place and its help below.
-    let errors: Vec<_> = done.err.split("× ").skip(1).collect();
-    assert_eq!(errors.len(), expected.len(), "{}", done.err);
-    for (line, what) in expected {
-        let place = format!("[{}:{line}:", name(&file));
-        let told = errors.iter().any(|error| error.starts_with(what) && error.contains(&place));
-        assert!(told, "{line}, {what}: {}", done.err);
-    }
-    assert!(errors.iter().all(|error| error.contains("would work")), "{}", done.err);
+    run(&[command, &["--config", name(&file)]].concat(), &[]).assert_refused(&file, expected);
 }
 
 #[test]

@@ -6,10 +6,8 @@
 use crate::support::access_log::{LINES, Log};
 use crate::support::pelton;
 use pelton::engine::{Kind, Setting};
-use pelton_testkit::program::{Done, end};
+use pelton_testkit::program::{Done, end, file, name};
 use serde_json::Value;
-use std::io::Write;
-use tempfile::NamedTempFile;
 
 /// A file for all commands. Line numbers below count from its first line.
 const FILE: &str = r#"profile = "throughput"
@@ -28,16 +26,6 @@ top = 3
 
 /// A log of a line.
 const LINE: &str = "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /a HTTP/1.1\" 200 7\n";
-
-fn file(text: &str) -> NamedTempFile {
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    file
-}
-
-fn name(file: &NamedTempFile) -> &str {
-    file.path().to_str().unwrap()
-}
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Done {
     end(pelton().args(args).envs(environment.iter().copied()).spawn().unwrap())
@@ -159,20 +147,11 @@ fn advice_is_seen_whatever_is_printed() {
     }
 }
 
-/// A file is refused by a command: all of these lines of it, each with its text, and with what would work.
+/// A file is refused by a command.
+#[track_caller]
 fn refused(text: &str, command: &[&str], expected: &[(usize, &str)]) {
     let file = file(text);
-    let done = run(&[command, &["--config", name(&file)]].concat(), &[]);
-    assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{command:?}: {}", done.err);
-    // Each begins with its cross, and has its place and its help below.
-    let errors: Vec<_> = done.err.split("× ").skip(1).collect();
-    assert_eq!(errors.len(), expected.len(), "{}", done.err);
-    for (line, what) in expected {
-        let place = format!("[{}:{line}:", name(&file));
-        let told = errors.iter().any(|error| error.starts_with(what) && error.contains(&place));
-        assert!(told, "{line}, {what}: {}", done.err);
-    }
-    assert!(errors.iter().all(|error| error.contains("would work")), "{}", done.err);
+    run(&[command, &["--config", name(&file)]].concat(), &[]).assert_refused(&file, expected);
 }
 
 #[test]

@@ -1,79 +1,19 @@
 //! What the program makes of a gateway, by its library's face: what is written reads back the same, what is explained,
 //! compared and drafted is what is in effect, and nothing prints the password.
 
-use pelton::config::{Config, Scope, Sources};
+use pelton::config::{Scope, Sources};
 use pelton::engine::Setting;
-use pelton::host::Host;
 use pelton_cli::settings::answers::Answers;
 use pelton_cli::settings::config::shared;
 use pelton_cli::settings::diff::{Diff, Side};
 use pelton_cli::settings::explain::explain;
 use pelton_cli::settings::gateway::{answers, draft, price, tables};
 use pelton_cli::settings::write::{Notes, write};
-use pelton_gateway::{EVENT, GATEWAY, Options, STREAM, Stream, configure};
+use pelton_gateway::{EVENT, GATEWAY, Options, STREAM, Stream};
 use pelton_testkit::Dice;
 use pelton_testkit::configs::any_value;
+use pelton_testkit::gateway_config::{GOOD, good, of_text, read};
 use pelton_views::{VIEW, View};
-
-fn of_text(text: &str) -> Sources {
-    Sources { file: Some(("it.toml".into(), text.into())), ..Sources::default() }
-}
-
-/// Reads what was written.
-fn read(sources: &Sources, host: Option<&Host>) -> (Config, Options) {
-    let mut options = Options::default();
-    let config = configure(sources, &mut options, &Options::base, &[], &mut [], host);
-    (config, options)
-}
-
-/// The options of what is right.
-#[track_caller]
-fn good(sources: &Sources) -> (Config, Options) {
-    let (config, options) = read(sources, None);
-    assert!(!config.problems().has_errors(), "{}\n{sources:?}", config.problems());
-    (config, options)
-}
-
-const GOOD: &str = r#"
-profile = "dev"
-shards = 2
-
-[gateway]
-threads = 3
-listen = ["127.0.0.1:0", "[::1]:0"]
-idle_s = 60
-
-[[class]]
-name = "critical"
-share = "strict"
-capacity_slots = 64
-overflow = "block"
-payload_ring_bytes = 4_096
-
-[[class]]
-name = "bulk"
-share = "weighted"
-capacity_slots = 64
-overflow = "drop_newest"
-payload_ring_bytes = 4_096
-
-[[stream]]
-name = "orders"
-class = "critical"
-key = "field:user"
-
-[[stream]]
-name = "clicks"
-class = "bulk"
-key = "round_robin"
-payload_max_bytes = 512
-
-[[view]]
-name = "per_user"
-stream = "orders"
-measure = "count"
-by = "user"
-"#;
 
 #[test]
 fn cost_of_a_setting_is_what_its_minimum_would_save() {

@@ -3,32 +3,14 @@
 // Without `tls` encrypted addresses are refused besides.
 
 use pelton::Profile;
-use pelton::config::{Config, Origin, Sources};
+use pelton::config::{Origin, Sources};
 use pelton::engine::{Against, CLASS, Secret, Severity};
 use pelton::host::Host;
 use pelton_gateway::{KeyFrom, Options, Stream, configure};
 use pelton_testkit::cases::{self, Case};
+use pelton_testkit::gateway_config::{GOOD, good, of_text, read};
 use pelton_views::{PastKeys, View};
 use std::collections::BTreeSet;
-
-fn of_text(text: &str) -> Sources {
-    Sources { file: Some(("it.toml".into(), text.into())), ..Sources::default() }
-}
-
-/// Reads what was written.
-fn read(sources: &Sources, host: Option<&Host>) -> (Config, Options) {
-    let mut options = Options::default();
-    let config = configure(sources, &mut options, &Options::base, &[], &mut [], host);
-    (config, options)
-}
-
-/// The options of what is right.
-#[track_caller]
-fn good(sources: &Sources) -> (Config, Options) {
-    let (config, options) = read(sources, None);
-    assert!(!config.problems().has_errors(), "{}\n{sources:?}", config.problems());
-    (config, options)
-}
 
 fn all_cases() -> Vec<Case> {
     Case::all(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/config"), |sources, host| read(sources, host).0)
@@ -48,47 +30,6 @@ fn every_rule_has_its_bad_file() {
     let with_files: BTreeSet<_> = all_cases().into_iter().flat_map(|case| case.rules).collect();
     assert_eq!(with_files, rows);
 }
-
-const GOOD: &str = r#"
-profile = "dev"
-shards = 2
-
-[gateway]
-threads = 3
-listen = ["127.0.0.1:0", "[::1]:0"]
-idle_s = 60
-
-[[class]]
-name = "critical"
-share = "strict"
-capacity_slots = 64
-overflow = "block"
-payload_ring_bytes = 4_096
-
-[[class]]
-name = "bulk"
-share = "weighted"
-capacity_slots = 64
-overflow = "drop_newest"
-payload_ring_bytes = 4_096
-
-[[stream]]
-name = "orders"
-class = "critical"
-key = "field:user"
-
-[[stream]]
-name = "clicks"
-class = "bulk"
-key = "round_robin"
-payload_max_bytes = 512
-
-[[view]]
-name = "per_user"
-stream = "orders"
-measure = "count"
-by = "user"
-"#;
 
 #[test]
 fn gateway_file_is_read_with_its_streams() {
