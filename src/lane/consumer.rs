@@ -25,11 +25,25 @@ impl<E> std::fmt::Debug for LaneConsumer<E> {
 }
 
 impl<E> LaneConsumer<E> {
-    /// Handles at most `max` events in place, in order, and gives their slots back.
+    /// Handles at most `max` events in place, in order, and gives their slots back. Never blocks.
     ///
     /// # Panics
     /// Where `handle` does: that event is then counted `failed(panic)` and passed, those before it are `handled`, and
     /// the lane goes on with the next one.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, lane::lane};
+    /// # let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(8).reject(), || 0u64)?;
+    /// for i in 1..=3 {
+    ///     tx.publish(7, |event| *event = i)?;
+    /// }
+    /// let mut seen = Vec::new();
+    /// assert_eq!(rx.poll(2, |event| seen.push(**event)), 2);
+    /// assert_eq!(rx.poll(2, |event| seen.push(**event)), 1);
+    /// assert_eq!(seen, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn poll(&mut self, max: u64, mut handle: impl FnMut(&mut Item<'_, E>)) -> u64 {
         if self.waker.calls() != 0 {
@@ -49,6 +63,18 @@ impl<E> LaneConsumer<E> {
     }
 
     /// The lane's ledger, as it is now.
+    ///
+    /// ```
+    /// # use pelton::{Class, lane::lane};
+    /// # let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(2).reject(), || 0u64)?;
+    /// let _ = [1, 2, 3].map(|i| tx.publish(7, |event| *event = i));       // there are two slots
+    /// rx.poll(1, |_| ());
+    /// let counts = rx.counts();
+    /// assert_eq!((counts.offered, counts.accepted, counts.rejected_total()), (3, 2, 1));
+    /// assert_eq!((counts.handled, counts.in_flight), (1, 1));
+    /// assert!(counts.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn counts(&self) -> Counts {
         self.shared.ledger.snapshot(|| self.ring.core().in_flight())
     }
@@ -87,6 +113,15 @@ impl<E> LaneConsumer<E> {
     }
 
     /// Whether an event is there.
+    ///
+    /// ```
+    /// # use pelton::{Class, lane::lane};
+    /// # let (mut tx, rx) = lane(&Class::strict("only").with_capacity(8).reject(), || 0u64)?;
+    /// assert!(!rx.is_ready());
+    /// tx.publish(7, |event| *event = 42)?;
+    /// assert!(rx.is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn is_ready(&self) -> bool {
         self.ring.is_ready()

@@ -59,6 +59,17 @@ impl<E> LaneProducer<E> {
     /// # Errors
     /// [`PublishError`]; `fill` was not called then. A class that drops the newest event returns
     /// [`Outcome::Dropped`] instead.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Outcome, lane::lane};
+    /// let class = Class::strict("only").with_capacity(1).drop_newest();
+    /// let (mut tx, mut rx) = lane(&class, || 0u64)?;
+    /// assert_eq!(tx.publish(7, |event| *event = 42)?, Outcome::Accepted);
+    /// assert_eq!(tx.publish(7, |event| *event = 43)?, Outcome::Dropped);
+    /// assert_eq!(rx.poll(8, |event| assert_eq!(**event, 42)), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn publish(
         &mut self,

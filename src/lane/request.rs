@@ -40,6 +40,19 @@ impl<E> std::fmt::Debug for ClaimRequest<'_, E> {
 
 impl<E> LaneProducer<E> {
     /// Asks for a slot. The [`ClaimRequest`] says how many payload bytes it needs and how long it may wait.
+    ///
+    /// ```
+    /// # use pelton::{Class, lane::lane};
+    /// # let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(8).reject(), || [0u64; 2])?;
+    /// let mut claim = tx.claim(7).acquire()?;
+    /// claim[0] = 1;
+    /// claim[1] = 2;
+    /// claim.publish()?;
+    /// drop(tx.claim(7).acquire()?);       // publishes nothing
+    /// assert_eq!(rx.poll(8, |event| assert_eq!(**event, [1, 2])), 1);
+    /// assert_eq!(rx.counts().aborted, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn claim(&mut self, key: impl Into<Key>) -> ClaimRequest<'_, E> {
         ClaimRequest { lane: self, key: key.into(), payload: 0 }
@@ -48,6 +61,16 @@ impl<E> LaneProducer<E> {
 
 impl<'a, E> ClaimRequest<'a, E> {
     /// Asks for `len` payload bytes as well; the event may be published with fewer.
+    ///
+    /// ```
+    /// # use pelton::{Class, Rejection, lane::lane};
+    /// let class = Class::strict("only").with_capacity(8).with_payload_bytes(64).reject();
+    /// let (mut tx, _rx) = lane(&class, || 0u64)?;
+    /// assert_eq!(tx.claim(7).with_payload(32).acquire()?.payload_mut().len(), 32);
+    /// let error = tx.claim(7).with_payload(33).acquire().unwrap_err();       // more than half of the ring
+    /// assert_eq!(error.reason, Rejection::TooLarge);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn with_payload(mut self, len: usize) -> Self {
         self.payload = len;
@@ -59,6 +82,16 @@ impl<'a, E> ClaimRequest<'a, E> {
     /// # Errors
     /// [`PublishError`]; the reason is [`DroppedNewest`](crate::Rejection::DroppedNewest) where the class drops the
     /// newest event.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Rejection, lane::lane};
+    /// let class = Class::strict("only").with_capacity(1).drop_newest();
+    /// let (mut tx, _rx) = lane(&class, || 0u64)?;
+    /// tx.claim(7).acquire()?.publish()?;
+    /// assert_eq!(tx.claim(7).acquire().unwrap_err().reason, Rejection::DroppedNewest);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn acquire(self) -> Result<LaneClaim<'a, E>, PublishError> {
         self.lane.claim_with(self.key, self.payload, Patience::ByPolicy)
@@ -68,6 +101,15 @@ impl<'a, E> ClaimRequest<'a, E> {
     ///
     /// # Errors
     /// [`PublishError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Rejection, lane::lane};
+    /// let (mut tx, _rx) = lane(&Class::strict("only").with_capacity(1).block(), || 0u64)?;
+    /// tx.claim(7).try_acquire()?.publish()?;
+    /// assert_eq!(tx.claim(7).try_acquire().unwrap_err().reason, Rejection::SlotsFull);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn try_acquire(self) -> Result<LaneClaim<'a, E>, PublishError> {
         self.lane.claim_with(self.key, self.payload, Patience::None)
@@ -78,6 +120,17 @@ impl<'a, E> ClaimRequest<'a, E> {
     ///
     /// # Errors
     /// [`PublishError`]; the reason is [`TimedOut`](crate::Rejection::TimedOut) when the timeout was over.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Rejection, lane::lane};
+    /// # use std::time::Duration;
+    /// let (mut tx, _rx) = lane(&Class::strict("only").with_capacity(1).block(), || 0u64)?;
+    /// let limit = Duration::from_millis(1);
+    /// tx.claim(7).acquire_timeout(limit)?.publish()?;
+    /// assert_eq!(tx.claim(7).acquire_timeout(limit).unwrap_err().reason, Rejection::TimedOut);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn acquire_timeout(self, timeout: Duration) -> Result<LaneClaim<'a, E>, PublishError> {
         self.lane.claim_with(self.key, self.payload, Patience::Wait(Some(timeout)))
@@ -89,6 +142,17 @@ impl<'a, E> ClaimRequest<'a, E> {
     ///
     /// # Errors
     /// [`TryClaimError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, TryClaimError, lane::lane};
+    /// let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(1).block(), || 0u64)?;
+    /// tx.claim(7).poll_acquire()?.publish()?;
+    /// assert_eq!(tx.claim(7).poll_acquire().unwrap_err(), TryClaimError::WouldBlock);
+    /// assert_eq!(rx.poll(1, |_| ()), 1);
+    /// tx.claim(7).poll_acquire()?.publish()?;       // there is room again
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline(always)]
     pub fn poll_acquire(self) -> Result<LaneClaim<'a, E>, TryClaimError> {
         self.lane.poll_claim(self.key, self.payload)

@@ -5,6 +5,22 @@ use super::spec::PublishError;
 use crate::event::Outcome;
 
 /// A value that was not published, and why.
+///
+/// ```
+/// use pelton::{Class, Plan, Profile, handler};
+/// use std::time::Duration;
+///
+/// let mut plan = Plan::new(Profile::Dev);
+/// let class = plan.class(Class::strict("only"));
+/// let engine = plan.start(String::new, |_| handler(|_, _| ()))?;
+/// let mut tx = engine.attach()?;
+/// engine.close();
+/// let refused = tx.send(class, 7, "kept".to_string()).unwrap_err();
+/// assert!(refused.error.is_closed());
+/// assert_eq!(refused.value, "kept");
+/// # engine.stop(Duration::from_secs(1))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendError<E> {
     /// Why.

@@ -85,6 +85,14 @@ impl PublishError {
     }
 
     /// Whether the engine, the shard or the lane is closed: no later attempt can succeed.
+    ///
+    /// ```
+    /// use pelton::{Class, lane::lane};
+    /// let (mut tx, rx) = lane(&Class::strict("only").with_capacity(8).block(), || 0u64)?;
+    /// drop(rx);
+    /// assert!(tx.publish(7, |event| *event = 1).unwrap_err().is_closed());
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         matches!(self.reason, Rejection::Closed | Rejection::Forked)
     }

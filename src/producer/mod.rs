@@ -186,6 +186,8 @@ impl<E> EngineShared<E> {
 ///
 /// # Panics
 /// All methods panic if the class is none of this engine's.
+///
+#[doc = include_str!("producer.md")]
 pub struct Producer<E> {
     // The lane set, and what a publish needs of the engine, side by side.
     lanes: Box<[LaneProducer<E>]>,
@@ -391,6 +393,24 @@ impl<E> Producer<E> {
     /// A lane remembers one waker, the last that was left. It is woken once: on the shard's thread between two
     /// bursts, or on this producer's thread by a publish of its own that waits for room. It may be woken for nothing.
     /// Nothing is counted, and no limit of the class is looked at.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, handler};
+    /// use std::task::{Context, Waker};
+    ///
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// let class = plan.class(Class::strict("only").with_capacity(1).block());
+    /// # let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// # let mut shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// # let mut tx = engine.attach()?;
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(tx.poll_room(class, 7, 0, &mut context).is_ready());
+    /// tx.publish(class, 7, |event| *event = 1)?;
+    /// assert!(tx.poll_room(class, 7, 0, &mut context).is_pending());
+    /// while shard.poll() > 0 {}
+    /// assert!(tx.poll_room(class, 7, 0, &mut context).is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "async")]
     pub fn poll_room(
         &mut self,
