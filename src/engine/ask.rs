@@ -58,12 +58,38 @@ impl fmt::Display for AskError {
 impl Error for AskError {}
 
 impl<E: Send + 'static> Engine<E> {
-    /// Runs a question on a shard's thread, between two polls, with the shard's handler, and waits for its result.
+    /// Runs a question on a shard's thread, between two polls, with the shard's handler, and waits for its result. Blocks for at
+    /// most [`ASK_LIMIT`].
     ///
     /// # Errors
     /// [`AskError`]. After [`AskError::NoAnswer`] the question may still run: a shard that was only late carries it
     /// out when it comes to it, and a shard that ends drops it unread. A host-driven shard must be polled by another
     /// thread meanwhile.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Context, Event, Handler, Plan, Profile, ShardId, Verdict, engine::AskError};
+    /// # use std::time::Duration;
+    /// struct Sum(u64);
+    /// impl Handler<u64> for Sum {
+    ///     type Output = ();
+    ///     fn on_event(&mut self, event: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+    ///         self.0 += **event;
+    ///         Verdict::Done
+    ///     }
+    ///     fn on_stop(self, _: &mut Context<'_, u64>) {}
+    /// }
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// let engine = plan.start(|| 0u64, |_| Sum(0))?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// assert!(engine.drain(Duration::from_secs(10)));
+    /// assert_eq!(engine.ask(ShardId(0), |sum: &mut Sum| sum.0)?, 42);
+    /// let error = engine.ask(ShardId(1), |sum: &mut Sum| sum.0).unwrap_err();
+    /// assert_eq!(error, AskError::NoShard(ShardId(1)));
+    /// # assert!(engine.stop(Duration::from_secs(1))?.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn ask<H: Handler<E>, T: Send + 'static>(
         &self,
         shard: ShardId,
@@ -145,6 +171,23 @@ impl<E: Send + 'static> Engine<E> {
     /// # Errors
     /// [`AskError`]. The tallies of a shard that answers, in time or late, are kept for the next call and for the
     /// report.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::class::Stamp;
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// let class = plan.class(Class::strict("only").with_stamp(Stamp::Every));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// assert!(engine.drain(Duration::from_secs(10)));
+    /// let latency = &engine.latency()?[class.index()];
+    /// assert_eq!(latency.wait_ns.len(), 1);
+    /// println!("{} ns in the handler", latency.handling_ns.max());
+    /// # assert!(engine.stop(Duration::from_secs(1))?.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "latency")]
     pub fn latency(&self) -> Result<Vec<ClassLatency>, AskError> {
         for shard in (0..self.core.plan.shards).map(ShardId) {
@@ -162,6 +205,23 @@ impl<E: Send + 'static> Engine<E> {
     ///
     /// # Errors
     /// [`AskError::Forked`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// let latency = engine.latency_async().await?;
+    /// assert_eq!(latency.len(), engine.plan().classes().len());
+    /// # Ok::<(), pelton::engine::AskError>(())
+    /// # })?;
+    /// # assert!(engine.stop(Duration::from_secs(1))?.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(all(feature = "async", feature = "latency"))]
     pub async fn latency_async(&self) -> Result<Vec<ClassLatency>, AskError> {
         self.has_shard(ShardId(0))?;

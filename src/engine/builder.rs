@@ -15,13 +15,31 @@ use std::time::Duration;
 
 impl Plan {
     /// Checks the plan, says what it starts ([`announce`](Plan::with_announce)), lays everything out, and starts a pinned
-    /// thread for each shard.
+    /// thread for each shard. Blocks until every shard is ready.
     ///
     /// `make` fills the slots with events that producers will write over; `handler` makes each shard's handler, on
-    /// that shard's thread. When this returns, every shard is ready.
+    /// that shard's thread.
     ///
     /// # Errors
     /// [`StartError`]; what has been started is stopped then, within the plan's `drop_deadline`.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::{Class, Plan, Profile, engine::StartError, handler};
+    /// use std::time::Duration;
+    ///
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let class = plan.class(Class::strict("only").with_capacity(1_000));
+    /// let make = |shard| handler(move |event, _| println!("{shard}: {}", **event));
+    /// let Err(StartError::Plan(errors)) = plan.clone().start(|| 0u64, make) else { unreachable!() };
+    /// assert_eq!(errors.0[0].works, "1024");
+    ///
+    /// plan.classes_mut()[class.index()] = Class::strict("only").with_capacity(1_024);
+    /// let engine = plan.start(|| 0u64, make)?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// assert!(engine.stop(Duration::from_secs(10))?.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn start<E, H>(
         self,
         make: impl Fn() -> E + Send + Sync + 'static,

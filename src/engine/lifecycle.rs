@@ -50,6 +50,30 @@ const STOPPED: u8 = 2;
 /// [`attach`](Self::attach), [`ask`](Self::ask) and [`stop`](Self::stop) return an error, [`close`](Self::close) does
 /// nothing, [`drain`](Self::drain) returns at once, [`ledger`](Self::ledger) counts the copy. Dropping the engine or a
 /// producer there is safe and leaves their memory as it is.
+///
+/// ```
+/// use pelton::{Class, Plan, Profile, engine::StopError, handler, producer::AttachError};
+/// use std::time::Duration;
+///
+/// let mut plan = Plan::new(Profile::Dev).with_producers_max(1);
+/// let class = plan.class(Class::strict("only"));
+/// let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+/// let mut tx = engine.attach()?;
+/// assert_eq!(engine.attach().unwrap_err(), AttachError::AllAttached { max: 1 });
+///
+/// tx.publish(class, 7, |event| *event = 42)?;
+/// assert!(engine.drain(Duration::from_secs(10)));        // what was accepted is handled
+/// assert_eq!(engine.ledger().class(class).handled, 1);
+///
+/// engine.close();                                        // the first step of a stop
+/// assert!(tx.publish(class, 7, |event| *event = 43).unwrap_err().is_closed());
+/// assert_eq!(engine.attach().unwrap_err(), AttachError::Closed);
+///
+/// let report = engine.stop(Duration::from_secs(1))?;
+/// assert!(report.drained && report.ledger.is_closed());
+/// assert_eq!(engine.stop(Duration::ZERO).unwrap_err(), StopError::Stopped);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Engine<E: Send + 'static> {
     pub(super) core: Arc<Core<E>>,
     pub(super) threads: Vec<JoinHandle<()>>,
@@ -193,7 +217,7 @@ impl<E: Send + 'static> Engine<E> {
         self.core.shared.wakers.iter().for_each(|waker| waker.raise(bit::DRAIN));
     }
 
-    /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything.
+    /// Stops: closes, drains for at most `deadline`, ends the shards, and accounts for everything. Blocks until then.
     ///
     /// Producers may publish meanwhile: each event is accepted, and then stands in the report, or it is refused with
     /// [`Closed`](crate::Rejection::Closed).
@@ -212,6 +236,21 @@ impl<E: Send + 'static> Engine<E> {
     ///
     /// # Errors
     /// [`StopError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// # use std::sync::atomic::{AtomicBool, Ordering};
+    /// # drop(engine.attach()?.publish(class, 7, |event| *event = 42)?);
+    /// let is_urgent = AtomicBool::new(false);     // set by a second signal, for example
+    /// let report = engine.stop_while(|| !is_urgent.load(Ordering::Relaxed))?;
+    /// assert!(report.drained && report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop_while(&self, may_wait: impl Fn() -> bool) -> Result<Report, StopError> {
         if self.is_forked() {
             return Err(StopError::Forked);

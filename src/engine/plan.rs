@@ -21,6 +21,16 @@ const EVENT_BYTES_USUAL: usize = 48;
 ///
 /// What else can be set, and in a file:
 ///
+///
+/// ```
+/// use pelton::{Class, Plan, Profile, park::Wait};
+///
+/// let mut plan = Plan::new(Profile::Balanced).with_shards(2).with_producers_max(4).with_wait(Wait::Yield);
+/// let orders = plan.class(Class::strict("orders").with_capacity(1_024));
+/// assert_eq!((plan.shards(), plan.producers_max(), plan.wait()), (2, 4, Wait::Yield));
+/// assert_eq!(plan.burst(), 64);       // the profile's
+/// assert_eq!(plan.class_named("orders"), Some(orders));
+/// ```
 #[doc = include_str!("settings/settings.md")]
 #[derive(Clone, Debug)]
 #[must_use = "a plan has no effect until it is started"]
@@ -152,12 +162,24 @@ impl Plan {
     }
 
     /// The CPUs of the shards, in turn. They must exist. Without it CPUs are chosen, and reported.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile};
+    /// let plan = Plan::new(Profile::Latency).with_shards(2).with_cpus([2, 3]);
+    /// assert_eq!(plan.cpus(), Some(&[2, 3][..]));
+    /// ```
     pub fn with_cpus(mut self, cpus: impl Into<Vec<usize>>) -> Self {
         self.cpus = Some(cpus.into());
         self
     }
 
     /// Leaves the shards' threads where the system puts them.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile};
+    /// let plan = Plan::new(Profile::Dev).unpinned();
+    /// assert_eq!(plan.placements()[0].cpu, None);
+    /// ```
     pub fn unpinned(mut self) -> Self {
         self.pinned = false;
         self
@@ -224,6 +246,20 @@ impl Plan {
     ///
     /// An event that is retried because its handler was refused an emit for lack of room waits for that room, within the
     /// same limit.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, Verdict, handler};
+    /// use std::time::Duration;
+    ///
+    /// let mut plan = Plan::new(Profile::Dev).with_retry_limit(Duration::ZERO);
+    /// let class = plan.class(Class::strict("only"));
+    /// let engine = plan.start(|| 0u64, |_| handler(|_, _| Verdict::Retry))?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// let report = engine.stop(Duration::from_secs(10))?;
+    /// assert_eq!(report.ledger.class(class).failed_for(pelton::event::Failure::Retry), 1);
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_retry_limit(mut self, limit: Duration) -> Self {
         self.retry_limit = limit;
         self
@@ -255,6 +291,15 @@ impl Plan {
 
     /// The size of the event's type, in bytes, so that the plan's memory is known without the type. A start with a type
     /// of another size is refused.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_event_bytes(16);
+    /// plan.class(Class::strict("only"));
+    /// assert_eq!(plan.event_layout().size(), 16);
+    /// assert!(plan.check::<[u64; 2]>().is_ok());
+    /// assert_eq!(plan.check::<u64>().unwrap_err().0[0].key(), "event_bytes");
+    /// ```
     pub fn with_event_bytes(mut self, bytes: u32) -> Self {
         self.event_bytes = Some(bytes);
         self
@@ -268,6 +313,12 @@ impl Plan {
 
     /// Adds memory that each shard's handler takes to the footprint, under a name. A name that is reserved already gets
     /// this amount instead.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile, memory::footprint::Group};
+    /// let plan = Plan::new(Profile::Dev).with_shards(2).reserve("books", 4_096).reserve_each("session", 100, 512);
+    /// assert_eq!(plan.footprint::<u64>().group_bytes(Group::Handler), 2 * 4_096 + 100 * 512);
+    /// ```
     pub fn reserve(self, name: impl Into<String>, bytes_per_shard: u64) -> Self {
         self.reserve_as(name.into(), None, bytes_per_shard)
     }
@@ -286,6 +337,14 @@ impl Plan {
 
     /// The most memory that the footprint may come to, in bytes. Without it: what the machine (or the process's
     /// control group) has.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_memory_max(1_024);
+    /// plan.class(Class::strict("only"));
+    /// let error = plan.check::<u64>().unwrap_err().to_string();
+    /// assert!(error.starts_with("footprint"), "{error}");
+    /// ```
     pub fn with_memory_max(mut self, bytes: u64) -> Self {
         self.memory_max = Some(bytes);
         self
@@ -328,6 +387,16 @@ impl Plan {
     }
 
     /// A class that was declared, to be changed; `None` where it is another plan's.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let ticks = plan.class(Class::weighted("ticks", 1).with_capacity(64));
+    /// if let Some(class) = plan.class_mut(ticks) {
+    ///     *class = class.clone().with_capacity(128);
+    /// }
+    /// assert_eq!(plan.classes()[ticks.index()].capacity(), 128);
+    /// ```
     pub fn class_mut(&mut self, class: ClassId) -> Option<&mut Class> {
         self.classes.get_mut(class.index())
     }
@@ -362,6 +431,14 @@ impl Plan {
     }
 
     /// Where an engine of this plan would put its shards if it started now: other engines of this process have CPUs, too.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile};
+    /// let plan = Plan::new(Profile::Dev).with_shards(2);
+    /// for placement in plan.placements() {
+    ///     println!("{placement}");        // shard 0 on CPU 7 (chosen, …)
+    /// }
+    /// ```
     pub fn placements(&self) -> Vec<Placement> {
         placement::preview(self.shards, self.cpus.as_deref(), self.pins())
     }

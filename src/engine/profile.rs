@@ -28,6 +28,15 @@ impl Profile {
     pub const ALL: [Profile; 4] = [Profile::Dev, Profile::Balanced, Profile::Latency, Profile::Throughput];
 
     /// Its name, as files and options have it.
+    ///
+    /// ```
+    /// use pelton::Profile;
+    /// for profile in Profile::ALL {
+    ///     println!("{profile}: {}", profile.purpose());
+    ///     assert_eq!(Profile::named(profile.name()), Some(profile));
+    /// }
+    /// assert_eq!(Profile::named("fast"), None);
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Profile::Dev => "dev",

@@ -90,6 +90,21 @@ impl Report {
     ///
     /// # Panics
     /// If the shard is not one of this engine's, or is in the report already.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # plan.class(Class::strict("only"));
+    /// let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// let shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// let mut report = engine.stop(Duration::ZERO)?;
+    /// assert!(!report.shards[0].stopped);
+    /// report.add(shard.finish());
+    /// assert!(report.shards[0].stopped && report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn add<T: Send + 'static>(&mut self, end: ShardExit<T>) {
         self.take_in(end.boxed());
     }
@@ -111,6 +126,32 @@ impl Report {
     }
 
     /// Takes the output of one shard's handler. `None` if it was taken, is of another type, or there is none.
+    ///
+    /// ```
+    /// # use pelton::{Class, Context, Event, Handler, Plan, Profile, ShardId, Verdict};
+    /// # use std::time::Duration;
+    /// struct Count(u64);
+    /// impl Handler<u64> for Count {
+    ///     type Output = u64;
+    ///     fn on_event(&mut self, _: &mut Event<'_, u64>, _: &mut Context<'_, u64>) -> Verdict {
+    ///         self.0 += 1;
+    ///         Verdict::Done
+    ///     }
+    ///     fn on_stop(self, _: &mut Context<'_, u64>) -> u64 {
+    ///         self.0
+    ///     }
+    /// }
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// let engine = plan.start(|| 0u64, |_| Count(0))?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// let mut report = engine.stop(Duration::from_secs(10))?;
+    /// assert_eq!(report.output::<String>(ShardId(0)), None);      // of another type: it stays
+    /// assert_eq!(report.output::<u64>(ShardId(0)), Some(1));
+    /// assert_eq!(report.outputs::<u64>(), []);                    // it has been taken
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn output<T: 'static>(&mut self, shard: ShardId) -> Option<T> {
         let output = self.outputs.get_mut(shard.index())?;
         match output.take()?.downcast() {
@@ -128,11 +169,41 @@ impl Report {
     }
 
     /// Allocations on all shards' threads; `None` where nobody counts them.
+    ///
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// let report = engine.stop(Duration::from_secs(1))?;
+    /// match report.allocations() {
+    ///     Some(allocations) => println!("{allocations} allocations on the shards' threads"),
+    ///     None => println!("not counted: pelton::memory::audit::Counting is not the global allocator"),
+    /// }
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn allocations(&self) -> Option<u64> {
         self.shards.iter().map(|shard| shard.allocations).sum()
     }
 
     /// Lost wake-ups over all shards; see [`ShardReport::rescues`].
+    ///
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// # engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// let report = engine.stop(Duration::from_secs(1))?;
+    /// if report.rescues() > 0 {
+    ///     eprintln!("{} wake-ups were lost", report.rescues());
+    /// }
+    /// # assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn rescues(&self) -> u64 {
         self.shards.iter().map(|shard| shard.rescues).sum()
     }

@@ -51,7 +51,7 @@ impl From<AskError> for SealError {
 impl<E: Send + 'static> Engine<E> {
     /// Seals the threads of all shards: what is allocated on one of them from now to its stop is counted with its place,
     /// or aborts the process. Call it when the engine is warm: handlers that fill their tables with the first events do
-    /// so before.
+    /// so before. Blocks until every shard has answered, for at most [`ASK_LIMIT`] each.
     ///
     /// An event that is published after this returns is handled by a sealed shard. What runs on a shard's thread counts,
     /// whoever brought it: handlers, wakers of waiting tasks, questions of [`ask`](Engine::ask), panics. A handler's
@@ -66,6 +66,30 @@ impl<E: Send + 'static> Engine<E> {
     /// [`SealError::NotCounted`] where the program does not count allocations: the feature `audit` is off, or
     /// `memory::audit::Counting` is not the global allocator. [`SealError::Ask`] where a shard did not answer; others
     /// may be sealed then. A host-driven shard must be polled by another thread meanwhile.
+    ///
+    /// # Examples
+    /// ```
+    /// # if !cfg!(feature = "audit") { return Ok(()) }
+    /// use pelton::memory::seal::Seal;
+    /// # #[cfg(feature = "audit")]
+    /// #[global_allocator]
+    /// static ALLOCATOR: pelton::memory::audit::Counting<std::alloc::System> =
+    ///     pelton::memory::audit::Counting::new(std::alloc::System);
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// let mut tx = engine.attach()?;
+    /// tx.publish(class, 7, |event| *event = 42)?;         // warms the handler up
+    /// assert!(engine.drain(Duration::from_secs(10)));
+    /// engine.seal(Seal::Count)?;
+    /// tx.publish(class, 7, |event| *event = 43)?;
+    /// let report = engine.stop(Duration::from_secs(10))?;
+    /// report.assert_sealed();                              // and `report.sealed()` returns what was counted
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn seal(&self, mode: Seal) -> Result<(), SealError> {
         memory::counting()?;
         let shards = (0..self.plan().shards).map(ShardId);
@@ -87,6 +111,18 @@ impl<E: Send + 'static> Engine<E> {
 impl Report {
     /// What all shards did with the heap from their seal to their stop; `None` if any of them was not sealed, or did not
     /// stop in time.
+    ///
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// let report = engine.stop(Duration::from_secs(1))?;
+    /// assert_eq!(report.sealed(), None);          // the engine was never sealed
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn sealed(&self) -> Option<Sealed> {
         let mut sum = Sealed::default();
         for shard in &self.shards {
@@ -99,6 +135,14 @@ impl Report {
     ///
     /// # Panics
     /// If a shard was not sealed ([`Engine::seal`]), or did not stop in time, or allocated; the message names the places.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::Report;
+    /// fn check(report: &Report) {
+    ///     report.assert_sealed();      // panics with `shard 0 was sealed; expected no allocations, found …`
+    /// }
+    /// ```
     pub fn assert_sealed(&self) {
         for shard in &self.shards {
             let name = shard.placement.shard;

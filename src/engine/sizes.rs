@@ -89,11 +89,28 @@ impl Plan {
     ///   library's.
     /// - What the allocator adds to each piece, and rounds it up to.
     /// - What is taken while it starts and given back before it has: lists of a few pointers, the mesh on its way.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::{Class, Plan, Profile, memory::footprint::Group};
+    /// let mut plan = Plan::new(Profile::Dev).with_shards(2).with_producers_max(4);
+    /// plan.class(Class::strict("only").with_capacity(1_024));
+    /// let footprint = plan.footprint::<u64>();
+    /// println!("{footprint}");                                     // a term a line
+    /// assert_eq!(footprint.group_bytes(Group::Class), 2 * 4 * 1_024 * 64);
+    /// ```
     pub fn footprint<E>(&self) -> Footprint {
         self.footprint_of(event_layout::<E>())
     }
 
     /// The same for events of a layout: their size and their alignment.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, ring::event_layout};
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// plan.class(Class::strict("only"));
+    /// assert_eq!(plan.footprint_of(event_layout::<u64>()), plan.footprint::<u64>());
+    /// ```
     pub fn footprint_of(&self, event: Layout) -> Footprint {
         let mut sum = Footprint::default();
         let shards = u64::from(self.shards);

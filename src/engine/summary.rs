@@ -47,6 +47,15 @@ fn panic_notice(unwinds: bool) -> Option<&'static str> {
 impl Plan {
     /// The plan in a few lines, for events of a layout: what it starts, where it is not as its profile has it, and all
     /// advice.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, ring::event_layout};
+    /// let mut plan = Plan::new(Profile::Dev).with_burst(32);
+    /// plan.class(Class::strict("orders").with_capacity(64));
+    /// let text = plan.summary(event_layout::<u64>(), None);
+    /// assert!(text.contains("orders: strict, 64 slots, block, 1 event in 64 measured"));
+    /// assert!(text.contains("not as the profile has it: burst_events = 32"));
+    /// ```
     pub fn summary(&self, event: Layout, host: Option<&Host>) -> String {
         self.summary_with(event, &self.findings(event, host), Threads::Engine)
     }

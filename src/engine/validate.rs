@@ -55,6 +55,17 @@ impl Plan {
     /// # Errors
     /// [`PlanErrors`] names each setting with its value, the limit and a value that would work. Advice is left out: see
     /// [`Plan::findings`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_burst(0);
+    /// plan.class(Class::strict("orders").with_capacity(1_000));
+    /// let errors = plan.check::<u64>().unwrap_err();
+    /// let keys: Vec<_> = errors.0.iter().map(|error| error.key()).collect();
+    /// assert_eq!(keys, ["burst_events", "capacity_slots"]);
+    /// println!("{errors}");       // with their values, their limits, and values that work
+    /// ```
     pub fn check<E>(&self) -> Result<(), PlanErrors> {
         self.check_for::<E>(Threads::Engine).map(|_| ())
     }
@@ -74,6 +85,17 @@ impl Plan {
 
     /// All that is wrong with the plan, and all advice, for events of a layout: by the settings alone, and with a host
     /// also by what that has.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile, engine::Severity, ring::event_layout};
+    /// use std::time::Duration;
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// plan.class(Class::strict("ticks").with_ttl(Duration::from_micros(1)));
+    /// for finding in plan.findings(event_layout::<u64>(), None) {
+    ///     assert_eq!(finding.severity, Severity::Warning);
+    ///     println!("{finding}");
+    /// }
+    /// ```
     pub fn findings(&self, event: Layout, host: Option<&Host>) -> Vec<PlanError> {
         self.found(event, host, Threads::Engine)
     }
@@ -213,6 +235,11 @@ impl Plan {
 
 impl Class {
     /// How a setting of this class is called among all.
+    ///
+    /// ```
+    /// use pelton::Class;
+    /// assert_eq!(Class::strict("bulk").key_of()("ttl_us"), "class 'bulk': ttl_us");
+    /// ```
     pub fn key_of(&self) -> impl Fn(&str) -> String + use<> {
         let name = self.name.clone();
         move |key| format!("class '{name}': {key}")
@@ -220,6 +247,13 @@ impl Class {
 }
 
 /// CPUs that are named, and are none of those that are there. Where none are known, all may be.
+///
+/// ```
+/// use pelton::engine::missing_cpus;
+/// assert_eq!(missing_cpus("cpus", &[1, 2], &[0, 1, 2, 3]), None);
+/// let error = missing_cpus("cpus", &[1, 9], &[0, 1, 2, 3]).unwrap();
+/// assert_eq!((error.value.as_str(), error.limit.as_str()), ("9", "one of 0-3"));
+/// ```
 pub fn missing_cpus(setting: impl Into<String>, named: &[usize], there: &[usize]) -> Option<PlanError> {
     let first = there.first()?;
     let missing = named.iter().copied().filter(|cpu| !there.contains(cpu));

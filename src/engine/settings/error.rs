@@ -39,6 +39,14 @@ pub struct PlanError {
 
 impl PlanError {
     /// A setting that cannot be, on any machine.
+    ///
+    /// ```
+    /// use pelton::engine::{Against, PlanError, Severity};
+    /// let error = PlanError::new("class 'bulk': capacity_slots", 1_000, "a power of two", 1_024);
+    /// assert_eq!((error.key(), error.severity), ("capacity_slots", Severity::Error));
+    /// assert_eq!(error.clone().warning().severity, Severity::Warning);
+    /// assert_eq!(error.here().against, Against::Host);
+    /// ```
     pub fn new(
         setting: impl Into<String>,
         value: impl fmt::Display,

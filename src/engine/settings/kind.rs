@@ -98,11 +98,29 @@ pub struct InvalidValue {
 
 impl Kind {
     /// Makes the kind of whole numbers from `from` to `to`.
+    ///
+    /// ```
+    /// use pelton::engine::{Kind, RawValue, Value};
+    /// let slots = Kind::whole(1, 4_096).power();
+    /// assert_eq!(slots.to_string(), "a power of two from 1 to 4096");
+    /// assert_eq!(slots.read(&RawValue::Bare("1_024")), Ok(Value::Whole(1_024)));
+    /// let rate = Kind::whole(1, 1_000_000).thousands().or_word("none");
+    /// assert_eq!(rate.read(&RawValue::Bare("250k")), Ok(Value::Whole(250_000)));
+    /// assert_eq!(rate.read(&RawValue::Bare("none")), Ok("none".into()));
+    /// assert_eq!(Kind::whole(64, 128).or_zero().read(&RawValue::Bare("0")), Ok(Value::Whole(0)));
+    /// ```
     pub const fn whole(from: u64, to: u64) -> Self {
         Kind::Whole(Range { from, to, power: false, zero: false, thousands: false, word: None })
     }
 
     /// Makes the kind of a text: what it is, as in `a name`.
+    ///
+    /// ```
+    /// use pelton::engine::{Kind, RawValue};
+    /// let name = Kind::text("a name");
+    /// assert_eq!(name.read(&RawValue::Bare("orders")), Ok("orders".into()));
+    /// assert_eq!(name.read(&RawValue::Flag(true)).unwrap_err().expected, "a name");
+    /// ```
     pub const fn text(what: &'static str) -> Self {
         Kind::Text(what, None)
     }
@@ -151,6 +169,15 @@ impl Kind {
     ///
     /// # Errors
     /// [`InvalidValue`]: what is expected, and a value that works.
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::engine::{Kind, RawValue};
+    /// let slots = Kind::whole(1, 4_096).power();
+    /// let error = slots.read(&RawValue::Bare("1000")).unwrap_err();
+    /// assert_eq!(error.expected, "a power of two from 1 to 4096");
+    /// assert_eq!(error.suggestion, "1024");
+    /// ```
     pub fn read(&self, raw: &RawValue<'_>) -> Result<Value, InvalidValue> {
         let invalid = || InvalidValue { expected: self.to_string(), suggestion: self.example(raw) };
         let no_cpus = || InvalidValue {
@@ -207,6 +234,14 @@ impl Kind {
     ///
     /// # Errors
     /// [`InvalidValue`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::engine::Kind;
+    /// let burst = Kind::whole(1, 65_536);
+    /// assert!(burst.accept(&64u32.into()).is_ok());
+    /// assert_eq!(burst.accept(&0u32.into()).unwrap_err().suggestion, "1");
+    /// ```
     pub fn accept(&self, value: &Value) -> Result<(), InvalidValue> {
         let holds = match (self, value) {
             (Kind::Flag, Value::Flag(_)) | (Kind::Cpus(_), Value::Cpus(_)) => true,
@@ -307,6 +342,11 @@ fn name_of<'a>(raw: &RawValue<'a>, words: &[&str]) -> Option<&'a str> {
 }
 
 /// The word that begins most like a text.
+///
+/// ```
+/// use pelton::engine::closest_match;
+/// assert_eq!(closest_match("thru", ["dev", "latency", "throughput"].into_iter()), Some("throughput"));
+/// ```
 pub fn closest_match<'a>(text: &str, words: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     let like = |word: &&str| word.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
     words.rev().max_by_key(like)

@@ -62,6 +62,16 @@ impl<T> Setting<T> {
     }
 
     /// Returns the value that the setting has in `of`.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile, engine::ENGINE};
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let burst = ENGINE.iter().find(|row| row.info.key == "burst_events").unwrap();
+    /// assert_eq!(burst.get(&plan), 64u32.into());
+    /// burst.set(&mut plan, 0u32.into());
+    /// let error = burst.check(str::to_string, &plan).unwrap();
+    /// assert_eq!((error.value.as_str(), error.works.as_str()), ("0", "1"));
+    /// ```
     pub fn get(&self, of: &T) -> Value {
         (self.get)(of, &self.info)
     }

@@ -26,6 +26,13 @@ pub struct Secret(String);
 
 impl Secret {
     /// Makes a secret of a text. An empty one is not set.
+    ///
+    /// ```
+    /// use pelton::engine::Secret;
+    /// let token = Secret::new("hunter2");
+    /// assert_eq!((token.is_set(), token.to_string().as_str()), (true, "set"));
+    /// assert_eq!(token.reveal(), "hunter2");
+    /// ```
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
@@ -96,6 +103,14 @@ impl From<Secret> for Value {
 
 impl Value {
     /// Whether it is `true`.
+    ///
+    /// ```
+    /// use pelton::engine::Value;
+    /// assert!(Value::from(true).is_on() && !Value::from(false).is_on());
+    /// assert_eq!(Value::from("park").word(), "park");
+    /// assert_eq!(Value::from(300u32).number::<u16>(), Some(300));
+    /// assert_eq!(Value::from(300u32).number::<u8>(), None);
+    /// ```
     pub fn is_on(&self) -> bool {
         *self == Value::Flag(true)
     }
@@ -138,6 +153,13 @@ impl Value {
     }
 
     /// As a file has it: words and lists in quotes. A secret is left out, and stands there as none.
+    ///
+    /// ```
+    /// use pelton::engine::Value;
+    /// assert_eq!(Value::from(64u32).toml(), "64");
+    /// assert_eq!(Value::from("park").toml(), "\"park\"");
+    /// assert_eq!(Value::from(vec!["a".to_string(), "b".to_string()]).toml(), r#"["a", "b"]"#);
+    /// ```
     pub fn toml(&self) -> String {
         match self {
             Value::Word(word) => quoted(word),
