@@ -15,6 +15,14 @@ pub const fn exact_bits(digits: u8) -> u32 {
 }
 
 /// The bucket of a value.
+///
+/// ```
+/// use pelton::buckets::{bucket, exact_bits, value};
+/// let bits = exact_bits(2);           // two significant digits
+/// assert_eq!(bits, 8);
+/// assert_eq!(value(bucket(255, bits), bits), 255);            // exact
+/// assert_eq!(value(bucket(1_001, bits), bits), 1_000);        // within 1 %
+/// ```
 #[inline(always)]
 pub const fn bucket(value: u64, exact_bits: u32) -> usize {
     let exact = 1 << exact_bits;
@@ -31,6 +39,18 @@ pub const fn value(bucket: usize, exact_bits: u32) -> u64 {
 }
 
 /// Adds what was counted to a histogram with the same digits.
+///
+/// ```
+/// use pelton::buckets::{add_to, bucket, exact_bits};
+/// use pelton::hdrhistogram::Histogram;
+/// let bits = exact_bits(2);
+/// let mut counts = [0; 1_024];
+/// counts[bucket(40, bits)] += 3;
+/// let mut histogram = Histogram::new_with_bounds(1, 1_000_000, 2)?;
+/// add_to(&mut histogram, &counts, bits);
+/// assert_eq!((histogram.len(), histogram.max()), (3, 40));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn add_to(histogram: &mut Histogram<u64>, counts: &[u64], exact_bits: u32) {
     for (bucket, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         histogram.saturating_record_n(value(bucket, exact_bits), *count);

@@ -23,6 +23,15 @@ pub struct ClassId(pub(crate) u8);
 
 impl ClassId {
     /// The class's number, from 0 in the order of declaration.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let _orders = plan.class(Class::strict("orders"));
+    /// let ticks = plan.class(Class::weighted("ticks", 1));
+    /// assert_eq!(ticks.index(), 1);
+    /// assert_eq!(plan.classes()[ticks.index()].name(), "ticks");
+    /// ```
     #[inline(always)]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -94,6 +103,22 @@ pub enum Stamp {
 ///
 /// Every setting has its value from the start and is checked when the plan is: 1,024 slots, no payload, `block`
 /// without a limit, no time to live, a stamp on one event in 64.
+///
+/// ```
+/// use pelton::Class;
+/// use pelton::class::{Overflow, Share, Stamp};
+/// use std::time::Duration;
+///
+/// let ticks = Class::weighted("ticks", 3)
+///     .with_capacity(4_096)
+///     .with_payload_bytes(1 << 20)
+///     .drop_newest()
+///     .with_ttl(Duration::from_millis(5));
+/// assert_eq!((ticks.name(), ticks.share()), ("ticks", Share::Weighted(3)));
+/// assert_eq!((ticks.capacity(), ticks.payload_bytes()), (4_096, 1 << 20));
+/// assert_eq!((ticks.overflow(), ticks.ttl()), (Overflow::DropNewest, Some(Duration::from_millis(5))));
+/// assert_eq!(ticks.stamp(), Stamp::OneIn(64));        // unless set
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a class has no effect until a plan takes it"]
 pub struct Class {
@@ -146,6 +171,16 @@ impl Class {
 
     /// Bytes of the largest payload: at most half of the payload ring, which it is where nothing is said. A larger one is
     /// rejected as `too_large`.
+    ///
+    /// ```
+    /// use pelton::{Class, Rejection, lane::lane};
+    /// let class = Class::strict("only").with_payload_bytes(1_024).with_payload_max(100).reject();
+    /// assert_eq!(class.payload_max(), Some(100));
+    /// let (mut tx, _rx) = lane(&class, || 0u64)?;
+    /// let error = tx.claim(7).with_payload(101).acquire().unwrap_err();
+    /// assert_eq!(error.reason, Rejection::TooLarge);
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn with_payload_max(mut self, bytes: u32) -> Self {
         self.payload_max = Some(bytes);
         self
@@ -158,24 +193,74 @@ impl Class {
     }
 
     /// When a lane is full, wait for at most `limit`, then reject with [`crate::Rejection::TimedOut`].
+    ///
+    /// ```
+    /// use pelton::{Class, Rejection, lane::lane};
+    /// use std::time::Duration;
+    /// let class = Class::strict("only").with_capacity(1).block_for(Duration::from_millis(1));
+    /// let (mut tx, _rx) = lane(&class, || 0u64)?;
+    /// tx.publish(7, |event| *event = 1)?;
+    /// assert_eq!(tx.publish(7, |event| *event = 2).unwrap_err().reason, Rejection::TimedOut);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn block_for(mut self, limit: Duration) -> Self {
         self.overflow = Overflow::Block { limit: Some(limit) };
         self
     }
 
     /// When a lane is full, refuse.
+    ///
+    /// ```
+    /// use pelton::{Class, Rejection, lane::lane};
+    /// let (mut tx, _rx) = lane(&Class::strict("only").with_capacity(1).reject(), || 0u64)?;
+    /// tx.publish(7, |event| *event = 1)?;
+    /// assert_eq!(tx.publish(7, |event| *event = 2).unwrap_err().reason, Rejection::SlotsFull);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reject(mut self) -> Self {
         self.overflow = Overflow::Reject;
         self
     }
 
     /// When a lane is full, drop what is offered, and count it.
+    ///
+    /// ```
+    /// use pelton::{Class, Outcome, lane::lane};
+    /// let (mut tx, rx) = lane(&Class::strict("only").with_capacity(1).drop_newest(), || 0u64)?;
+    /// tx.publish(7, |event| *event = 1)?;
+    /// assert_eq!(tx.publish(7, |event| *event = 2)?, Outcome::Dropped);
+    /// assert_eq!(rx.counts().rejected_total(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn drop_newest(mut self) -> Self {
         self.overflow = Overflow::DropNewest;
         self
     }
 
     /// Expire, instead of handling, what has waited longer than `span`. Stamps every event of the class.
+    ///
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, clock::Clock, handler};
+    /// # use std::time::Duration;
+    /// let (clock, time) = Clock::virtual_time();
+    /// # let mut plan = Plan::new(Profile::Dev).with_clock(clock).with_announce(false);
+    /// let class = plan.class(Class::strict("only").with_ttl(Duration::from_millis(5)));
+    /// # let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// # let mut shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// # let mut tx = engine.attach()?;
+    /// tx.publish(class, 7, |event| *event = 42)?;
+    /// time.advance(Duration::from_millis(6));
+    /// while shard.poll() > 0 {}
+    /// assert_eq!(engine.ledger().class(class).expired, 1);
+    /// # engine.close();
+    /// # while !engine.drain(Duration::ZERO) {
+    /// #     shard.poll();
+    /// # }
+    /// # let mut report = engine.stop(Duration::ZERO)?;
+    /// # report.add(shard.finish());
+    /// # assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_ttl(mut self, span: Duration) -> Self {
         self.ttl = Some(span);
         self

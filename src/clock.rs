@@ -60,11 +60,28 @@ impl Default for Clock {
 
 impl Clock {
     /// The machine's clock. The first call of a process calibrates it, which takes up to 200 ms.
+    ///
+    /// ```
+    /// use pelton::clock::Clock;
+    /// let clock = Clock::real();
+    /// let start = clock.ticks();
+    /// let sum: u64 = (0..1_000).sum();
+    /// println!("{sum} in {} ns", clock.nanos_between(start, clock.ticks()));
+    /// ```
     pub fn real() -> Self {
         Clock(Source::Real(quanta::Clock::new()))
     }
 
     /// A clock at time zero that moves only by [`VirtualTime::advance`]; one tick is one nanosecond.
+    ///
+    /// ```
+    /// use pelton::clock::Clock;
+    /// use std::time::Duration;
+    /// let (clock, time) = Clock::virtual_time();
+    /// assert_eq!(clock.ticks(), 0);
+    /// time.advance(Duration::from_secs(3_600));       // an hour passes at once
+    /// assert_eq!(clock.nanos_between(0, clock.ticks()), 3_600_000_000_000);
+    /// ```
     pub fn virtual_time() -> (Self, VirtualTime) {
         let state = Arc::new(VirtualState::default());
         (Clock(Source::Virtual(state.clone())), VirtualTime(state))
@@ -128,6 +145,13 @@ impl Clock {
     }
 
     /// Nanoseconds from `start` to `end` (both in ticks); 0 where `end` is earlier, as it may be between two CPUs.
+    ///
+    /// ```
+    /// use pelton::clock::Clock;
+    /// let (clock, _time) = Clock::virtual_time();
+    /// assert_eq!(clock.nanos_between(10, 25), 15);
+    /// assert_eq!(clock.nanos_between(25, 10), 0);
+    /// ```
     #[inline]
     pub fn nanos_between(&self, start: u64, end: u64) -> u64 {
         match &self.0 {
@@ -137,6 +161,14 @@ impl Clock {
     }
 
     /// How many ticks `span` lasts; saturates at `u64::MAX / 2`, which no clock reaches, and is at least 1.
+    ///
+    /// ```
+    /// use pelton::clock::Clock;
+    /// use std::time::Duration;
+    /// let (clock, _time) = Clock::virtual_time();
+    /// assert_eq!(clock.ticks_of(Duration::from_micros(3)), 3_000);
+    /// assert_eq!(clock.ticks_of(Duration::ZERO), 1);
+    /// ```
     pub fn ticks_of(&self, span: Duration) -> u64 {
         const PROBE_TICKS: u64 = 1 << 30;
         let probe_ns = u128::from(self.nanos_between(0, PROBE_TICKS).max(1));
@@ -147,6 +179,15 @@ impl Clock {
 
 impl VirtualTime {
     /// Moves the clock on by `span`, and wakes those that wait for it.
+    ///
+    /// ```
+    /// use pelton::clock::Clock;
+    /// use std::time::Duration;
+    /// let (clock, time) = Clock::virtual_time();
+    /// let copy = clock.clone();
+    /// time.advance(Duration::from_nanos(5));
+    /// assert_eq!((clock.ticks(), copy.ticks()), (5, 5));
+    /// ```
     pub fn advance(&self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / 2);
         // Relaxed: whatever wakes a thread orders what was stored before. A waker that is not in the list yet is put there

@@ -15,6 +15,13 @@ impl Key {
     /// A publisher that chooses its byte strings can therefore choose their shard, and direct all of its load at one: by
     /// one key used again and again, or by many keys that share a shard. Priority classes and the lanes of other producers
     /// bound what that costs others. Tables of names do not use this hash.
+    ///
+    /// ```
+    /// use pelton::Key;
+    /// assert_eq!(Key::of(b""), Key(0x2d06_8005_38d3_94c2));
+    /// assert_eq!(Key::from("orders"), Key::of(b"orders"));
+    /// assert_eq!(Key::from(7), Key(7));
+    /// ```
     #[inline]
     pub fn of(bytes: &[u8]) -> Self {
         Key(xxhash_rust::xxh3::xxh3_64(bytes))
@@ -46,6 +53,13 @@ pub struct ShardId(pub u16);
 
 impl ShardId {
     /// The shard's number, for use with slices.
+    ///
+    /// ```
+    /// use pelton::ShardId;
+    /// let handled = [10, 20];
+    /// assert_eq!(handled[ShardId(1).index()], 20);
+    /// assert_eq!(ShardId(1).to_string(), "shard 1");
+    /// ```
     #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -64,6 +78,12 @@ pub struct ProducerId(pub u16);
 
 impl ProducerId {
     /// The lane set's number, for use with slices.
+    ///
+    /// ```
+    /// use pelton::event::ProducerId;
+    /// assert_eq!(ProducerId(3).index(), 3);
+    /// assert_eq!(ProducerId(3).to_string(), "producer 3");
+    /// ```
     #[inline]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -118,6 +138,12 @@ impl Rejection {
     ];
 
     /// The reason's name in reports and metrics.
+    ///
+    /// ```
+    /// use pelton::Rejection;
+    /// assert_eq!(Rejection::SlotsFull.name(), "slots_full");
+    /// assert!(Rejection::ALL.iter().all(|reason| reason.to_string() == reason.name()));
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Rejection::SlotsFull => "slots_full",
@@ -149,6 +175,11 @@ impl Failure {
     pub const ALL: [Failure; 2] = [Failure::Panic, Failure::Retry];
 
     /// The reason's name in reports and metrics.
+    ///
+    /// ```
+    /// use pelton::event::Failure;
+    /// assert_eq!(Failure::ALL.map(Failure::name), ["panic", "retry"]);
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Failure::Panic => "panic",

@@ -113,6 +113,16 @@ mod measured {
 
     impl ClassLatency {
         /// Adds another's figures to these.
+        ///
+        /// ```
+        /// use pelton::latency::ClassLatency;
+        /// let (mut sum, mut more) = (ClassLatency::default(), ClassLatency::default());
+        /// sum.wait_ns.record(500)?;
+        /// more.wait_ns.record(1_500)?;
+        /// sum.add(&more);
+        /// assert_eq!(sum.wait_ns.len(), 2);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
         pub fn add(&mut self, other: &ClassLatency) {
             for (sum, more) in [
                 (&mut self.wait_ns, &other.wait_ns),

@@ -112,6 +112,19 @@ pub struct Counts {
 
 impl Counts {
     /// All rejections together.
+    ///
+    /// ```
+    /// use pelton::ledger::Counts;
+    /// use pelton::{Rejection, event::Failure};
+    ///
+    /// let mut counts = Counts { offered: 5, accepted: 3, handled: 2, ..Counts::default() };
+    /// counts.rejected[Rejection::SlotsFull as usize] = 2;
+    /// counts.failed[Failure::Panic as usize] = 1;
+    /// assert_eq!((counts.rejected_total(), counts.failed_total()), (2, 1));
+    /// assert_eq!(counts.rejected_for(Rejection::SlotsFull), 2);
+    /// assert_eq!(counts.failed_for(Failure::Retry), 0);
+    /// assert!(counts.is_closed());
+    /// ```
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().sum()
     }
@@ -132,6 +145,13 @@ impl Counts {
     }
 
     /// Whether both lines of the identity hold.
+    ///
+    /// ```
+    /// use pelton::ledger::Counts;
+    /// let lost = Counts { offered: 2, accepted: 2, handled: 1, ..Counts::default() };
+    /// assert!(!lost.is_closed());
+    /// assert!(Counts { in_flight: 1, ..lost }.is_closed());
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.is_settled() && self.accepted == self.done() + self.in_flight
     }
@@ -147,6 +167,13 @@ impl Counts {
     }
 
     /// Adds another ledger to this one.
+    ///
+    /// ```
+    /// use pelton::ledger::Counts;
+    /// let mut sum = Counts { offered: 2, accepted: 2, handled: 2, ..Counts::default() };
+    /// sum.add(&Counts { offered: 1, accepted: 1, in_flight: 1, ..Counts::default() });
+    /// assert_eq!((sum.offered, sum.handled, sum.in_flight), (3, 2, 1));
+    /// ```
     pub fn add(&mut self, other: &Counts) {
         self.offered += other.offered;
         self.accepted += other.accepted;
@@ -198,6 +225,27 @@ pub struct LaneCounts {
 }
 
 /// A snapshot of an engine's whole ledger.
+///
+/// ```
+/// use pelton::{Class, Plan, Profile, ShardId, handler};
+/// use std::time::Duration;
+///
+/// let mut plan = Plan::new(Profile::Dev);
+/// let orders = plan.class(Class::strict("orders"));
+/// let ticks = plan.class(Class::weighted("ticks", 1));
+/// let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+/// let mut tx = engine.attach()?;
+/// tx.publish(orders, 7, |event| *event = 1)?;
+/// tx.publish(ticks, 7, |event| *event = 2)?;
+/// assert!(tx.publish_to(ShardId(9), ticks, 7, |event| *event = 3).is_err());
+///
+/// let ledger = engine.stop(Duration::from_secs(10))?.ledger;
+/// assert!(ledger.is_closed());
+/// assert_eq!((ledger.total().offered, ledger.total().handled), (3, 2));
+/// assert_eq!((ledger.class(orders).offered, ledger.class(ticks).offered), (1, 2));
+/// assert_eq!((ledger.shard(ShardId(0)).offered, ledger.producer(tx.id()).offered), (2, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Every lane that was laid out.

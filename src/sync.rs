@@ -113,6 +113,12 @@ unsafe impl<T: Send> Sync for Tracked<T> {}
 /// Adding is a load and a store, never a read-modify-write: with one writer nothing can come between. The store is
 /// a Release and reading an Acquire, so that a reader which sees a count also sees what was counted before it.
 /// SYNC: count
+///
+/// ```
+/// let counter = pelton::ledger::Counter::default();
+/// counter.add(2);
+/// assert_eq!(counter.get(), 2);
+/// ```
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

@@ -1,6 +1,10 @@
 //! Figures as people read them.
 
 /// With a comma between thousands.
+///
+/// ```
+/// assert_eq!(pelton::words::count(1_234_567), "1,234,567");
+/// ```
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -14,6 +18,11 @@ pub fn count(n: u64) -> String {
 }
 
 /// An amount of bytes, in the unit that suits it.
+///
+/// ```
+/// use pelton::words::bytes;
+/// assert_eq!([bytes(512), bytes(1_536), bytes(3 << 30)], ["512 B", "1.5 KiB", "3.0 GiB"]);
+/// ```
 pub fn bytes(n: u64) -> String {
     let value = n as f64;
     match n {
@@ -25,6 +34,11 @@ pub fn bytes(n: u64) -> String {
 }
 
 /// So many of a thing: `1 shard`, `2 shards`.
+///
+/// ```
+/// use pelton::words::many;
+/// assert_eq!([many(1, "shard"), many(2_000, "class")], ["1 shard", "2,000 classes"]);
+/// ```
 pub fn many(n: u64, thing: &str) -> String {
     let es = if n == 1 {
         ""
@@ -37,6 +51,11 @@ pub fn many(n: u64, thing: &str) -> String {
 }
 
 /// Whether a character only shows itself: no control character, line separator or mark of direction.
+///
+/// ```
+/// use pelton::words::is_printable;
+/// assert!(is_printable('ö') && !is_printable('\n') && !is_printable('\u{202e}'));
+/// ```
 pub fn is_printable(c: char) -> bool {
     let is_mark =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -45,6 +64,10 @@ pub fn is_printable(c: char) -> bool {
 
 /// A text with what is not [printable](is_printable) escaped, so that no name or argument breaks a line, moves a terminal's
 /// cursor or reverses what follows it.
+///
+/// ```
+/// assert_eq!(pelton::words::printable("a\r\u{1b}[2J"), r"a\r\u{1b}[2J");
+/// ```
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -140,7 +140,7 @@ impl<E> Consumer<E> {
         self.released
     }
 
-    /// A batch of at most `max` events: those that are there now or come while it is handled.
+    /// A batch of at most `max` events: those that are there now or come while it is handled. Never blocks.
     ///
     /// # Panics
     /// If `max` is 0, which could only ever be a mistake.

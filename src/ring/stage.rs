@@ -38,7 +38,7 @@ impl<E> std::fmt::Debug for Stage<'_, E> {
 }
 
 impl<E> Stage<'_, E> {
-    /// Claims the next slot, lets `fill` write it, and keeps it back.
+    /// Claims the next slot, lets `fill` write it, and keeps it back. Never blocks.
     ///
     /// # Errors
     /// [`ClaimError`]; `fill` was not called then, and what is staged stays so.

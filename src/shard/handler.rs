@@ -209,6 +209,26 @@ impl<E, H: Handler<E>> DynHandler<E> for H {
 }
 
 /// One event, in its slot; derefs to what the producer wrote.
+///
+/// ```
+/// # use pelton::{Class, Plan, Profile};
+/// use pelton::{Context, Event, Key};
+/// # use std::time::Duration;
+/// fn on_event(event: &mut Event<'_, u64>, _: &mut Context<'_, u64>) {
+///     assert_eq!((event.key(), event.sequence(), event.class().index()), (Key(7), 0, 0));
+///     let (sum, bytes) = event.parts_mut();
+///     *sum += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+///     assert_eq!((**event, event.payload()), (42 + 6, &[1, 2, 3][..]));
+/// }
+/// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+/// # let class = plan.class(Class::strict("only").with_payload_bytes(64));
+/// # let engine = plan.start(|| 0u64, |_| on_event)?;
+/// # engine.attach()?.publish_payload(class, 7, &[1, 2, 3], |event| *event = 42)?;
+/// # let report = engine.stop(Duration::from_secs(10))?;
+/// # assert_eq!(report.ledger.total().handled, 1);
+/// # assert!(report.ledger.is_closed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Event<'a, E> {
     pub(super) head: Head<'a, E>,
     pub(super) stamp: Option<u64>,
@@ -335,6 +355,26 @@ impl<'a, E> Context<'a, E> {
     ///
     /// # Errors
     /// [`PublishError`], with [`crate::Rejection::NoRoute`] where the plan has no mesh. `fill` was not called then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Event, Plan, Profile, Verdict, handler};
+    /// # use std::time::Duration;
+    /// let mut plan = Plan::new(Profile::Dev).with_mesh(true);
+    /// let fills = plan.class(Class::strict("fills"));
+    /// let orders = plan.class(Class::weighted("orders", 1));
+    /// let engine = plan.start(|| 0u64, move |_| handler(move |event: &mut Event<'_, u64>, context| {
+    ///     if event.class() == orders && context.emit(fills, **event, |fill| *fill = 1).is_err() {
+    ///         return Verdict::Retry;      // once there is room
+    ///     }
+    ///     Verdict::Done
+    /// }))?;
+    /// engine.attach()?.publish(orders, 7, |event| *event = 42)?;
+    /// let report = engine.stop(Duration::from_secs(10))?;
+    /// assert_eq!(report.ledger.class(fills).handled, 1);
+    /// assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn emit(
         &mut self,
@@ -368,6 +408,18 @@ impl<'a, E> Context<'a, E> {
     ///
     /// # Panics
     /// If the class is none of this engine's.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{ClassId, Context, Event, Rejection, ShardId, Verdict};
+    /// fn on_event(fills: ClassId, event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) -> Verdict {
+    ///     let (next, text) = (ShardId(context.shard().0 + 1), b"fill");
+    ///     match context.emit_to(next, fills, event.key(), text, |fill| *fill = 1) {
+    ///         Err(error) if error.reason != Rejection::NoRoute => Verdict::Retry,
+    ///         _ => Verdict::Done,         // emitted, or this is the last shard
+    ///     }
+    /// }
+    /// ```
     #[inline]
     pub fn emit_to(
         &mut self,

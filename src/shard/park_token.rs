@@ -34,6 +34,30 @@ impl<'a, E> ParkToken<'a, E> {
     }
 
     /// Sleeps until somebody rings, for at most `limit` (and 100 ms). Says whether somebody did.
+    ///
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// # let mut shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// # let mut tx = engine.attach()?;
+    /// while shard.poll() > 0 {}
+    /// if let Some(token) = shard.arm() {
+    ///     assert!(!token.wait(Duration::from_millis(1)));      // nobody rang
+    /// }
+    /// tx.publish(class, 7, |event| *event = 42)?;
+    /// assert!(shard.arm().is_none());                          // there is something to do
+    /// # engine.close();
+    /// # while !engine.drain(Duration::ZERO) {
+    /// #     shard.poll();
+    /// # }
+    /// # let mut report = engine.stop(Duration::ZERO)?;
+    /// # report.add(shard.finish());
+    /// # assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(self, limit: Duration) -> bool {
         self.waker.sleep(limit.min(SLEEP_MAX))
     }

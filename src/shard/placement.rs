@@ -25,6 +25,13 @@ use crate::host::mask;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where a shard runs.
+///
+/// ```
+/// use pelton::ShardId;
+/// use pelton::shard::Placement;
+/// let placement = Placement { shard: ShardId(0), cpu: Some(3), named: true, pinned: true, shared: false };
+/// assert_eq!(placement.to_string(), "shard 0 on CPU 3 (named, pinned)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The shard.
@@ -183,6 +190,15 @@ impl Drop for ThreadNames {
 const MASK_BITS: usize = 1_024;
 
 /// Pins the calling thread; says whether it is there and nowhere else.
+///
+/// ```
+/// use pelton::shard::{available, pin};
+/// let cpu = available()[0];
+/// match std::thread::spawn(move || pin(cpu)).join() {
+///     Ok(true) => println!("the thread ran on CPU {cpu} alone"),
+///     _ => println!("CPU {cpu} was refused"),
+/// }
+/// ```
 pub fn pin(cpu: usize) -> bool {
     // Whoever pins first must not be the first to ask for the mask.
     let _ = available();
@@ -198,6 +214,11 @@ pub fn pin(cpu: usize) -> bool {
 }
 
 /// Whether a thread can be pinned to this CPU: tried on one that ends, so that the caller stays where it may run.
+///
+/// ```
+/// use pelton::shard::can_pin;
+/// assert!(!can_pin(1 << 20));      // no machine has it
+/// ```
 pub fn can_pin(cpu: usize) -> bool {
     let tried = std::thread::Builder::new().spawn(move || pin(cpu));
     tried.is_ok_and(|thread| thread.join().unwrap_or(false))

@@ -27,6 +27,8 @@ use std::time::Duration;
 /// A shard with its handler.
 ///
 /// Made by [`crate::Engine`] on its own threads, or by [`crate::engine::Seat::build`] for a host that drives it.
+///
+#[doc = include_str!("shard.md")]
 pub struct Shard<E: Send + 'static, H: Handler<E>> {
     schedule: Schedule,
     work: Work<E, H>,
@@ -146,7 +148,7 @@ impl<E: Send + 'static, H: Handler<E>> Shard<E, H> {
         served
     }
 
-    /// Prepares a sleep. Returns `None` if there is something to do, or the shard [is stopping](Self::is_stopping): a
+    /// Prepares a sleep. Never blocks. Returns `None` if there is something to do, or the shard [is stopping](Self::is_stopping): a
     /// loop then polls on, or ends. Otherwise [`ParkToken::wait`] sleeps until an event, a command or a stop comes; a token that
     /// is dropped does not sleep.
     pub fn arm(&mut self) -> Option<ParkToken<'_, E>> {

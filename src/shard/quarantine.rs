@@ -11,6 +11,23 @@ pub const MESSAGE_BYTES: usize = 160;
 pub const PAYLOAD_BYTES: usize = 64;
 
 /// What is kept of one panic.
+///
+/// ```
+/// # use pelton::{Class, Key, Plan, Profile, handler};
+/// # use std::time::Duration;
+/// # std::panic::set_hook(Box::new(|_| ()));
+/// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+/// let class = plan.class(Class::strict("only").with_payload_bytes(64));
+/// let engine = plan.start(|| 0u64, |_| handler(|event, _| assert!(**event < 100, "no such price")))?;
+/// engine.attach()?.publish_payload(class, 7, b"EURUSD", |price| *price = 101)?;
+/// let report = engine.stop(Duration::from_secs(10))?;
+/// let quarantine = report.shards[0].quarantine.as_ref().unwrap();
+/// let kept = &quarantine.kept[0];
+/// assert_eq!((kept.key, kept.message(), kept.payload()), (Key(7), "no such price", &b"EURUSD"[..]));
+/// assert_eq!((quarantine.panics, report.ledger.total().failed_total()), (1, 1));
+/// assert!(report.ledger.is_closed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Quarantined {
     /// The event's lane; `None` where the panic was in a method that is given no event.
