@@ -98,6 +98,18 @@ impl<E> AsyncProducer<E> {
     ///
     /// # Errors
     /// [`PublishError`]; `fill` was not called then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{AsyncProducer, ClassId, PublishError, Rejection};
+    /// async fn publish(tx: &mut AsyncProducer<u64>, class: ClassId, text: &[u8]) -> Result<(), PublishError> {
+    ///     match tx.publish_payload(class, 7, text, |event| *event = 42).await {
+    ///         Err(error) if error.reason == Rejection::TooLarge => eprintln!("{} bytes are too many", text.len()),
+    ///         other => drop(other?),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     #[inline]
     pub fn publish_payload(
         &mut self,
@@ -118,6 +130,25 @@ impl<E> AsyncProducer<E> {
     ///
     /// # Errors
     /// [`PublishError`]; with [`crate::Rejection::NoRoute`] where there is no such shard. `fill` was not called then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{AsyncProducer, Class, Plan, Profile, Rejection, ShardId, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
+    /// let mut tx = AsyncProducer::from(engine.attach()?);
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// # runtime.block_on(async {
+    /// tx.publish_to(ShardId(0), class, 7, |event| *event = 42).await?;
+    /// let error = tx.publish_to(ShardId(9), class, 7, |_| unreachable!()).await.unwrap_err();
+    /// assert_eq!(error.reason, Rejection::NoRoute);
+    /// # Ok::<(), pelton::PublishError>(())
+    /// # })?;
+    /// # assert!(engine.stop(Duration::from_secs(1))?.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub async fn publish_to(
         &mut self,
@@ -135,6 +166,20 @@ impl<E> AsyncProducer<E> {
     ///
     /// # Errors
     /// [`SendError`] gives the value back, with the reason.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{AsyncProducer, ClassId, SendError};
+    /// async fn send(tx: &mut AsyncProducer<String>, class: ClassId, name: String) -> Option<String> {
+    ///     match tx.send(class, 7, name).await {
+    ///         Ok(_) => None,
+    ///         Err(SendError { error, value }) => {
+    ///             eprintln!("{error}");
+    ///             Some(value)
+    ///         }
+    ///     }
+    /// }
+    /// ```
     #[inline]
     pub fn send(
         &mut self,
@@ -156,6 +201,16 @@ impl<E> AsyncProducer<E> {
     }
 
     /// The producer itself: for what never waits, and for who it is.
+    ///
+    /// ```
+    /// # use pelton::{AsyncProducer, ClassId, Producer};
+    /// fn is_full(tx: &mut AsyncProducer<u64>, class: ClassId) -> bool {
+    ///     tx.producer().is_full(class, 7, 0)
+    /// }
+    /// fn back(tx: AsyncProducer<u64>) -> Producer<u64> {
+    ///     tx.into()
+    /// }
+    /// ```
     #[inline]
     pub fn producer(&mut self) -> &mut Producer<E> {
         &mut self.producer
