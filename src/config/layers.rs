@@ -86,6 +86,33 @@ impl Config {
     }
 
     /// Fills in defaults that follow from the settings of `table` and of the engine, one after the other.
+    ///
+    /// ```
+    /// use pelton::config::{Base, DerivedDefault, Rows, Scope, Sources, layer};
+    /// use pelton::{Class, Plan, Profile, engine::Kind, settings};
+    ///
+    /// struct Load { threads: u16 }
+    /// settings! {
+    ///     const LOAD: Load { threads: threads = Kind::whole(1, 64), what: "how many threads publish"; }
+    /// }
+    /// # let plan = |profile| {
+    /// #     let mut plan = Plan::new(profile);
+    /// #     plan.class(Class::strict("only"));
+    /// #     plan
+    /// # };
+    /// let base = Base { plan: &plan, profile: Some(Profile::Dev), fixed_classes: true, why: &[] };
+    /// let mut load = Rows::one("load", LOAD, Load { threads: 1 });
+    /// let sources = Sources::default().with_option("load.threads", "3");
+    /// let mut config = layer(&sources, &base, &mut [&mut load]);
+    /// config.derive(&mut load, &[DerivedDefault {
+    ///     setting: "producers_max",
+    ///     value: |load, _| Some(load.threads.into()),
+    ///     why: "one for each thread",
+    /// }]);
+    /// config.check(Scope::default());
+    /// assert_eq!(config.into_plan()?.producers_max(), 3);
+    /// # Ok::<(), pelton::config::Problems>(())
+    /// ```
     pub fn derive<T>(&mut self, table: &mut Rows<T>, defaults: &[DerivedDefault<T>]) {
         for default in defaults {
             let origin = self.origins.of(default.setting);
@@ -104,6 +131,16 @@ impl Config {
     }
 
     /// Changes what the plan reserves.
+    ///
+    /// ```
+    /// # use pelton::{Profile, memory::footprint::Group};
+    /// # use pelton::config::{Sources, read};
+    /// # let text = "profile = \"dev\"".to_string();
+    /// # let sources = Sources { file: Some(("a.toml".into(), text)), ..Sources::default() };
+    /// let mut config = read(&sources, None);
+    /// config.reserve(|plan| plan.reserve("books", 4_096));
+    /// assert_eq!(config.plan().footprint::<u64>().group_bytes(Group::Handler), 4_096);
+    /// ```
     pub fn reserve(&mut self, reserve: impl FnOnce(Plan) -> Plan) {
         self.plan = reserve(self.plan.clone());
     }
@@ -119,6 +156,17 @@ impl Config {
     }
 
     /// Adds what a room above finds, in the words of a plan.
+    ///
+    /// ```
+    /// # use pelton::config::{Sources, read};
+    /// # let text = "profile = \"dev\"\nburst_events = 64\n".to_string();
+    /// # let sources = Sources { file: Some(("a.toml".into(), text)), ..Sources::default() };
+    /// use pelton::engine::PlanError;
+    /// let mut config = read(&sources, None);
+    /// config.add(&[PlanError::new("burst_events", 64, "at most 32 for this program", 32)]);
+    /// let text = config.problems().to_string();
+    /// assert!(text.contains("a.toml:2: burst_events is 64: must be at most 32 for this program; 32 would work"));
+    /// ```
     pub fn add(&mut self, findings: &[PlanError]) {
         self.add_near(findings, &|_| None);
     }
@@ -131,6 +179,16 @@ impl Config {
     }
 
     /// Removes problems that do a program no harm.
+    ///
+    /// ```
+    /// # use pelton::config::{Rule, Sources, read};
+    /// # let text = "profile = \"dev\"\nshard = 2\n".to_string();
+    /// # let sources = Sources { file: Some(("a.toml".into(), text)), ..Sources::default() };
+    /// let mut config = read(&sources, None);
+    /// assert!(config.problems().0.iter().any(|problem| problem.rule == Rule::Unknown));
+    /// config.dismiss(|problem| problem.rule == Rule::Unknown);
+    /// assert!(config.problems().0.iter().all(|problem| problem.rule != Rule::Unknown));
+    /// ```
     pub fn dismiss(&mut self, is_harmless: impl Fn(&Problem) -> bool) {
         self.problems.0.retain(|problem| !is_harmless(problem));
     }
@@ -192,6 +250,22 @@ impl Config {
 
 /// Lays everything that was written over what the base has, and checks it. `tables` are those of the command, changed in
 /// place.
+///
+/// ```
+/// use pelton::config::{Base, Scope, Sources, resolve};
+/// use pelton::{Class, Plan, Profile};
+///
+/// let plan = |profile| {
+///     let mut plan = Plan::new(profile);
+///     plan.class(Class::strict("orders"));
+///     plan
+/// };
+/// let base = Base { plan: &plan, profile: Some(Profile::Dev), fixed_classes: true, why: &[] };
+/// let sources = Sources::default().with_option("class", "orders:capacity_slots=64");
+/// let plan = resolve(&sources, &base, &mut [], Scope::default()).into_plan()?;
+/// assert_eq!(plan.classes()[0].capacity(), 64);
+/// # Ok::<(), pelton::config::Problems>(())
+/// ```
 pub fn resolve(
     sources: &Sources,
     base: &Base<'_>,

@@ -60,6 +60,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Reads a configuration that names its profile and its classes. With a host, its rules are asked too.
+///
+/// ```
+/// use pelton::config::{Origin, Sources, read};
+/// let text = r#"profile = "dev"
+/// shards = 1
+///
+/// [[class]]
+/// name = "orders"
+/// share = "strict"
+/// capacity_slots = 64
+/// overflow = "reject"
+/// "#;
+/// let sources = Sources { file: Some(("a.toml".into(), text.into())), ..Sources::default() };
+/// let config = read(&sources.with_option("burst_events", "32"), None);
+/// assert_eq!(config.plan().burst(), 32);
+/// assert_eq!(config.origins().of("burst_events"), Some(&Origin::Option("--burst-events".into())));
+/// assert!(!config.problems().has_errors());
+/// ```
 pub fn read(sources: &Sources, host: Option<&Host>) -> Config {
     let base = Base { plan: &Plan::new, profile: None, fixed_classes: false, why: &[] };
     resolve(sources, &base, &mut [], Scope { event: None, host })
@@ -101,6 +119,18 @@ impl From<Problems> for LoadError {
 ///
 /// # Errors
 /// [`LoadError`].
+///
+/// # Examples
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("engine.toml");
+/// use pelton::config::{LoadError, load};
+/// assert!(matches!(load(&path).unwrap_err(), LoadError::Read { .. }));
+/// std::fs::write(&path, "profile = \"dev\"\nshard = 1\n")?;
+/// let LoadError::Problems(problems) = load(&path).unwrap_err() else { unreachable!() };
+/// assert!(problems.to_string().contains("'shards' would work"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn load(path: impl AsRef<Path>) -> Result<Plan, LoadError> {
     let path = path.as_ref();
     let sources = Sources::default().with_file(path)?.with_environment();
@@ -112,6 +142,18 @@ impl Sources {
     ///
     /// # Errors
     /// [`LoadError::Read`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("engine.toml");
+    /// use pelton::config::Sources;
+    /// std::fs::write(&path, "profile = \"dev\"\n[replay]\n[[class]]\n")?;
+    /// let sources = Sources::default().with_file(&path)?.with_environment().with_option("shards", "2");
+    /// assert_eq!(sources.tables(), ["replay", "class"]);
+    /// assert!(Sources::default().with_file(&dir.path().join("other.toml")).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with_file(mut self, path: &Path) -> Result<Self, LoadError> {
         let text = read_text(path).map_err(|error| LoadError::Read { path: path.to_path_buf(), error })?;
         self.file = Some((path.display().to_string(), text));

@@ -49,6 +49,16 @@ impl fmt::Display for Origin {
 
 /// Where every setting came from that did not come from the profile, by its name among all (`burst_events`,
 /// `class 'bulk': ttl_us`, `replay: loop`).
+///
+/// ```
+/// use pelton::config::{Sources, read};
+/// let text = "profile = \"dev\"\n[[class]]\nname = \"bulk\"\nttl_us = 500\n";
+/// let sources = Sources { file: Some(("a.toml".into(), text.into())), ..Sources::default() };
+/// let config = read(&sources, None);
+/// let origin = config.origins().of("class 'bulk': ttl_us").unwrap();
+/// assert_eq!(origin.to_string(), "a.toml:4");
+/// assert!(config.origins().has_table("class") && config.origins().of("shards").is_none());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub(super) BTreeMap<String, Origin>);
 

@@ -24,6 +24,11 @@ pub enum Rule {
 
 impl Rule {
     /// Its name, for machines.
+    ///
+    /// ```
+    /// use pelton::config::Rule;
+    /// assert_eq!(Rule::Unknown.name(), "unknown");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Rule::Syntax => "syntax",
@@ -97,6 +102,17 @@ impl fmt::Display for Problem {
 }
 
 /// All that is wrong with a configuration, in the order in which it stands in the file.
+///
+/// ```
+/// use pelton::config::{Rule, Sources, read};
+/// use pelton::engine::Severity;
+/// let text = "profile = \"dev\"\nburst_events = 0\n";
+/// let sources = Sources { file: Some(("a.toml".into(), text.into())), ..Sources::default() };
+/// let problems = read(&sources, None).into_plan().unwrap_err();
+/// assert!(problems.has_errors());
+/// let wrong = problems.of(Severity::Error).find(|problem| problem.setting == "burst_events").unwrap();
+/// assert_eq!((wrong.rule, &text[wrong.span().unwrap()]), (Rule::Value, "0"));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 

@@ -21,6 +21,20 @@ pub struct ListSpec {
 
 /// Settings that can be read and changed by their keys: those of one table, `[replay]`, or of each of a list, `[[class]]`.
 /// One table has one item; a list has any number of them, and a row for `name`.
+///
+/// ```
+/// use pelton::config::{Table, classes};
+/// use pelton::{Class, engine::Value};
+///
+/// let mut classes = classes(vec![Class::strict("bulk")]);
+/// assert_eq!((classes.name(), classes.head().as_str()), ("class", "[[class]]"));
+/// assert_eq!((classes.count(), classes.owner(0).as_str()), (1, "class 'bulk'"));
+/// let capacity = classes.row_of("capacity_slots").unwrap();
+/// assert_eq!(classes.setting(0, capacity), "class 'bulk': capacity_slots");
+/// assert_eq!(classes.default_value(capacity), Some(Value::Whole(1_024)));
+/// classes.set(0, capacity, 64u32.into());
+/// assert_eq!(classes.into_items()[0].capacity(), 64);
+/// ```
 pub trait Table {
     /// The name of the table in a file.
     fn name(&self) -> &str;
@@ -97,6 +111,26 @@ impl<T> Rows<T> {
     }
 
     /// A list of tables, `[[name]]` in a file. One of the rows is for `name`; `default` makes an item with its defaults.
+    ///
+    /// ```
+    /// use pelton::config::{ListSpec, Rows, Table};
+    /// use pelton::{engine::Kind, settings};
+    ///
+    /// struct Valve { name: String, limit: u32 }
+    /// settings! {
+    ///     const VALVE: Valve {
+    ///         name: name = Kind::text("a name"), what: "how it is called";
+    ///         limit_bar: limit = Kind::whole(1, 10), unit: "bar", what: "when it opens";
+    ///     }
+    /// }
+    /// let spec = ListSpec { named: &["name"], why: "a valve has a name", example: "limit_bar=4", most: 8 };
+    /// let new = || Valve { name: String::new(), limit: 1 };
+    /// let mut valves = Rows::list("valve", VALVE, spec, new, Vec::new());
+    /// valves.resize(1);
+    /// valves.set(0, 0, "inlet".into());
+    /// assert_eq!(valves.setting(0, 1), "valve 'inlet': limit_bar");
+    /// assert_eq!((valves.items().len(), valves.items()[0].limit), (1, 1));
+    /// ```
     pub fn list(
         name: &'static str,
         rows: &'static [Setting<T>],
