@@ -11,6 +11,14 @@ const CPUS: &str = "/sys/devices/system/cpu";
 const LISTED_MAX: usize = 1 << 16;
 
 /// The CPUs on which this process may run, as first seen. At least one.
+///
+/// ```
+/// use pelton::host::{available, nameable, siblings};
+/// assert!(!available().is_empty());
+/// for cpu in nameable() {
+///     println!("CPU {cpu} shares its core with {:?}", siblings(cpu));
+/// }
+/// ```
 pub fn available() -> &'static [usize] {
     static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
     CPUS.get_or_init(|| {
@@ -33,6 +41,12 @@ pub fn siblings(cpu: usize) -> Vec<usize> {
 
 /// Reads a list of CPUs as the kernel and the program's options write it: `0-3,7`. ShardParts that are no numbers are left
 /// out.
+///
+/// ```
+/// use pelton::host::parse_list;
+/// assert_eq!(parse_list("0-3,7"), [0, 1, 2, 3, 7]);
+/// assert_eq!(parse_list("none"), []);
+/// ```
 pub fn parse_list(text: &str) -> Vec<usize> {
     let part = |part: &str| -> Option<RangeInclusive<usize>> {
         match part.split_once('-') {
@@ -44,6 +58,11 @@ pub fn parse_list(text: &str) -> Vec<usize> {
 }
 
 /// Writes a list of CPUs as the kernel does: `0-3,7`. They keep their order.
+///
+/// ```
+/// use pelton::host::list;
+/// assert_eq!(list(&[0, 1, 2, 3, 7]), "0-3,7");
+/// ```
 pub fn list(cpus: &[usize]) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for &cpu in cpus {

@@ -13,6 +13,20 @@ pub const BYTES_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// What the system returns; [`ErrorKind::FileTooLarge`], as soon as that many bytes are read.
+///
+/// # Examples
+/// ```
+/// use pelton::host::{BYTES_MAX, read_bounded, read_text};
+/// use std::io::ErrorKind;
+/// let dir = tempfile::tempdir()?;
+/// let file = dir.path().join("settings");
+/// std::fs::write(&file, [0xff])?;
+/// assert_eq!(read_bounded(&file)?, [0xff]);
+/// assert_eq!(read_text(&file).unwrap_err().kind(), ErrorKind::InvalidData);
+/// std::fs::write(&file, vec![b' '; BYTES_MAX as usize + 1])?;
+/// assert_eq!(read_bounded(&file).unwrap_err().kind(), ErrorKind::FileTooLarge);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
@@ -48,6 +62,21 @@ impl std::error::Error for Unknown {}
 pub type Seen<T> = Result<T, Unknown>;
 
 /// Where the system's files are.
+///
+/// ```
+/// use pelton::host::Files;
+/// let root = tempfile::tempdir()?;
+/// std::fs::create_dir(root.path().join("proc"))?;
+/// std::fs::write(root.path().join("proc/meminfo"), "MemTotal:  16 kB\n")?;
+/// let files = Files::below(root.path());
+/// assert!(files.is_folder("/proc") && files.names("/proc") == ["meminfo"]);
+/// assert_eq!(files.place("/proc/meminfo"), root.path().join("proc/meminfo"));
+/// assert_eq!(files.text("/proc/meminfo")?, "MemTotal:  16 kB");
+/// assert_eq!(files.value("/proc/meminfo", "MemTotal")?, "16 kB");
+/// assert_eq!(files.kib("/proc/meminfo", "MemTotal")?, 16_384);
+/// assert!(files.limit("Max open files").is_err());        // there is no /proc/self/limits
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     root: PathBuf,

@@ -65,27 +65,76 @@ pub struct Host {
 
 impl Host {
     /// Looks at this machine.
+    ///
+    /// ```
+    /// use pelton::host::Host;
+    /// let host = Host::look();
+    /// println!("CPUs {:?}, {:?} bytes", host.cpus, host.memory_bytes());
+    /// if let Err(why) = &host.isolated {
+    ///     println!("isolated CPUs are not known: {why}");
+    /// }
+    /// ```
     pub fn look() -> Self {
         Host::read(&Files::default(), Some(available().to_vec()))
     }
 
     /// Looks at what a plan is checked against: CPUs, quota and memory, a few files on a machine of any size. The rest
     /// stays unknown.
+    ///
+    /// ```
+    /// use pelton::host::Host;
+    /// let host = Host::look_quick();
+    /// assert!(!host.cpus.is_empty());
+    /// assert!(host.cpuset.is_err());      // nobody has looked
+    /// ```
     pub fn look_quick() -> Self {
         Host::limits(&Files::default(), available().to_vec())
     }
 
     /// Looks at the CPUs of the mask and at the quota alone.
+    ///
+    /// ```
+    /// use pelton::host::{Host, available};
+    /// let host = Host::look_at_cpus();
+    /// assert_eq!(host.cpus, available());
+    /// let threads = host.cpus.len().min(host.quota_whole());
+    /// assert!(threads >= 1);
+    /// ```
     pub fn look_at_cpus() -> Self {
         Host { cpus: available().to_vec(), ..Host::time(&Files::default()) }
     }
 
     /// Looks at the files below `root` as if it were `/`.
+    ///
+    /// ```
+    /// use pelton::host::Host;
+    /// let root = tempfile::tempdir()?;
+    /// std::fs::create_dir(root.path().join("proc"))?;
+    /// std::fs::write(root.path().join("proc/meminfo"), "MemTotal:  2048 kB\n")?;
+    /// assert_eq!(Host::at(root.path()).machine_bytes, Ok(2 << 20));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn at(root: &Path) -> Self {
         Host::read(&Files::below(root), None)
     }
 
     /// A host of which nothing is known: the start of one that is made up.
+    ///
+    /// ```
+    /// use pelton::host::Host;
+    /// let host = Host {
+    ///     cpus: vec![0, 1],
+    ///     online: Ok(vec![0, 1, 2, 3]),
+    ///     siblings: [(0, vec![0, 2])].into(),
+    ///     quota_cpus: Ok(Some(1.5)),
+    ///     machine_bytes: Ok(8 << 30),
+    ///     limit_bytes: Ok(Some(1 << 30)),
+    ///     ..Host::unknown()
+    /// };
+    /// assert_eq!((host.quota(), host.quota_whole()), (Some(1.5), 2));
+    /// assert_eq!(host.memory_bytes(), Some(1 << 30));         // the lower of the two
+    /// assert_eq!((host.nameable(), host.siblings(0)), (vec![0, 1, 2, 3], &[0, 2][..]));
+    /// ```
     pub fn unknown() -> Self {
         fn not<T>() -> Seen<T> {
             Err(Unknown("nobody has looked".into()))
@@ -178,6 +227,12 @@ impl Host {
 
 /// The memory that this process may take, in bytes: the machine's, or its control group's limit where that is lower.
 /// `None` where the system does not say (anything but Linux).
+///
+/// ```
+/// if let Some(bytes) = pelton::host::memory_bytes() {
+///     println!("{}", pelton::words::bytes(bytes));
+/// }
+/// ```
 pub fn memory_bytes() -> Option<u64> {
     let files = Files::default();
     let machine_bytes = files.kib("/proc/meminfo", "MemTotal");

@@ -39,6 +39,16 @@ pub(super) fn mounts(files: &Files) -> Seen<Vec<Mount>> {
 ///
 /// # Errors
 /// [`Unknown`] where the system does not say.
+///
+/// # Examples
+/// ```
+/// use pelton::host::{Files, file_system};
+/// use std::path::Path;
+/// match file_system(&Files::default(), Path::new("/tmp")) {
+///     Ok(kind) => println!("/tmp is on {kind}"),
+///     Err(why) => println!("not known: {why}"),
+/// }
+/// ```
 pub fn file_system(files: &Files, folder: &Path) -> Seen<String> {
     let mounts = mounts(files)?;
     let holds = mounts.into_iter().filter(|mount| folder.starts_with(&mount.point));

@@ -4,6 +4,11 @@ pub use crate::host::memory_bytes as host_memory_bytes;
 use std::fmt;
 
 /// Bytes of what an `Arc` of a `T` allocates: two counts, padded, and the value.
+///
+/// ```
+/// use pelton::memory::footprint::arc_bytes;
+/// assert_eq!(arc_bytes::<u64>(), 3 * size_of::<usize>());
+/// ```
 pub const fn arc_bytes<T>() -> usize {
     (2 * size_of::<usize>()).next_multiple_of(align_of::<T>()) + size_of::<T>()
 }
@@ -78,6 +83,19 @@ impl Term {
 }
 
 /// What an engine takes, to the byte, before it is started.
+///
+/// ```
+/// use pelton::memory::footprint::{Group, Term};
+/// use pelton::{Class, Plan, Profile};
+///
+/// let mut plan = Plan::new(Profile::Dev);
+/// plan.class(Class::strict("orders").with_capacity(64));
+/// let footprint = plan.footprint::<u64>();
+/// assert_eq!(footprint.total_bytes(), footprint.terms.iter().map(Term::bytes).sum::<u64>());
+/// for group in Group::ALL {
+///     println!("{}: {} bytes", group.name(), footprint.group_bytes(group));
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// The terms, in the order in which they are laid out.
@@ -136,6 +154,12 @@ impl fmt::Display for Footprint {
 }
 
 /// The memory that is resident for this process, in bytes; `None` where the system does not say.
+///
+/// ```
+/// if let Some(bytes) = pelton::memory::footprint::resident_bytes() {
+///     println!("{bytes} bytes are resident");
+/// }
+/// ```
 pub fn resident_bytes() -> Option<u64> {
     // The exact sum first: the quick figure in `status` lags by some pages for each thread.
     let (path, key) = ("/proc/self/smaps_rollup", "Rss:");

@@ -29,6 +29,14 @@ pub const HUGE_BYTES: usize = 2 << 20;
 pub(crate) const CAN: bool = cfg!(all(feature = "hugepages", target_os = "linux"));
 
 /// What became of the wish for huge pages, for the region of one shard.
+///
+/// ```
+/// use pelton::memory::huge::{HugePages, NoHugePages};
+/// let pages = HugePages { advised_bytes: 4 << 20, granted_bytes: 2 << 20, refused: None };
+/// assert_eq!(pages.to_string(), "2097152 of 4194304 bytes in huge pages");
+/// let none = HugePages { granted_bytes: 0, refused: Some(NoHugePages::NotBuilt), ..pages };
+/// println!("{none}");         // with the reason
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HugePages {
     /// Bytes of the region for which they were asked for: as many as whole huge pages cover.

@@ -18,6 +18,17 @@ pub(crate) use audit::Mark;
 use seal::NotCounted;
 
 /// Allocations of the calling thread so far; stays 0 unless [`allocations_are_counted`].
+///
+/// ```
+/// use pelton::memory::{allocations, allocations_are_counted};
+/// let before = allocations();
+/// let boxed = Box::new(1);
+/// match allocations_are_counted() {
+///     true => println!("{} allocations", allocations() - before),
+///     false => assert_eq!(allocations(), 0),
+/// }
+/// # drop(boxed);
+/// ```
 pub fn allocations() -> u64 {
     #[cfg(feature = "audit")]
     return audit::thread_allocations();

@@ -64,6 +64,25 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Context, Event};
+    /// fn on_event(event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) {
+    ///     let Ok(prices) = context.scratch().slice(16, 0u64) else { return };
+    ///     prices[0] = **event;
+    ///     let error = context.scratch().slice(usize::MAX, 0u8).unwrap_err();
+    ///     assert_eq!(error.asked, usize::MAX);
+    /// }
+    /// # use pelton::{Class, Plan, Profile};
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// # let class = plan.class(Class::strict("only"));
+    /// # let engine = plan.start(|| 0u64, |_| on_event)?;
+    /// # engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// # let report = engine.stop(std::time::Duration::from_secs(10))?;
+    /// # assert_eq!((report.ledger.total().handled, report.shards[0].scratch_refused), (1, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn slice<T: Copy>(&self, len: usize, value: T) -> Result<&mut [T], ScratchFull> {
         let asked = len.saturating_mul(size_of::<T>());
         if asked > self.bytes {
@@ -76,6 +95,15 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ScratchFull`] when it does not fit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Context, Event};
+    /// fn on_event(event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) {
+    ///     let Ok(text) = context.scratch().copy(event.payload()) else { return };
+    ///     text.make_ascii_uppercase();        // the event's own payload stays as it is
+    /// }
+    /// ```
     pub fn copy(&self, bytes: &[u8]) -> Result<&mut [u8], ScratchFull> {
         self.arena.try_alloc_slice_copy(bytes).map_err(|_| self.refuse(bytes.len()))
     }
@@ -88,11 +116,27 @@ impl Scratch {
 
     /// The arena itself, for collections that live in one. Use its `try_` methods: past the arena's size the others
     /// panic. Its allocation limit is what keeps it from growing; leave that as it is.
+    ///
+    /// ```
+    /// # use pelton::{Context, Event};
+    /// fn on_event(event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) {
+    ///     let arena = context.scratch().arena();
+    ///     let Ok(copy) = arena.try_alloc(**event) else { return };
+    ///     *copy += 1;
+    /// }
+    /// ```
     pub fn arena(&self) -> &Bump {
         &self.arena
     }
 
     /// How often something did not fit.
+    ///
+    /// ```
+    /// # use pelton::Context;
+    /// fn is_too_small<E>(context: &Context<'_, E>) -> bool {
+    ///     context.scratch().refused() > 0
+    /// }
+    /// ```
     pub fn refused(&self) -> u64 {
         self.refused.get()
     }

@@ -65,6 +65,14 @@ pub const FRAMES_MAX: usize = 48;
 
 impl Sealed {
     /// Adds what another thread did. Equal places become one.
+    ///
+    /// ```
+    /// use pelton::memory::seal::{Place, Sealed};
+    /// let place = Place { count: 1, addresses: vec![0x1000] };
+    /// let mut sum = Sealed { allocations: 1, places: vec![place.clone()], ..Sealed::default() };
+    /// sum.add(&Sealed { allocations: 1, places: vec![place], ..Sealed::default() });
+    /// assert_eq!((sum.allocations, sum.places.len(), sum.places[0].count), (2, 1, 2));
+    /// ```
     pub fn add(&mut self, other: &Sealed) {
         self.allocations += other.allocations;
         self.others += other.others;
@@ -122,6 +130,18 @@ impl Place {
     /// standard library outwards. Functions that were inlined are there too, where the program has line tables.
     ///
     /// Reads the program's debug information: slow at first, and allocates.
+    ///
+    /// ```
+    /// # use pelton::memory::seal::Sealed;
+    /// fn print(sealed: &Sealed) {
+    ///     for place in &sealed.places {
+    ///         println!("{} allocations in {}", place.count, place.function());
+    ///         for frame in place.frames().iter().skip(1) {
+    ///             println!("    from {frame}");
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn frames(&self) -> Vec<Frame> {
         let all: Vec<Frame> = self.addresses.iter().flat_map(|address| resolve(*address)).collect();
         // First what counts, and what that calls, then the ways of the standard library to the allocator.

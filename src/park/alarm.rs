@@ -9,6 +9,16 @@
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// Whether a thread sleeps, and has to be woken.
+///
+/// ```
+/// use pelton::park::Alarm;
+/// let alarm = Alarm::new();
+/// assert!(!alarm.must_ring());        // the sleeper is awake
+/// alarm.arm();                        // the sleeper checks for work after this, and sleeps
+/// assert!(alarm.must_ring());         // the first thread that brings work wakes it
+/// assert!(!alarm.must_ring());        // the second need not
+/// alarm.disarm();
+/// ```
 #[derive(Debug, Default)]
 pub struct Alarm {
     armed: AtomicBool,

@@ -84,6 +84,12 @@ impl Backoff {
 ///
 /// A filter of system calls that is installed after an engine has started can refuse the barrier later. A shard then
 /// does not sleep: it polls on, at most every 100 µs, and publishers pay nothing.
+///
+/// ```
+/// if !pelton::park::asymmetric_barrier() {
+///     eprintln!("no membarrier(2): each publish pays for a fence");
+/// }
+/// ```
 pub fn asymmetric_barrier() -> bool {
     asymmetric_fences()
 }
@@ -121,6 +127,13 @@ impl std::str::FromStr for Wait {
 
 impl Wait {
     /// Its name, as files and options have it.
+    ///
+    /// ```
+    /// use pelton::park::Wait;
+    /// assert_eq!("park".parse(), Ok(Wait::Park));
+    /// assert_eq!(Wait::Park.name(), "park");
+    /// assert!("sleep".parse::<Wait>().is_err());
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Wait::Spin => "spin",
@@ -166,6 +179,20 @@ impl Pacer {
     pub const SPINS: u32 = 4;
 
     /// Pauses for at most so many spin loops.
+    ///
+    /// ```
+    /// use pelton::{Class, lane::lane, park::Pacer};
+    /// let (mut tx, mut rx) = lane(&Class::strict("only").with_capacity(8).block(), || 0u64)?;
+    /// # let producer = std::thread::spawn(move || (0..100).for_each(|i| drop(tx.publish(7, |event| *event = i))));
+    /// let (mut pacer, mut handled) = (Pacer::up_to(16), 0);
+    /// while handled < 100 {
+    ///     let found = rx.poll(8, |_| ());
+    ///     pacer.after(found);
+    ///     handled += found;
+    /// }
+    /// # producer.join().unwrap();
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn up_to(spins: u32) -> Self {
         Pacer { spins: 0, spins_max: spins, found: 0 }
     }

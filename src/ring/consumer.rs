@@ -19,6 +19,18 @@ const RELEASE_EVERY: u64 = 64;
 /// The reading half of a ring. `Send`, not `Sync`: one thread at a time.
 ///
 /// Dropping it closes the ring: further claims are refused.
+///
+/// ```
+/// use pelton::ring::{ClaimError, Shape, ring};
+/// let (mut tx, mut rx) = ring(Shape::slots(2), || 0u64)?;
+/// assert_eq!((rx.capacity(), rx.sequence(), rx.is_ready()), (2, 0, false));
+/// tx.try_claim()?.publish();
+/// assert!(rx.is_ready());
+/// rx.close();
+/// assert_eq!(tx.try_claim().unwrap_err(), ClaimError::Closed);
+/// assert!(rx.batch(1).next().is_some());      // what was published before is still there
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Consumer<E> {
     core: Arc<Core<E>>,
     /// A copy of what the slots' addresses are made of, so that they need no look at `core`.
@@ -144,6 +156,26 @@ impl<E> Consumer<E> {
     ///
     /// # Panics
     /// If `max` is 0, which could only ever be a mistake.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::ring::{Shape, ring};
+    /// # let (mut tx, mut rx) = ring(Shape::slots(8), || 0u64)?;
+    /// for i in 1..=3 {
+    ///     let mut claim = tx.try_claim()?;
+    ///     *claim = i;
+    ///     claim.publish();
+    /// }
+    /// let mut batch = rx.batch(2);
+    /// let mut seen = Vec::new();
+    /// while let Some(event) = batch.next() {
+    ///     seen.push(*event);
+    /// }
+    /// assert_eq!(seen, [1, 2]);
+    /// drop(batch);                // gives their slots back
+    /// assert_eq!(tx.depth(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn batch(&mut self, max: u64) -> Batch<'_, E> {
         assert!(max > 0, "a batch has room for at least one event");
         Batch { consumer: self, left: max, taken: false }
@@ -217,6 +249,24 @@ impl<E> Drop for Batch<'_, E> {
 }
 
 /// One published event, in its slot.
+///
+/// ```
+/// use pelton::ring::{Shape, ring};
+/// let shape = Shape { stamped: true, payload_bytes: 64, ..Shape::slots(2) };
+/// let (mut tx, mut rx) = ring(shape, || 0u64)?;
+/// let mut claim = tx.try_claim_bytes(3)?;
+/// claim.set_key(7);
+/// claim.set_stamp(1_000);
+/// claim.payload_mut().copy_from_slice(b"abc");
+/// claim.publish();
+/// let mut batch = rx.batch(1);
+/// let mut event = batch.next().unwrap();
+/// assert_eq!((event.sequence(), event.key(), event.stamp()), (0, 7, 1_000));
+/// let (sum, bytes) = event.parts_mut();
+/// *sum = bytes.len() as u64;
+/// assert_eq!((*event, event.payload()), (3, &b"abc"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Item<'a, E> {
     consumer: &'a mut Consumer<E>,
     slot: Slot<E>,

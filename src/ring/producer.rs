@@ -25,6 +25,22 @@ const PREFETCH_SLOTS: u64 = 4;
 /// The writing half of a ring. `Send`, not `Sync`: one thread at a time.
 ///
 /// Dropping it closes the ring; what is published can still be consumed.
+///
+/// ```
+/// use pelton::ring::{ClaimError, Shape, ring};
+/// let (mut tx, mut rx) = ring(Shape { payload_bytes: 64, ..Shape::slots(2) }, || 0u64)?;
+/// assert_eq!(tx.try_claim_bytes(33).unwrap_err(), ClaimError::TooLarge { asked: 33, limit: 32 });
+/// for i in 0..tx.capacity() {
+///     assert_eq!(tx.sequence(), i);
+///     tx.try_claim()?.publish();
+/// }
+/// assert_eq!((tx.depth(), tx.try_claim().unwrap_err()), (2, ClaimError::SlotsFull));
+/// while rx.batch(2).next().is_some() {}
+/// assert!(tx.is_drained());
+/// drop(rx);
+/// assert!(tx.is_closed() && tx.try_claim().unwrap_err() == ClaimError::Closed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Producer<E> {
     core: Arc<Core<E>>,
     /// A copy of what the slots' addresses are made of, so that they need no look at `core`.
@@ -287,6 +303,22 @@ impl<E> Drop for Producer<E> {
 ///
 /// It derefs to the event, which holds what an older event left there. Dropping it, or forgetting it, publishes
 /// nothing.
+///
+/// ```
+/// use pelton::ring::{Shape, ring};
+/// let (mut tx, mut rx) = ring(Shape { payload_bytes: 64, ..Shape::slots(2) }, || 0u64)?;
+/// let mut claim = tx.try_claim_bytes(16)?;
+/// claim.set_key(7);
+/// let (event, bytes) = claim.parts_mut();
+/// *event = 42;
+/// bytes[..5].copy_from_slice(b"hello");
+/// claim.publish_len(5);
+/// drop(tx.try_claim()?);          // publishes nothing
+/// let mut batch = rx.batch(2);
+/// assert_eq!(batch.next().unwrap().payload(), b"hello");
+/// assert!(batch.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a claim that is dropped publishes nothing"]
 pub struct Claim<'a, E> {
     producer: &'a mut Producer<E>,

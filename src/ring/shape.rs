@@ -26,6 +26,15 @@ pub struct Shape {
 
 impl Shape {
     /// A ring of this many slots, without payloads and stamps.
+    ///
+    /// ```
+    /// use pelton::ring::{Shape, ShapeError, ring};
+    /// let shape = Shape { payload_bytes: 4_096, ..Shape::slots(64) };
+    /// assert!(ring(shape, || 0u64).is_ok());
+    /// let error = ring(Shape::slots(1_000), || 0u64).unwrap_err();
+    /// assert_eq!(error, ShapeError::Capacity(1_000));
+    /// assert!(error.to_string().ends_with("1024 would work"));
+    /// ```
     pub fn slots(capacity: u32) -> Self {
         Shape { capacity, payload_bytes: 0, payload_max: None, stamped: false, first_sequence: 0 }
     }

@@ -32,6 +32,11 @@ pub(crate) struct SlotLayout {
 }
 
 /// The layout of an event as it lies in a slot.
+///
+/// ```
+/// use pelton::ring::event_layout;
+/// assert_eq!((event_layout::<[u64; 5]>().size(), event_layout::<[u64; 5]>().align()), (40, 8));
+/// ```
 pub const fn event_layout<E>() -> Layout {
     Layout::new::<Tracked<E>>()
 }

@@ -54,6 +54,18 @@ impl<E> Stage<'_, E> {
     ///
     /// # Errors
     /// [`ClaimError`]; `fill` was not called then, and what is staged stays so.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::ring::{Shape, ring};
+    /// # let (mut tx, mut rx) = ring(Shape { payload_bytes: 64, ..Shape::slots(8) }, || 0u64)?;
+    /// let mut stage = tx.stage();
+    /// stage.push_bytes(7, b"first", |event| *event = 1)?;
+    /// stage.push_bytes(7, b"second", |event| *event = 2)?;
+    /// stage.publish();
+    /// assert_eq!(rx.batch(8).next().unwrap().payload(), b"first");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn push_bytes(
         &mut self,
         key: u64,
@@ -74,6 +86,17 @@ impl<E> Stage<'_, E> {
     }
 
     /// Whether nothing is staged.
+    ///
+    /// ```
+    /// # use pelton::ring::{Shape, ring};
+    /// # let (mut tx, rx) = ring(Shape::slots(8), || 0u64)?;
+    /// let mut stage = tx.stage();
+    /// assert!(stage.is_empty());
+    /// stage.push(7, |event| *event = 1)?;
+    /// drop(stage);                // publishes nothing
+    /// assert!(!rx.is_ready());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
