@@ -51,29 +51,7 @@ const STOPPED: u8 = 2;
 /// nothing, [`drain`](Self::drain) returns at once, [`ledger`](Self::ledger) counts the copy. Dropping the engine or a
 /// producer there is safe and leaves their memory as it is.
 ///
-/// ```
-/// use pelton::{Class, Plan, Profile, engine::StopError, handler, producer::AttachError};
-/// use std::time::Duration;
-///
-/// let mut plan = Plan::new(Profile::Dev).with_producers_max(1);
-/// let class = plan.class(Class::strict("only"));
-/// let engine = plan.start(|| 0u64, |_| handler(|_, _| ()))?;
-/// let mut tx = engine.attach()?;
-/// assert_eq!(engine.attach().unwrap_err(), AttachError::AllAttached { max: 1 });
-///
-/// tx.publish(class, 7, |event| *event = 42)?;
-/// assert!(engine.drain(Duration::from_secs(10)));        // what was accepted is handled
-/// assert_eq!(engine.ledger().class(class).handled, 1);
-///
-/// engine.close();                                        // the first step of a stop
-/// assert!(tx.publish(class, 7, |event| *event = 43).unwrap_err().is_closed());
-/// assert_eq!(engine.attach().unwrap_err(), AttachError::Closed);
-///
-/// let report = engine.stop(Duration::from_secs(1))?;
-/// assert!(report.drained && report.ledger.is_closed());
-/// assert_eq!(engine.stop(Duration::ZERO).unwrap_err(), StopError::Stopped);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+#[doc = include_str!("engine.md")]
 pub struct Engine<E: Send + 'static> {
     pub(super) core: Arc<Core<E>>,
     pub(super) threads: Vec<JoinHandle<()>>,

@@ -21,17 +21,9 @@ const EVENT_BYTES_USUAL: usize = 48;
 ///
 /// What else can be set, and in a file:
 ///
-///
-/// ```
-/// use pelton::{Class, Plan, Profile, park::Wait};
-///
-/// let mut plan = Plan::new(Profile::Balanced).with_shards(2).with_producers_max(4).with_wait(Wait::Yield);
-/// let orders = plan.class(Class::strict("orders").with_capacity(1_024));
-/// assert_eq!((plan.shards(), plan.producers_max(), plan.wait()), (2, 4, Wait::Yield));
-/// assert_eq!(plan.burst(), 64);       // the profile's
-/// assert_eq!(plan.class_named("orders"), Some(orders));
-/// ```
 #[doc = include_str!("settings/settings.md")]
+///
+#[doc = include_str!("plan.md")]
 #[derive(Clone, Debug)]
 #[must_use = "a plan has no effect until it is started"]
 pub struct Plan {
