@@ -172,6 +172,17 @@ impl Config {
     }
 
     /// The same; what is found of a setting that nobody wrote stands at another one.
+    ///
+    /// ```
+    /// # use pelton::config::{Sources, read};
+    /// # let text = "profile = \"dev\"\nburst_events = 64\n".to_string();
+    /// # let sources = Sources { file: Some(("a.toml".into(), text)), ..Sources::default() };
+    /// use pelton::engine::PlanError;
+    /// let mut config = read(&sources, None);
+    /// let error = PlanError::new("load: threads", 3, "at most 2", 2);      // nobody wrote it
+    /// config.add_near(&[error], &|_| Some("burst_events".into()));
+    /// assert!(config.problems().to_string().contains("a.toml:2: load: threads is 3: must be at most 2"));
+    /// ```
     pub fn add_near(&mut self, findings: &[PlanError], near: &dyn Fn(&PlanError) -> Option<String>) {
         let found = findings.iter().map(|error| self.problem(error, near(error))).collect::<Vec<_>>();
         self.problems.0.extend(found);
@@ -197,6 +208,14 @@ impl Config {
     ///
     /// # Errors
     /// [`Problems`], advice among them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::config::{Sources, read};
+    /// let sources = Sources { file: Some(("a.toml".into(), "shards = 1".into())), ..Sources::default() };
+    /// let problems = read(&sources, None).into_plan().unwrap_err();
+    /// println!("{problems}");          // all that is wrong, a line each
+    /// ```
     pub fn into_plan(self) -> Result<Plan, Problems> {
         if self.problems.has_errors() { Err(self.problems) } else { Ok(self.plan) }
     }
