@@ -82,6 +82,17 @@ impl<E> AsyncProducer<E> {
     ///
     /// # Errors
     /// [`PublishError`]; `fill` was not called then.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{AsyncProducer, ClassId, Outcome, PublishError};
+    /// async fn publish(tx: &mut AsyncProducer<u64>, class: ClassId) -> Result<(), PublishError> {
+    ///     match tx.publish(class, 7, |event| *event = 42).await? {
+    ///         Outcome::Accepted => Ok(()),
+    ///         Outcome::Dropped => Ok(println!("the lane was full")),     // in a class that drops the newest
+    ///     }
+    /// }
+    /// ```
     #[inline(always)]
     pub fn publish(
         &mut self,
@@ -257,6 +268,16 @@ impl<'a, E> AsyncClaimRequest<'a, E> {
     ///
     /// # Errors
     /// [`PublishError`]; the reason is [`crate::Rejection::DroppedNewest`] where the class drops the newest event.
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{AsyncProducer, ClassId, PublishError};
+    /// async fn publish<T>(tx: &mut AsyncProducer<T>, class: ClassId, value: impl Future<Output = T>) -> Result<(), PublishError> {
+    ///     let mut claim = tx.claim(class, 7).acquire().await?;
+    ///     *claim = value.await;       // the lane waits for it
+    ///     claim.publish()
+    /// }
+    /// ```
     #[inline]
     pub async fn acquire(self) -> Result<LaneClaim<'a, E>, PublishError> {
         let AsyncClaimRequest { lane, key, payload } = self;

@@ -147,16 +147,60 @@ impl Class {
     }
 
     /// A class that is served before all that are declared after it, and before every weighted class.
+    ///
+    /// ```
+    /// # use pelton::{Class, Event, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false);
+    /// let bulk = plan.class(Class::weighted("bulk", 1));
+    /// let orders = plan.class(Class::strict("orders"));
+    /// # let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// # let (seen, order) = std::sync::mpsc::channel();
+    /// # let handler = handler(move |event: &mut Event<'_, u64>, _| drop(seen.send(event.class())));
+    /// # let mut shard = seats.remove(0).build(handler)?;
+    /// # let mut tx = engine.attach()?;
+    /// tx.publish(bulk, 7, |event| *event = 1)?;
+    /// tx.publish(orders, 7, |event| *event = 2)?;
+    /// while engine.ledger().total().handled < 2 {
+    ///     shard.poll();
+    /// }
+    /// assert_eq!(order.iter().take(2).collect::<Vec<_>>(), [orders, bulk]);
+    /// # engine.close();
+    /// # while !engine.drain(Duration::ZERO) {
+    /// #     shard.poll();
+    /// # }
+    /// # let mut report = engine.stop(Duration::ZERO)?;
+    /// # report.add(shard.finish());
+    /// # assert!(report.ledger.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn strict(name: impl Into<String>) -> Self {
         Self::new(name, Share::Strict)
     }
 
     /// A class that shares what strict classes leave over, in proportion to `weight` (1 to 1,000).
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev).with_burst(64);
+    /// plan.class(Class::weighted("ticks", 3));
+    /// plan.class(Class::weighted("bulk", 1));
+    /// // Where both have events, ticks get three quarters of what strict classes leave over.
+    /// assert_eq!(plan.turn_events(&plan.classes()[0]), Some(192));
+    /// assert_eq!(plan.turn_events(&plan.classes()[1]), Some(64));
+    /// ```
     pub fn weighted(name: impl Into<String>, weight: u32) -> Self {
         Self::new(name, Share::Weighted(weight))
     }
 
     /// Slots per lane: a power of two, 1 to 2^26. There is a lane for each producer and shard.
+    ///
+    /// ```
+    /// use pelton::{Class, lane::lane, ring::ShapeError};
+    /// assert!(lane(&Class::strict("only").with_capacity(1_024), || 0u64).is_ok());
+    /// let error = lane(&Class::strict("only").with_capacity(1_000), || 0u64).unwrap_err();
+    /// assert_eq!(error, ShapeError::Capacity(1_000));
+    /// ```
     pub fn with_capacity(mut self, slots: u32) -> Self {
         self.capacity = slots;
         self
@@ -164,6 +208,15 @@ impl Class {
 
     /// Bytes of each lane's payload ring: 0 (no payloads) or a power of two, 64 to 2^30. One payload takes at most
     /// half of it.
+    ///
+    /// ```
+    /// use pelton::{Class, lane::lane};
+    /// let class = Class::strict("only").with_payload_bytes(4_096).reject();
+    /// let (mut tx, _rx) = lane(&class, || 0u64)?;
+    /// assert!(tx.claim(7).with_payload(2_048).acquire().is_ok());
+    /// assert!(tx.claim(7).with_payload(2_049).acquire().is_err());
+    /// # Ok::<(), pelton::ring::ShapeError>(())
+    /// ```
     pub fn with_payload_bytes(mut self, bytes: u32) -> Self {
         self.payload_bytes = bytes;
         self
@@ -267,6 +320,11 @@ impl Class {
     }
 
     /// Which events are measured.
+    ///
+    /// ```
+    /// use pelton::{Class, class::Stamp};
+    /// assert_eq!(Class::strict("orders").with_stamp(Stamp::Every).stamp(), Stamp::Every);
+    /// ```
     pub fn with_stamp(mut self, stamp: Stamp) -> Self {
         self.stamp = stamp;
         self

@@ -389,6 +389,17 @@ impl<'a, E> Context<'a, E> {
     ///
     /// # Errors
     /// As for [`Self::emit`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{ClassId, Context, Event, Verdict};
+    /// fn on_event(class: ClassId, event: &mut Event<'_, u64>, context: &mut Context<'_, u64>) -> Verdict {
+    ///     match context.emit_bytes(class, event.key(), event.payload(), |copy| *copy = 1) {
+    ///         Ok(_) => Verdict::Done,
+    ///         Err(_) => Verdict::Retry,
+    ///     }
+    /// }
+    /// ```
     #[inline]
     pub fn emit_bytes(
         &mut self,
