@@ -138,6 +138,17 @@ impl<E: Send + 'static> Engine<E> {
     ///
     /// # Errors
     /// [`AttachError`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pelton::{Class, Plan, Profile, handler, producer::AttachError};
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false); plan.class(Class::strict("only"));
+    /// let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// assert_eq!(engine.attach().unwrap_err(), AttachError::NotReady);
+    /// let _shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// assert_eq!(engine.attach()?.generation(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach(&self) -> Result<Producer<E>, AttachError> {
         if self.is_forked() {
             return Err(AttachError::Forked);
@@ -205,6 +216,20 @@ impl<E: Send + 'static> Engine<E> {
     ///
     /// # Errors
     /// [`StopError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use pelton::{Class, Plan, Profile, handler};
+    /// # use std::time::Duration;
+    /// # let mut plan = Plan::new(Profile::Dev).with_announce(false); let class = plan.class(Class::strict("only"));
+    /// # let (engine, mut seats) = plan.host_driven(|| 0u64)?;
+    /// let _shard = seats.remove(0).build(handler(|_, _| ()))?;
+    /// engine.attach()?.publish(class, 7, |event| *event = 42)?;
+    /// let report = engine.stop(Duration::ZERO)?;          // nobody has polled the shard
+    /// assert!(!report.drained && report.ledger.is_closed());
+    /// assert_eq!(report.ledger.total().in_flight, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stop(&self, deadline: Duration) -> Result<Report, StopError> {
         let begun = Instant::now();
         self.stop_while(|| begun.elapsed() < deadline)

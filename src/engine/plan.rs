@@ -227,6 +227,12 @@ impl Plan {
     }
 
     /// Lays out lanes from every shard to every shard, so that handlers can emit.
+    ///
+    /// ```
+    /// use pelton::{Plan, Profile};
+    /// let plan = Plan::new(Profile::Dev).with_shards(2).with_producers_max(4).with_mesh(true);
+    /// assert_eq!(plan.lane_sets(), 4 + 2);        // each shard is a producer, too
+    /// ```
     pub fn with_mesh(mut self, mesh: bool) -> Self {
         self.mesh = mesh;
         self
@@ -417,6 +423,13 @@ impl Plan {
     }
 
     /// The id of a class that was declared, by its name.
+    ///
+    /// ```
+    /// use pelton::{Class, Plan, Profile};
+    /// let mut plan = Plan::new(Profile::Dev);
+    /// let ticks = plan.class(Class::weighted("ticks", 1));
+    /// assert_eq!((plan.class_named("ticks"), plan.class_named("tocks")), (Some(ticks), None));
+    /// ```
     pub fn class_named(&self, name: &str) -> Option<ClassId> {
         let at = self.classes.iter().position(|class| class.name == name)?;
         u8::try_from(at).ok().map(ClassId)
