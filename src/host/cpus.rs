@@ -39,7 +39,7 @@ pub fn siblings(cpu: usize) -> Vec<usize> {
     siblings_at(&Files::default(), cpu)
 }
 
-/// Reads a list of CPUs as the kernel and the program's options write it: `0-3,7`. ShardParts that are no numbers are left
+/// Reads a list of CPUs as the kernel and the program's options write it: `0-3,7`. Parts that are no numbers are left
 /// out.
 ///
 /// ```

@@ -2,12 +2,12 @@
 //!
 //! # Mechanism
 //! A [`Builder`] takes one chunk of exactly the planned size from bumpalo and forbids it a second one; each [`Part`]
-//! is a piece of it. ShardParts are cut while the shard starts, on its own pinned thread, and are written there first, so
+//! is a piece of it. Parts are cut while the shard starts, on its own pinned thread, and are written there first, so
 //! that the pages are near that CPU. A part keeps its region alive: the two halves of a ring may be dropped in any
 //! order and on any thread.
 //!
 //! # Invariants
-//! - ShardParts never overlap (bumpalo hands out each byte once).
+//! - Parts never overlap (bumpalo hands out each byte once).
 //! - The chunk is not touched through bumpalo after its builder is gone; only the parts' owners use it.
 //! - The size is known before: [`need`] of every part, plus [`region_slack`].
 
