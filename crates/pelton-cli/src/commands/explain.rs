@@ -193,16 +193,8 @@ fn show_memory(page: &mut Page, read: &Loaded, memory: &Memory) -> Result<(), Fa
         let mut table =
             Rows::new(1, ["class", "sequence", "key", "stamp", "payload", "event", "padding", "slot"]);
         for slot in &memory.slots {
-            let parts = [
-                slot.sequence_bytes,
-                slot.key_bytes,
-                slot.stamp_bytes,
-                slot.payload_bytes,
-                slot.event_bytes,
-                slot.padding_bytes,
-                slot.slot_bytes,
-            ];
-            table.row([clean(&slot.class, 24)].into_iter().chain(parts.map(count)));
+            let sizes = slot.parts().into_iter().chain([slot.slot_bytes]);
+            table.row([clean(&slot.class, 24)].into_iter().chain(sizes.map(count)));
         }
         page.table(&mut table)?;
         if !memory.event_is_known {

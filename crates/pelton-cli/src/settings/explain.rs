@@ -2,7 +2,7 @@
 //!
 //! # Mechanism
 //! Everything said of a setting is from its row, its value, and the plan: there is no second list. What it costs is found
-//! by trying: see `cost`. The sum is told by [`Memory`](super::memory::Memory).
+//! by trying: see `cost`. [`Memory`](super::memory::Memory) has the sum.
 
 use crate::output::format::{bytes, count, many, nanos};
 use crate::settings::cost::cost_of;

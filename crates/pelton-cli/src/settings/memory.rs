@@ -97,6 +97,19 @@ impl MemoryTerm {
 }
 
 impl SlotBytes {
+    /// The parts that a slot is the sum of, in the order of the fields.
+    #[must_use]
+    pub fn parts(&self) -> [u64; 6] {
+        [
+            self.sequence_bytes,
+            self.key_bytes,
+            self.stamp_bytes,
+            self.payload_bytes,
+            self.event_bytes,
+            self.padding_bytes,
+        ]
+    }
+
     fn of(class: &Class, event: Layout) -> Self {
         const WORD: u64 = 8;
         let word_if = |there| if there { WORD } else { 0 };

@@ -172,15 +172,7 @@ fn the_memory_is_the_footprint_and_each_slot_is_the_sum_of_its_parts() {
         assert_eq!(memory.groups.iter().map(|group| group.bytes).sum::<u64>(), memory.total_bytes);
         assert_eq!(memory.groups.iter().map(|group| group.terms.len()).sum::<usize>(), footprint.terms.len());
         for slot in &memory.slots {
-            let parts = [
-                slot.sequence_bytes,
-                slot.key_bytes,
-                slot.stamp_bytes,
-                slot.payload_bytes,
-                slot.event_bytes,
-                slot.padding_bytes,
-            ];
-            assert_eq!(parts.iter().sum::<u64>(), slot.slot_bytes, "seed {seed}");
+            assert_eq!(slot.parts().iter().sum::<u64>(), slot.slot_bytes, "seed {seed}");
             assert!(slot.slot_bytes % 64 == 0 && slot.padding_bytes < 64 + 8, "seed {seed}: {slot:?}");
         }
     }
@@ -289,7 +281,7 @@ fn the_arithmetic_stands_beside_what_follows_from_it() {
     let tight = Answers { memory_max: Some(1_000_000), ..answers.clone() };
     let text = tight.draft(None).unwrap().write().replace("\n# ", " ");
     assert!(text.contains("Given up: all lanes together would take"), "{text}");
-    // What cannot be is told with what could.
+    // An answer that cannot hold is refused with one that would.
     for (wrong, told) in [
         (Answers { rate: 1_000_000_000, ..answers.clone() }, "rate is 1000000000, but must be at most"),
         (

@@ -8,7 +8,7 @@
 //! gatherings together take a tenth of a shard's time, however many requests there are.
 //!
 //! Both are real time on a virtual clock too: they measure what a shard works, and a rest that ended only with an advance of
-//! the clock would keep whoever waits for the answer before that advance.
+//! the clock would keep the caller waiting until the next advance.
 //!
 //! A tally that is at a shard which does not answer returns by itself, once that shard reads its mailbox or ends. Until then
 //! every gathering fails at once with that shard's name: each would have to pass it, so nothing waits for it a second time, and

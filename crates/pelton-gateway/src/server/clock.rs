@@ -15,7 +15,7 @@
 //!   the pauses of a drain that belong to a stop: they bound what threads of the system take, and their caller cannot move
 //!   the clock meanwhile.
 //! - How long a part of a gathering works on a shard, and how long the shard is left alone after it
-//!   ([`gather`](crate::feed::gather)): that is work, and whoever waits for the answer waits for it.
+//!   ([`gather`](crate::feed::gather)): that is work, and the caller waits for it.
 //! - What the system measures for itself: keepalive and unacknowledged data of a socket.
 //! - [`Engine::ask`](pelton::Engine::ask) and the sleeps of shards, which are the engine's.
 //!
